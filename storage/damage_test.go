@@ -1,0 +1,242 @@
+package storage
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"go.etcd.io/bbolt"
+)
+
+// damagedName is what the database is set aside as at labTime.
+const damagedName = dbName + ".damaged-20260301T201500Z"
+
+// sample is a state directory as fill leaves it, in memory.
+type sample struct{ db, copy []byte }
+
+func newSample(t testing.TB) sample {
+	t.Helper()
+	dir := t.TempDir()
+	s := open(t, dir)
+	fill(t, s)
+	shut(t, s)
+	return sample{read(t, filepath.Join(dir, dbName)), read(t, filepath.Join(dir, copyName))}
+}
+
+// put writes a state directory; a nil file is one that is missing.
+func put(t testing.TB, db, kept []byte) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	if db != nil {
+		write(t, filepath.Join(dir, dbName), db)
+	}
+	if kept != nil {
+		write(t, filepath.Join(dir, copyName), kept)
+	}
+	return dir
+}
+
+// hurt is a copy of a file after something happened to it.
+func hurt(file []byte, happen func(file []byte)) []byte {
+	file = bytes.Clone(file)
+	happen(file)
+	return file
+}
+
+// noise fills a page with what a worn flash might return.
+func noise(page []byte) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range page {
+		page[i] = byte(random.Uint32())
+	}
+}
+
+func TestTheTwoFilesAgreeAgain(t *testing.T) {
+	old := newSample(t)
+	newer := advance(t, old)
+	for _, tc := range []struct {
+		name     string
+		db, kept []byte
+		state    int    // of labApp, 0 for none
+		token    bool   // its token is there too
+		mended   string // part of what is said
+	}{
+		{"nothing is wrong", old.db, old.copy, 1, true, ""},
+		{"no copy", old.db, nil, 1, true, ""},
+		{"an empty copy", old.db, []byte{}, 1, true, "made anew from the database"},
+		{"a copy cut short", old.db, old.copy[:len(old.copy)/2], 1, true, "made anew from the database"},
+		{"a copy of noise", old.db, hurt(old.copy, noise), 1, true, "made anew from the database"},
+		{"a copy with a flipped bit", old.db, hurt(old.copy, func(f []byte) { f[40] ^= 1 }), 1, true, "made anew from the database"},
+		{"a copy that is behind", newer.db, old.copy, 3, true, ""},
+		{"a database that is behind", old.db, newer.copy, 3, true, ""},
+		{"no database", nil, old.copy, 1, false, "restored from their copy"},
+		{"an empty database", []byte{}, old.copy, 1, false, "restored from their copy"},
+		{"neither", nil, nil, 0, false, ""},
+		{"a damaged copy and no database", nil, hurt(old.copy, noise), 0, false, "copy"},
+		{"noise for a database", hurt(old.db, noise), old.copy, 1, false, damagedName},
+		{"noise for a database, and no copy", hurt(old.db, noise), nil, 0, false, damagedName},
+		{"noise for both", hurt(old.db, noise), hurt(old.copy, noise), 0, false, damagedName},
+		{"both meta pages lost", hurt(old.db, func(f []byte) { clear(f[:2*4096]) }), old.copy, 1, false, damagedName},
+		{"one byte of a database", old.db[:1], old.copy, 1, false, damagedName},
+		{"a page of a database", old.db[:4096], old.copy, 1, false, damagedName},
+		{"text for a database", []byte("nothing to see here"), old.copy, 1, false, damagedName},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := put(t, tc.db, tc.kept)
+			s := open(t, dir)
+			expectState(t, s, tc.state, tc.token)
+			if got := s.Mended(); (got == "") != (tc.mended == "") || !strings.Contains(got, tc.mended) {
+				t.Errorf("Mended says %q, want %q in it", got, tc.mended)
+			}
+			shut(t, s)
+			if tc.mended == damagedName && !bytes.Equal(read(t, filepath.Join(dir, damagedName)), tc.db) {
+				t.Error("what was set aside is not the damaged file")
+			}
+			s = open(t, dir)
+			if s.Mended() != "" {
+				t.Errorf("a second start mends again: %s", s.Mended())
+			}
+			shut(t, s)
+			remove(t, filepath.Join(dir, dbName)) // each file now knows what the other does
+			expectState(t, open(t, dir), tc.state, false)
+		})
+	}
+}
+
+// advance is the same box after new credentials.
+func advance(t *testing.T, from sample) sample {
+	t.Helper()
+	dir := put(t, from.db, from.copy)
+	s := open(t, dir)
+	save(t, s.SaveApp(labEndpoint, labApp, labState(3)))
+	shut(t, s)
+	return sample{read(t, filepath.Join(dir, dbName)), read(t, filepath.Join(dir, copyName))}
+}
+
+// expectState looks for the n-th state of labApp beside the other app, or for nothing at all.
+func expectState(t *testing.T, s *Store, n int, token bool) {
+	t.Helper()
+	if n == 0 {
+		expectEmpty(t, s)
+		return
+	}
+	expectIdentifier(t, s, labIdentifier)
+	for app, want := range map[string]App{labApp: labState(n), "com.example.other": labState(2)} {
+		got, err := s.App(labEndpoint, app)
+		if err != nil {
+			t.Error(err)
+		}
+		if diff := cmp.Diff(account{want.Credentials, want.History}, account{got.Credentials, got.History}); diff != "" {
+			t.Errorf("the credentials of %s (-want +got):\n%s", app, diff)
+		}
+		if token && got.Token == nil {
+			t.Errorf("the token of %s is gone", app)
+		}
+	}
+}
+
+// spoil makes the value of one entry unreadable, as a flipped bit does that hits neither a key nor a page's header.
+func spoil(t *testing.T, dir, key string) {
+	t.Helper()
+	s := open(t, dir)
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		b := tx.Bucket(bucket)
+		return b.Put([]byte(key), hurt(b.Get([]byte(key)), func(value []byte) { value[len(value)-1] ^= 1 }))
+	})
+	save(t, err)
+	shut(t, s)
+}
+
+func TestOneSpoiltEntryTakesNoOtherAlong(t *testing.T) {
+	whole := newSample(t)
+	app := appKey(labEndpoint, labApp) + "\x00"
+	for _, tc := range []struct {
+		key   string
+		loses func(a *App, g *Gate) // what there is but once
+	}{
+		{keyMeta, func(*App, *Gate) {}},
+		{keyIdentifier, func(*App, *Gate) {}},
+		{app + kindCredentials, func(*App, *Gate) {}},
+		{app + kindToken, func(a *App, _ *Gate) { a.Token = nil }},
+		{app + kindRetry, func(a *App, _ *Gate) { a.Retry = nil }},
+		{keyGate, func(_ *App, g *Gate) { *g = Gate{} }},
+	} {
+		t.Run(strings.ReplaceAll(tc.key, "\x00", " "), func(t *testing.T) {
+			dir := put(t, whole.db, whole.copy)
+			spoil(t, dir, tc.key)
+			want, wantGate := labState(1), labGate
+			tc.loses(&want, &wantGate)
+			s := open(t, dir)
+			if !strings.Contains(s.Mended(), damagedName) {
+				t.Errorf("Mended says %q", s.Mended())
+			}
+			for range 2 { // as mended, and as it is found then
+				expectIdentifier(t, s, labIdentifier)
+				expectApp(t, s, labApp, want)
+				expectApp(t, s, "com.example.other", labState(2))
+				if got, err := s.Gate(); err != nil || !cmp.Equal(got, wantGate) {
+					t.Errorf("the gate is %v, %v; want %v", got, err, wantGate)
+				}
+				shut(t, s)
+				s = open(t, dir)
+			}
+		})
+	}
+}
+
+func TestDamagedFilesOfOneSecondAreAllKept(t *testing.T) {
+	whole := newSample(t)
+	dir := put(t, whole.db, whole.copy)
+	for n, name := range []string{damagedName, damagedName + "-2", damagedName + "-3"} {
+		damaged := fmt.Appendf(nil, "damage %d", n)
+		write(t, filepath.Join(dir, dbName), damaged)
+		s := open(t, dir)
+		expectState(t, s, 1, false)
+		if !strings.HasSuffix(s.Mended(), name) {
+			t.Errorf("Mended says %q, want %s", s.Mended(), name)
+		}
+		shut(t, s)
+		if got := read(t, filepath.Join(dir, name)); !bytes.Equal(got, damaged) {
+			t.Errorf("%s holds %q, want %q", name, got, damaged)
+		}
+	}
+}
+
+func TestADatabaseOfANewerVersionIsSetAside(t *testing.T) {
+	whole := newSample(t)
+	dir := put(t, whole.db, whole.copy)
+	s := open(t, dir)
+	newer, err := encode(keyMeta, map[string]any{"version": version + 1, "generation": 100, "more": "than we know"})
+	save(t, err)
+	save(t, s.write([]entry{newer}))
+	shut(t, s)
+	raw := read(t, filepath.Join(dir, dbName))
+	s = open(t, dir)
+	expectFilled(t, s)
+	for _, part := range []string{damagedName, "a newer tvpassd wrote it"} {
+		if !strings.Contains(s.Mended(), part) {
+			t.Errorf("Mended says %q, want %q in it", s.Mended(), part)
+		}
+	}
+	shut(t, s)
+	if !bytes.Equal(raw, read(t, filepath.Join(dir, damagedName))) {
+		t.Error("what was set aside is not the newer database")
+	}
+	expectFilled(t, open(t, dir))
+}
+
+func TestMendedTellsNoSecret(t *testing.T) {
+	whole := newSample(t)
+	dir := put(t, whole.db, whole.copy)
+	spoil(t, dir, appKey(labEndpoint, labApp)+"\x00"+kindCredentials)
+	mended := open(t, dir).Mended()
+	for _, secret := range []string{"secret", "token-", "client-"} {
+		if strings.Contains(mended, secret) {
+			t.Errorf("Mended holds a secret: %s", mended)
+		}
+	}
+}

@@ -1,0 +1,228 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// dropRights takes from a test what root may do to files of any mode. The test's thread ends with the test, and so does
+// the restriction.
+func dropRights(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return // modes count as they are
+	}
+	runtime.LockOSThread()
+	none := [2]unix.CapUserData{}
+	if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
+		t.Skipf("root's rights can't be dropped: %v", err)
+	}
+}
+
+// smallDisk mounts a file system of 256 KiB that only the test's thread sees, and that ends with it.
+func smallDisk(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	runtime.LockOSThread()
+	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
+		t.Skipf("no mount namespace of its own, which takes root: %v", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		t.Skipf("the mounts can't be made private: %v", err)
+	}
+	if err := unix.Mount("tvpassd-test", dir, "tmpfs", 0, "size=256k"); err != nil {
+		t.Skipf("no small disk: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// fillDisk leaves so many bytes of a small disk free, and returns the file to remove.
+func fillDisk(t *testing.T, dir string, free int) (filler string) {
+	t.Helper()
+	filler = filepath.Join(dir, "filler")
+	err := os.WriteFile(filler, make([]byte, 512<<10), 0o600)
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("the disk is not full: %v", err)
+	}
+	fi, err := os.Stat(filler)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Truncate(filler, fi.Size()-int64(free)); err != nil {
+		t.Fatal(err)
+	}
+	return filler
+}
+
+// expectError looks for an error of this cause that names these.
+func expectError(t *testing.T, err, cause error, parts ...string) {
+	t.Helper()
+	if !errors.Is(err, cause) {
+		t.Fatalf("the error is %v, want %v", err, cause)
+	}
+	for _, part := range parts {
+		if !strings.Contains(err.Error(), part) {
+			t.Errorf("the error reads %q, want %q in it", err, part)
+		}
+	}
+}
+
+func expectNames(t *testing.T, dir string, want ...string) {
+	t.Helper()
+	found, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, de := range found {
+		names = append(names, de.Name())
+	}
+	if strings.Join(names, " ") != strings.Join(want, " ") {
+		t.Errorf("the directory holds %v, want %v", names, want)
+	}
+}
+
+func TestAFullDiskRefusesASaveAndLosesNothing(t *testing.T) {
+	dir := smallDisk(t)
+	s := open(t, dir)
+	fill(t, s)
+	big := labState(1)
+	big.Token = labToken(1, 100_000)
+	filler := fillDisk(t, dir, 8192)
+	for range 2 {
+		expectError(t, s.SaveApp(labEndpoint, labApp, big), syscall.ENOSPC, filepath.Join(dir, dbName))
+		expectFilled(t, s)
+	}
+	remove(t, filler)
+	save(t, s.SaveApp(labEndpoint, labApp, big))
+	expectApp(t, s, labApp, big)
+	shut(t, s)
+	s = open(t, dir)
+	expectApp(t, s, labApp, big)
+	expectApp(t, s, "com.example.other", labState(2))
+	if s.Mended() != "" {
+		t.Errorf("Mended: %s", s.Mended())
+	}
+}
+
+func TestAFullDiskDoesNotKeepATokenFromBeingSaved(t *testing.T) {
+	dir := smallDisk(t)
+	s := open(t, dir)
+	a := labState(1)
+	for n := range 10 { // until there are free pages enough
+		a.Token = labToken(n, 2048)
+		save(t, s.SaveApp(labEndpoint, labApp, a))
+	}
+	fillDisk(t, dir, 0)
+	for n := range 10 {
+		a.Token = labToken(100+n, 2048)
+		save(t, s.SaveApp(labEndpoint, labApp, a))
+	}
+	expectApp(t, s, labApp, a)
+}
+
+func TestACopyThatFindsNoRoomIsWrittenLater(t *testing.T) {
+	dir := smallDisk(t)
+	s := open(t, dir)
+	for n := range 10 {
+		save(t, s.SaveApp(labEndpoint, labApp, labState(n)))
+	}
+	save(t, s.SaveIdentifier(labIdentifier))
+	filler := fillDisk(t, dir, 0)
+	a := labState(11)
+	expectError(t, s.SaveApp(labEndpoint, labApp, a), syscall.ENOSPC, "write the copy of the credentials", copyName)
+	expectApp(t, s, labApp, a) // the database had it already
+	expectNames(t, dir, "filler", copyName, dbName)
+	remove(t, filler)
+	save(t, s.SaveApp(labEndpoint, labApp, a))
+	shut(t, s)
+	remove(t, filepath.Join(dir, dbName))
+	s = open(t, dir)
+	expectApp(t, s, labApp, App{Credentials: a.Credentials, History: a.History})
+	expectIdentifier(t, s, labIdentifier)
+}
+
+func TestADiskThatWasFullAtTheFirstStart(t *testing.T) {
+	for _, free := range []int{0, 4096, 8192, 12288} { // a new database takes four pages, a copy one
+		t.Run(fmt.Sprintf("%d bytes free", free), func(t *testing.T) {
+			dir := smallDisk(t)
+			filler := fillDisk(t, dir, free)
+			state := filepath.Join(dir, "state")
+			_, err := Open(labConfig(state))
+			expectError(t, err, syscall.ENOSPC, state, "free space")
+			remove(t, filler)
+			s := open(t, state)
+			expectEmpty(t, s)
+			fill(t, s)
+			expectFilled(t, s)
+		})
+	}
+}
+
+func TestADirectoryThatCannotBeWritten(t *testing.T) {
+	whole := newSample(t)
+	for _, tc := range []struct {
+		name  string
+		state sample
+		parts []string // of the error of Open; none: it succeeds
+	}{
+		{"empty", sample{}, []string{dbName, "check owner, mode and free space"}},
+		{"with a database", whole, nil},
+		{"with a damaged database", sample{whole.db[:100], whole.copy}, []string{"set the damaged database aside", dbName}},
+		{"with a database and no copy", sample{whole.db, nil}, []string{"write the copy of the credentials", copyName}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dropRights(t)
+			dir := put(t, tc.state.db, tc.state.copy)
+			chmod(t, dir, 0o500)
+			t.Cleanup(func() { chmod(t, dir, 0o700) })
+			before := lookAt(t, dir)
+			s, err := Open(labConfig(dir))
+			if tc.parts == nil {
+				save(t, err)
+				expectFilled(t, s)
+				shut(t, s)
+				return
+			}
+			expectError(t, err, fs.ErrPermission, tc.parts...)
+			if after := lookAt(t, dir); len(after) != len(before) || after[dbName].Content != before[dbName].Content {
+				t.Error("the refused Open changed the files")
+			}
+		})
+	}
+}
+
+func TestACopyThatMayNotBeWrittenIsWrittenLater(t *testing.T) {
+	dropRights(t)
+	dir := t.TempDir()
+	s := open(t, dir)
+	fill(t, s)
+	chmod(t, dir, 0o500)
+	expectError(t, s.SaveApp(labEndpoint, labApp, labState(5)), fs.ErrPermission, copyName)
+	chmod(t, dir, 0o700)
+	save(t, s.SaveApp(labEndpoint, "com.example.other", labState(2))) // any save will do
+	shut(t, s)
+	remove(t, filepath.Join(dir, dbName))
+	expectState(t, open(t, dir), 5, false)
+}
+
+func chmod(t *testing.T, path string, mode fs.FileMode) {
+	t.Helper()
+	if err := os.Chmod(path, mode); err != nil {
+		t.Fatal(err)
+	}
+}

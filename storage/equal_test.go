@@ -1,0 +1,18 @@
+package storage
+
+import "bytes"
+
+// Equal tells whether two records would be stored as the same bytes.
+func (a App) Equal(b App) bool {
+	x, errX := a.entries("", "")
+	y, errY := b.entries("", "")
+	if errX != nil || errY != nil || len(x) != len(y) {
+		return false
+	}
+	for i := range x {
+		if !bytes.Equal(x[i].value, y[i].value) {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,192 @@
+package storage
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const pageSize = 4096
+
+// verdict is what a child found where it opened a directory.
+type verdict struct {
+	Err        string
+	Mended     string
+	Identifier Identifier
+	Gate       Gate
+	Apps       map[string]App
+}
+
+// openEach opens the directories that its standard input names, and prints a verdict on each.
+func openEach() error {
+	names := bufio.NewScanner(os.Stdin)
+	for names.Scan() {
+		raw, err := json.Marshal(judge(names.Text()))
+		if err != nil {
+			return err
+		}
+		fmt.Printf("%s\n", raw)
+	}
+	return names.Err()
+}
+
+func judge(dir string) (v verdict) {
+	s, err := Open(labConfig(dir))
+	if err != nil {
+		return verdict{Err: err.Error()}
+	}
+	v = verdict{Mended: s.Mended(), Apps: map[string]App{}}
+	v.Identifier, _ = s.Identifier()
+	for _, app := range []string{labApp, "com.example.other"} {
+		if v.Apps[app], err = s.App(labEndpoint, app); err != nil {
+			v.Err = err.Error()
+		}
+	}
+	if v.Gate, err = s.Gate(); err != nil {
+		v.Err = err.Error()
+	}
+	if err := s.Close(); err != nil {
+		v.Err = err.Error()
+	}
+	return v
+}
+
+// opener opens directories that may be damaged in a process of its own: what kills that one must not kill the tests.
+type opener struct {
+	t *testing.T // lives as long as the process
+	c *child
+}
+
+// judge opens one directory. A process that dies of it, or hangs, is a failure of the test; the next gets a new one.
+func (o *opener) judge(t *testing.T, dir string) verdict {
+	t.Helper()
+	if o.c == nil {
+		o.c = startChild(o.t, "open")
+	}
+	hung := time.AfterFunc(20*time.Second, func() { _ = o.c.cmd.Process.Kill() })
+	defer hung.Stop()
+	_, err := fmt.Fprintln(o.c.stdin, dir)
+	if err != nil || !o.c.lines.Scan() {
+		c := o.c
+		o.c = nil
+		t.Fatalf("Open took the whole process down: %v", errors.Join(err, c.reap()))
+	}
+	var v verdict
+	if err := json.Unmarshal(o.c.lines.Bytes(), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// expectMended looks at what became of a damaged database: nobody is signed out, and the damage is told and kept. A page
+// that nothing uses at the moment, or that bbolt has a second one of, may pass without notice, but then nothing is lost.
+func expectMended(t *testing.T, dir string, damaged []byte, v verdict) {
+	t.Helper()
+	if v.Err != "" {
+		t.Fatalf("Open: %s", v.Err)
+	}
+	if v.Identifier != labIdentifier {
+		t.Errorf("the identifier is %v", v.Identifier)
+	}
+	for n, app := range []string{labApp, "com.example.other"} {
+		want, got := labState(n+1), v.Apps[app]
+		if diff := cmp.Diff(account{want.Credentials, want.History}, account{got.Credentials, got.History}); diff != "" {
+			t.Errorf("the credentials of %s (-want +got):\n%s", app, diff)
+		}
+	}
+	aside, err := os.ReadFile(filepath.Join(dir, damagedName))
+	switch {
+	case v.Mended == "":
+		if err == nil {
+			t.Error("a database was set aside, and Mended is silent")
+		}
+		if !v.Apps[labApp].Equal(labState(1)) || !cmp.Equal(v.Gate, labGate) {
+			t.Error("something is lost, and Mended is silent")
+		}
+	case err != nil:
+		t.Errorf("Mended says %q, but the damaged file is not kept: %v", v.Mended, err)
+	case !bytes.Equal(aside, damaged):
+		t.Error("what was set aside is not the damaged file")
+	case !strings.Contains(v.Mended, damagedName):
+		t.Errorf("Mended does not say where the damaged file is: %s", v.Mended)
+	}
+	s := open(t, dir)
+	if s.Mended() != "" {
+		t.Errorf("a second start mends again: %s", s.Mended())
+	}
+	fill(t, s) // it works as before
+	expectFilled(t, s)
+	shut(t, s)
+}
+
+func TestEveryPageMayBeDamaged(t *testing.T) {
+	t.Parallel()
+	whole := newSample(t)
+	o := opener{t: t}
+	for _, kind := range []struct {
+		name   string
+		happen func(page []byte)
+	}{
+		{"noise", noise},
+		{"zeros", func(page []byte) { clear(page) }},
+		{"ones", func(page []byte) { copy(page, bytes.Repeat([]byte{0xff}, len(page))) }},
+		{"inverted", func(page []byte) {
+			for i := range page {
+				page[i] ^= 0xff
+			}
+		}},
+		{"second half lost", func(page []byte) { clear(page[len(page)/2:]) }},
+		{"another page's content", func(page []byte) { copy(page, whole.db[2*pageSize:]) }},
+	} {
+		for n := range len(whole.db) / pageSize {
+			t.Run(fmt.Sprintf("%s in page %d", kind.name, n), func(t *testing.T) {
+				damaged := hurt(whole.db, func(file []byte) { kind.happen(file[n*pageSize : (n+1)*pageSize]) })
+				dir := put(t, damaged, whole.copy)
+				expectMended(t, dir, damaged, o.judge(t, dir))
+			})
+		}
+	}
+}
+
+func TestAnyBitMayFlip(t *testing.T) {
+	t.Parallel()
+	whole := newSample(t)
+	o := opener{t: t}
+	for at := 0; at < len(whole.db); at += 61 {
+		t.Run(fmt.Sprintf("byte %d", at), func(t *testing.T) {
+			damaged := hurt(whole.db, func(file []byte) { file[at] ^= 1 << (at % 8) })
+			dir := put(t, damaged, whole.copy)
+			expectMended(t, dir, damaged, o.judge(t, dir))
+		})
+	}
+}
+
+func TestTheDatabaseMayBeCutShort(t *testing.T) {
+	t.Parallel()
+	whole := newSample(t)
+	o := opener{t: t}
+	for _, size := range append([]int{1, 100, len(whole.db) - 1}, pages(len(whole.db))...) {
+		t.Run(fmt.Sprintf("%d bytes left", size), func(t *testing.T) {
+			damaged := whole.db[:size]
+			dir := put(t, damaged, whole.copy)
+			expectMended(t, dir, damaged, o.judge(t, dir))
+		})
+	}
+}
+
+// pages are where the pages of a file begin.
+func pages(size int) (starts []int) {
+	for at := pageSize; at < size; at += pageSize {
+		starts = append(starts, at)
+	}
+	return starts
+}
