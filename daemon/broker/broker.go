@@ -1,0 +1,364 @@
+// Package broker is the heart of the daemon: it decides when to call the server, and what to serve meanwhile.
+//
+// It owns one small state machine per app (machine.go), the gate in front of the server that they share (gate.go), and what
+// is known of the time (clock.go). An engine (engine.go) drives them without any concurrency; the Broker in this file gives
+// that engine a goroutine, real calls and readers. Players never wait for the engine: they read the view that it published
+// last (view.go).
+//
+// It does not own the wire (dcr), the disk (storage) or the socket (ipc).
+package broker
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr"
+)
+
+// Upstream is the server; dcr.Client is one.
+type Upstream interface {
+	Register(context.Context, dcr.RegisterRequest) (dcr.Credentials, error)
+	Token(context.Context, dcr.TokenRequest) (dcr.Token, error)
+}
+
+// Alarm wakes the broker.
+type Alarm interface {
+	// Set asks for a wake-up at a reading of the boot clock, in place of the one asked for before. A reading that is
+	// past is due now.
+	Set(at time.Duration)
+	// C receives at that moment, and whenever the wall clock was stepped or the box resumed from a suspend.
+	C() <-chan struct{}
+}
+
+// Config is what a Broker needs. Every field is required.
+type Config struct {
+	Clock     Clock
+	Alarm     Alarm
+	Store     Store
+	Random    *rand.Rand
+	BuildDate time.Time // a wall clock before this is unset
+	Log       *slog.Logger
+}
+
+// Setup is the part of the configuration that a reload may change.
+type Setup struct {
+	Endpoint string
+	TLS      bool // the endpoint's certificate must be checked
+	Upstream Upstream
+	Apps     []App
+}
+
+// What a player's report leads to.
+const (
+	ActionNone     = "none"
+	ActionRefresh  = "refresh"
+	ActionRegister = "register"
+)
+
+// stopGrace is how long calls under way may go on after the end: an answered registration that is thrown away signs a viewer out.
+const stopGrace = 3 * time.Second
+
+var (
+	// ErrUnknownApp says that no such app is configured.
+	ErrUnknownApp = errors.New("no such app is configured")
+	// ErrStopped says that the broker has ended.
+	ErrStopped = errors.New("tvpassd is stopping")
+)
+
+// NoTokenError says why there is no token for a player.
+type NoTokenError struct {
+	Failure
+	RetryAfter time.Duration // until the broker itself tries again, at the earliest
+}
+
+func (e *NoTokenError) Error() string { return e.Code + ": " + e.Detail }
+
+// Broker serves tokens and keeps them fresh.
+type Broker struct {
+	clock Clock
+	alarm Alarm
+	log   *slog.Logger
+
+	engine   *engine  // the goroutine of Run's, once that has begun
+	upstream Upstream // likewise
+	requests chan func(now Reading)
+	stopped  chan struct{}
+
+	published atomic.Pointer[publication]
+}
+
+// publication is all that readers see.
+type publication struct {
+	apps       map[string]*AppView
+	time       timeline
+	gateOpens  time.Duration
+	storageErr error
+}
+
+// New makes a broker that serves stored tokens at once, and calls the server from Run on.
+func New(cfg Config, setup Setup) (*Broker, error) {
+	b := &Broker{
+		clock: cfg.Clock, alarm: cfg.Alarm, log: cfg.Log,
+		engine:   newEngine(cfg),
+		requests: make(chan func(Reading)),
+		stopped:  make(chan struct{}),
+	}
+	b.published.Store(&publication{})
+	if err := b.configure(setup, cfg.Clock.Now()); err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Broker) configure(setup Setup, now Reading) error {
+	b.upstream = setup.Upstream
+	err := b.engine.configure(setup, now)
+	b.publish(now)
+	return err
+}
+
+// Run calls the server whenever that is due, until ctx ends and the calls under way with it.
+func (b *Broker) Run(ctx context.Context) error {
+	defer close(b.stopped)
+	callCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	ended := make(chan func(now Reading))
+	var calls sync.WaitGroup
+	for {
+		now := b.clock.Now()
+		due, wake := b.engine.step(now)
+		for _, c := range due {
+			up := b.upstream
+			calls.Go(func() { ended <- b.exchange(callCtx, up, c) })
+		}
+		b.publish(now)
+		b.alarm.Set(wake)
+		select {
+		case f := <-b.requests:
+			f(b.clock.Now())
+		case f := <-ended:
+			f(b.clock.Now())
+		case <-b.alarm.C():
+		case <-ctx.Done():
+			defer time.AfterFunc(stopGrace, cancel).Stop()
+			go func() { calls.Wait(); close(ended) }()
+			for f := range ended {
+				f(b.clock.Now())
+			}
+			return b.engine.close(b.clock.Now())
+		}
+	}
+}
+
+// exchange makes one call; what it returns tells the engine how the call ended.
+func (b *Broker) exchange(ctx context.Context, up Upstream, c *call) func(Reading) {
+	var answer any
+	var err error
+	switch c.kind {
+	case callRegister:
+		answer, err = up.Register(ctx, c.register)
+	case callToken:
+		answer, err = up.Token(ctx, c.token)
+	}
+	return func(now Reading) { b.engine.finish(c, answer, err, now) }
+}
+
+// do has the engine's goroutine run f, and waits for it.
+func (b *Broker) do(ctx context.Context, f func(now Reading)) error {
+	done := make(chan struct{})
+	select {
+	case b.requests <- func(now Reading) { f(now); b.publish(now); close(done) }:
+		<-done
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-b.stopped:
+		return ErrStopped
+	}
+}
+
+// publish shows readers the present state, and logs what they would call news.
+func (b *Broker) publish(now Reading) {
+	old := b.published.Load()
+	next := &publication{
+		apps: make(map[string]*AppView), time: b.engine.time,
+		gateOpens: b.engine.gate.opens(now), storageErr: b.engine.saveErr,
+	}
+	var outdated []*AppView
+	for _, m := range b.engine.active() {
+		v, was := b.engine.view(m, now), old.apps[m.app.ID]
+		if was != nil && v.sameAs(was) {
+			v = was
+		} else {
+			b.logNews(was, v, now)
+		}
+		next.apps[m.app.ID] = v
+	}
+	for id, was := range old.apps {
+		if next.apps[id] != was {
+			outdated = append(outdated, was)
+		}
+	}
+	b.published.Store(next)
+	for _, was := range outdated {
+		close(was.changed)
+	}
+}
+
+// logNews logs a transition: another token, or another trouble. Retries of the same trouble are none.
+func (b *Broker) logNews(was, v *AppView, now Reading) {
+	f, failed := v.Failure()
+	var before Failure
+	var hadToken *core
+	if was != nil {
+		before, _ = was.Failure()
+		hadToken = &was.core
+	}
+	switch {
+	case failed && (f.Code != before.Code || f.ServerCode != before.ServerCode):
+		b.log.Warn("no new token", "app", v.App.ID, "state", v.State(now), "code", f.Code, "server_code", f.ServerCode, "detail", f.Detail)
+	case v.core.valid && (hadToken == nil || hadToken.live != v.core.live):
+		b.log.Info("token at hand", "app", v.App.ID, "expires_in", (v.core.live.expires - now.Boot).Round(time.Second), "registrations", v.core.registrations)
+	case hadToken != nil && hadToken.valid && !v.core.valid:
+		b.log.Warn("the token has expired", "app", v.App.ID, "state", v.State(now))
+	}
+}
+
+// View returns what is known of an app, or ErrUnknownApp.
+func (b *Broker) View(app string) (*AppView, error) {
+	if v := b.published.Load().apps[app]; v != nil {
+		return v, nil
+	}
+	return nil, ErrUnknownApp
+}
+
+// Views returns what is known of every app, by its id.
+func (b *Broker) Views() map[string]*AppView { return b.published.Load().apps }
+
+// Overview tells what is known beside the apps.
+func (b *Broker) Overview() Overview {
+	p, now := b.published.Load(), b.clock.Now()
+	return Overview{
+		Reading: now, ClockSet: p.time.set(now), Skew: p.time.skew(now),
+		GateOpens: max(p.gateOpens-now.Boot, 0), StorageErr: p.storageErr,
+	}
+}
+
+// Now reads the broker's clock.
+func (b *Broker) Now() Reading { return b.clock.Now() }
+
+// Token returns a token that lives at least minTTL, or a third of its life where that is less. A valid token comes at once,
+// from memory; without one, or while a refresh that a player's report started is under way, Token waits up to wait. The
+// error is a *NoTokenError, ErrUnknownApp, or the context's.
+func (b *Broker) Token(ctx context.Context, app string, wait, minTTL time.Duration) (Token, error) {
+	v, err := b.View(app)
+	if err != nil {
+		return Token{}, err
+	}
+	now := b.clock.Now()
+	if v.satisfies(minTTL, now) && (!v.core.hold || wait == 0) {
+		tok, _ := v.Token(now)
+		return tok, nil
+	}
+	timeout := time.NewTimer(wait)
+	defer timeout.Stop()
+	for last := wait == 0; ; {
+		if last || v.satisfies(minTTL, now) && !v.core.hold {
+			return b.answer(v, minTTL, now)
+		}
+		select {
+		case <-v.changed:
+		case <-timeout.C:
+			last = true
+		case <-ctx.Done():
+			return Token{}, ctx.Err()
+		case <-b.stopped:
+			last = true
+		}
+		if v, err = b.View(app); err != nil {
+			return Token{}, err
+		}
+		now = b.clock.Now()
+	}
+}
+
+// answer is the token, or why there is none that will do.
+func (b *Broker) answer(v *AppView, minTTL time.Duration, now Reading) (Token, error) {
+	if v.satisfies(minTTL, now) {
+		tok, _ := v.Token(now)
+		return tok, nil
+	}
+	open := max(b.published.Load().gateOpens-now.Boot, 0)
+	f, failed := v.Failure()
+	switch {
+	case failed:
+	case open > time.Second: // the gate itself never makes anybody wait longer
+		f = Failure{Code: CodeThrottled, Detail: "the server's throttle is shut; the token is asked for as soon as it opens"}
+	default:
+		f = Failure{Code: CodeNotReady, Detail: "the token is being fetched: ask again, or wait longer with ?wait="}
+	}
+	next, _ := v.NextCall(now)
+	return Token{}, &NoTokenError{Failure: f, RetryAfter: max(next, open)}
+}
+
+// Report takes a player's word that a protected API refused a token with 401, and returns what follows from it.
+func (b *Broker) Report(ctx context.Context, app, accessToken string) (action string, err error) {
+	v, err := b.View(app)
+	if err != nil {
+		return "", err
+	}
+	if v.core.token == nil || subtle.ConstantTimeCompare([]byte(v.core.token.AccessToken), []byte(accessToken)) != 1 {
+		return ActionNone, nil
+	}
+	err = b.doFor(ctx, app, func(m *machine, now Reading) error {
+		if action = ActionNone; m.rec.Token == v.core.token {
+			action = b.engine.report(m, now)
+		}
+		return nil
+	})
+	return action, err
+}
+
+// Refresh has a token fetched now, through the gate.
+func (b *Broker) Refresh(ctx context.Context, app string) error {
+	return b.doFor(ctx, app, func(m *machine, now Reading) error {
+		b.engine.refresh(m, now)
+		return nil
+	})
+}
+
+// Reset forgets an app's credentials and has it register again.
+func (b *Broker) Reset(ctx context.Context, app string) error {
+	return b.doFor(ctx, app, func(m *machine, now Reading) error { return b.engine.reset(m, now) })
+}
+
+// doFor runs f with the app's machine on the engine's goroutine.
+func (b *Broker) doFor(ctx context.Context, app string, f func(*machine, Reading) error) error {
+	var err error
+	ended := b.do(ctx, func(now Reading) {
+		if m := b.engine.machine(app); m != nil {
+			err = f(m, now)
+		} else {
+			err = ErrUnknownApp
+		}
+	})
+	return errors.Join(ended, err)
+}
+
+// Configure takes over a changed configuration. Tokens, credentials and calls under way stay as they are.
+func (b *Broker) Configure(ctx context.Context, setup Setup) error {
+	var err error
+	ended := b.do(ctx, func(now Reading) { err = b.configure(setup, now) })
+	return errors.Join(ended, err)
+}
+
+// LinkUp tells that the network may be back: apps that could not reach the server try again.
+func (b *Broker) LinkUp(ctx context.Context) error {
+	return b.do(ctx, b.engine.nudge)
+}

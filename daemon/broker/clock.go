@@ -1,0 +1,121 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/tvpassd/tvpassd/storage"
+)
+
+// Reading is one look at the clocks of the box.
+type Reading struct {
+	Boot time.Duration // CLOCK_BOOTTIME: since boot, through every suspend; nothing steps it
+	Wall time.Time     // CLOCK_REALTIME: what people see, 1970 on a box that has just been plugged in
+}
+
+// Clock is where time comes from. Go's own monotonic clock stands still in a suspend and has no part in this.
+type Clock interface {
+	Now() Reading
+	BootID() string     // "" where it can't be known: then nothing of before this start is of the same boot
+	Synchronised() bool // the kernel says that the wall clock was set by a time service
+}
+
+// maxSkew is how far in the future a stored moment may seem to lie before it is taken as wrong.
+const maxSkew = time.Minute
+
+// timeline knows what the box can know about the time.
+type timeline struct {
+	clock Clock
+	build time.Time // a wall clock before this is unset
+
+	witnessed bool          // a Date came over a connection that proves it, in this boot
+	server    time.Time     // that Date
+	serverAt  time.Duration // and when it came
+}
+
+// set tells whether the wall clock can be right at all.
+func (t *timeline) set(now Reading) bool { return !now.Wall.Before(t.build) }
+
+// observe takes the Date of an answer as a witness of the time.
+func (t *timeline) observe(date time.Time, now Reading) {
+	if date.IsZero() {
+		return
+	}
+	t.witnessed, t.server, t.serverAt = true, date, now.Boot
+}
+
+// trueTime is the time that something other than this box vouches for: best the server, whose clock decides about its tokens.
+func (t *timeline) trueTime(now Reading) (time.Time, bool) {
+	if t.witnessed {
+		return t.server.Add(now.Boot - t.serverAt), true
+	}
+	return now.Wall, t.set(now) && t.clock.Synchronised()
+}
+
+// skew is how far the server's clock is ahead of the box's; zero where the server has not told.
+func (t *timeline) skew(now Reading) time.Duration {
+	if !t.witnessed {
+		return 0
+	}
+	return t.server.Add(now.Boot - t.serverAt).Sub(now.Wall)
+}
+
+func (t *timeline) stamp(now Reading) storage.Stamp {
+	return storage.Stamp{BootID: t.clock.BootID(), Boot: now.Boot, Wall: now.Wall.UTC().Round(0)}
+}
+
+// thisBoot tells whether a stamp's Boot reading can be compared with now's.
+func (t *timeline) thisBoot(s storage.Stamp, now Reading) bool {
+	return s.BootID != "" && s.BootID == t.clock.BootID() && s.Boot <= now.Boot
+}
+
+// tokenSent is the moment of this boot's clock from which a stored token's life counts. It is not known for a token of an
+// earlier boot while nothing vouches for the time. Where box and server disagreed about the time when the token was
+// asked for, the earlier of the two moments counts: a token is rather thrown away early than served dead.
+func (t *timeline) tokenSent(tok *storage.Token, now Reading) (time.Duration, bool) {
+	if t.thisBoot(tok.Sent, now) {
+		return tok.Sent.Boot, true
+	}
+	current, ok := t.trueTime(now)
+	if !ok || tok.ServerSent.IsZero() {
+		return 0, false
+	}
+	sent := tok.ServerSent
+	if tok.Sent.Wall.Before(sent) {
+		sent = tok.Sent.Wall
+	}
+	elapsed := current.Sub(sent)
+	if elapsed < -maxSkew {
+		return 0, false
+	}
+	return now.Boot - max(elapsed, 0), true
+}
+
+// serverSent is the moment of a request on the server's clock, at the earliest; zero where nothing vouches for it.
+func (t *timeline) serverSent(sent, now Reading, date time.Time) time.Time {
+	if !date.IsZero() {
+		return date.Add(sent.Boot - now.Boot).UTC()
+	}
+	if t.set(sent) && t.clock.Synchronised() {
+		return sent.Wall.UTC().Round(0)
+	}
+	return time.Time{}
+}
+
+// remaining is what is left of a stored wait. A stamp of an earlier boot counts by the wall clock, which may be wrong: so
+// the answer is never more than the wait itself.
+func (t *timeline) remaining(noted storage.Stamp, wait time.Duration, now Reading) time.Duration {
+	passed := now.Wall.Sub(noted.Wall)
+	if t.thisBoot(noted, now) {
+		passed = now.Boot - noted.Boot
+	}
+	return min(max(wait-max(passed, 0), 0), wait)
+}
+
+// passed tells whether at least d went by since a stamp. In doubt it has not: after a reboot only a vouched-for clock counts.
+func (t *timeline) passed(since storage.Stamp, d time.Duration, now Reading) bool {
+	if t.thisBoot(since, now) {
+		return now.Boot-since.Boot >= d
+	}
+	current, ok := t.trueTime(now)
+	return ok && current.Sub(since.Wall) >= d
+}

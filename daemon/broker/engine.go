@@ -1,0 +1,337 @@
+package broker
+
+import (
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/storage"
+)
+
+// Store keeps what must survive; storage.Store is one.
+type Store interface {
+	App(endpoint, app string) (storage.App, error)
+	SaveApp(endpoint, app string, a storage.App) error
+	Gate() (storage.Gate, error)
+	SaveGate(storage.Gate) error
+}
+
+const (
+	// saveAgain is how long after a failed write it is tried again: a full disk is not emptied in a second.
+	saveAgain = 30 * time.Second
+	// reportEvery is how often a player's report is believed, per app.
+	reportEvery = 5 * time.Minute
+	// nudgeEvery is how often a link that comes up may cut waits short, so that a flapping one is no request loop.
+	nudgeEvery = 30 * time.Second
+)
+
+// engine holds the machines of all apps, the gate they share and what is known of the time. It is driven by one goroutine
+// and has none of its own: the same calls at the same readings of the clock always end in the same state.
+type engine struct {
+	store  Store
+	random *rand.Rand
+	log    *slog.Logger
+
+	time     timeline
+	gate     *gate
+	endpoint string
+	tls      bool // the endpoint needs certificates checked, and so a clock that is set
+
+	machines  map[machineKey]*machine // every one since the start: a call may still be under way for an app that was taken out
+	saveAfter time.Duration           // no write before
+	saveErr   error                   // of the last write
+	nudged    time.Duration
+}
+
+type machineKey struct{ endpoint, app string }
+
+func newEngine(cfg Config) *engine {
+	now := cfg.Clock.Now()
+	e := &engine{
+		store: cfg.Store, random: cfg.Random, log: cfg.Log,
+		time:     timeline{clock: cfg.Clock, build: cfg.BuildDate},
+		gate:     newGate(now),
+		machines: map[machineKey]*machine{},
+		nudged:   now.Boot - nudgeEvery,
+	}
+	if shut, err := cfg.Store.Gate(); err != nil {
+		e.saveErr = err
+	} else {
+		e.gate.shutFor(now, e.time.remaining(shut.Noted, shut.Wait, now))
+	}
+	return e
+}
+
+// configure takes over the configured apps. A new app is loaded; one that is gone keeps its state, unused; a change of what
+// a registration is made of cuts the wait after a refusal short, and touches nothing else.
+func (e *engine) configure(setup Setup, now Reading) error {
+	e.endpoint, e.tls = setup.Endpoint, setup.TLS
+	var failures []error
+	for _, m := range e.machines {
+		m.active = false
+	}
+	for _, app := range setup.Apps {
+		key := machineKey{setup.Endpoint, app.ID}
+		if m := e.machines[key]; m != nil {
+			if m.app.registrationMark() != app.registrationMark() {
+				m.hurry(now.Boot)
+			}
+			m.app, m.active = app, true
+			continue
+		}
+		m := &machine{endpoint: setup.Endpoint, app: app, active: true, calls: &Counts{}}
+		rec, err := e.store.App(setup.Endpoint, app.ID)
+		if err != nil {
+			failures = append(failures, err)
+			continue // without its credentials it would register again
+		}
+		m.load(rec, &e.time, now, e.random)
+		e.machines[key] = m
+	}
+	return errors.Join(failures...)
+}
+
+// active returns the configured machines in a fixed order.
+func (e *engine) active() []*machine {
+	var ms []*machine
+	for _, m := range e.machines {
+		if m.active {
+			ms = append(ms, m)
+		}
+	}
+	slices.SortFunc(ms, func(a, b *machine) int { return strings.Compare(a.app.ID, b.app.ID) })
+	return ms
+}
+
+func (e *engine) machine(app string) *machine {
+	if m := e.machines[machineKey{e.endpoint, app}]; m != nil && m.active {
+		return m
+	}
+	return nil
+}
+
+// clockUnset tells whether no call can be made for want of the time.
+func (e *engine) clockUnset(now Reading) bool { return e.tls && !e.time.set(now) }
+
+// step does what is due: it returns the calls to send now, and when to look again; never is the zero time.
+// What a call must leave behind is stored before it is returned.
+func (e *engine) step(now Reading) (calls []*call, wake time.Duration) {
+	e.flush(now)
+	for {
+		m, kind, at := e.first(now)
+		if m == nil {
+			return calls, e.wake(now, never)
+		}
+		if open := e.gate.opens(now); max(at, open) > now.Boot {
+			return calls, e.wake(now, max(at, open))
+		}
+		if c := e.begin(m, kind, now); c != nil {
+			calls = append(calls, c)
+		}
+	}
+}
+
+// never is later than any deadline.
+const never = time.Duration(1<<63 - 1)
+
+// first is the machine whose turn it is: of those that are due the ones without a token, then who has waited longest;
+// where none is due, the one that will be first.
+func (e *engine) first(now Reading) (best *machine, kind callKind, at time.Duration) {
+	if e.clockUnset(now) {
+		return nil, callNone, never
+	}
+	at = never
+	bestRank := 0
+	for _, m := range e.active() {
+		m.trust(&e.time, now)
+		k, due := m.wants(&e.time, now)
+		if k == callNone {
+			continue
+		}
+		rank := 2
+		if due <= now.Boot {
+			rank = 1
+			if !m.valid(now) {
+				rank = 0
+			}
+		}
+		if best == nil || rank < bestRank || rank == bestRank && due < at {
+			best, kind, at, bestRank = m, k, due, rank
+		}
+	}
+	return best, kind, at
+}
+
+// wake is the next moment at which something changes: a call is due, a token expires, a write is to be tried again.
+func (e *engine) wake(now Reading, due time.Duration) time.Duration {
+	for _, m := range e.active() {
+		if m.valid(now) {
+			due = min(due, m.live.expires)
+		}
+	}
+	if e.saveErr != nil {
+		due = min(due, max(e.saveAfter, now.Boot+time.Second))
+	}
+	return due
+}
+
+// begin starts a call, or puts it off where its note can't be stored: credentials that could not be kept either would be
+// asked for again after every restart.
+func (e *engine) begin(m *machine, kind callKind, now Reading) *call {
+	before := m.rec
+	c := m.begin(kind, &e.time, now, e.random)
+	if kind == callRegister {
+		if err := e.save(m, now); err != nil {
+			m.rec, m.flight = before, nil
+			m.failed(Failure{Code: CodeStorage, Detail: storageAdvice, At: now.Wall}, c, 0, &e.time, now, e.random)
+			return nil
+		}
+	}
+	e.gate.take(now)
+	return c
+}
+
+const storageAdvice = "new client credentials could not be kept, so none are requested: check free space and mode of the state directory"
+
+// finish takes the end of a call: the answer, or the error.
+func (e *engine) finish(c *call, answer any, err error, now Reading) {
+	m := c.machine
+	if m.flight != c {
+		return // the app was reset meanwhile
+	}
+	m.flight = nil
+	result := "success"
+	if err != nil {
+		result = e.fail(m, c, err, now)
+	} else {
+		e.succeed(m, c, answer, now)
+	}
+	m.count(Outcome{string(c.kind), result})
+	e.flush(now)
+}
+
+func (e *engine) succeed(m *machine, c *call, answer any, now Reading) {
+	m.contact = now.Wall
+	switch a := answer.(type) {
+	case dcr.Credentials:
+		e.time.observe(a.Date, now)
+		m.registered(a, &e.time, now)
+	case dcr.Token:
+		e.time.observe(a.Date, now)
+		m.received(a, c, &e.time, now, e.random)
+	}
+}
+
+// fail takes an error of a call, and returns the code it is counted under.
+func (e *engine) fail(m *machine, c *call, err error, now Reading) (result string) {
+	f := failureOf(err, now)
+	var wire *dcr.Error
+	if errors.As(err, &wire) {
+		e.time.observe(wire.Date, now)
+	}
+	if f.Code != CodeOffline {
+		m.contact = now.Wall
+	}
+	var gateWait time.Duration
+	if f.Code == CodeThrottled {
+		gateWait = e.gate.throttled(now, f.retryAfter)
+		if gateWait > shutAfter429 { // a restart opens the gate no sooner than that anyway
+			if err := e.store.SaveGate(storage.Gate{Noted: e.time.stamp(now), Wait: gateWait}); err != nil {
+				e.unsaved(err, now)
+			}
+		}
+	}
+	condemned := m.rec.Retry != nil && m.rec.Retry.Condemned
+	m.failed(f, c, gateWait, &e.time, now, e.random)
+	if !condemned && m.rec.Retry.Condemned {
+		e.log.Error("the server no longer knows this device's client credentials: they are replaced, and the viewers of this app must sign in again",
+			"app", m.app.ID, "code", f.ServerCode)
+	}
+	return f.Code
+}
+
+// flush stores what changed, unless a write has just failed.
+func (e *engine) flush(now Reading) {
+	if e.saveErr != nil && now.Boot < e.saveAfter {
+		return
+	}
+	e.saveErr = nil
+	for _, m := range e.machines {
+		if !m.stored() && e.save(m, now) != nil {
+			return
+		}
+	}
+}
+
+// close makes the last attempt to store what is not.
+func (e *engine) close(now Reading) error {
+	e.saveAfter = now.Boot
+	e.flush(now)
+	return e.saveErr
+}
+
+// save stores one machine. While that fails, players are served from memory.
+func (e *engine) save(m *machine, now Reading) error {
+	if err := e.store.SaveApp(m.endpoint, m.app.ID, m.rec); err != nil {
+		e.unsaved(err, now)
+		return err
+	}
+	m.saved = m.rec
+	return nil
+}
+
+func (e *engine) unsaved(err error, now Reading) {
+	if e.saveErr == nil {
+		e.log.Error("the state could not be written; players are served from memory, and the write is tried again", "error", err)
+	}
+	e.saveErr, e.saveAfter = err, now.Boot+saveAgain
+}
+
+// report takes a player's word that a protected API refused the app's current token, and tells what follows from it.
+func (e *engine) report(m *machine, now Reading) (action string) {
+	if c := m.flight; c != nil && c.kind == callRegister && m.rec.Credentials != nil {
+		return ActionRegister
+	}
+	if !m.valid(now) || m.reported && now.Boot-m.reportedAt < reportEvery {
+		return ActionNone
+	}
+	m.reported, m.reportedAt = true, now.Boot
+	tok := *m.rec.Token
+	tok.Refused = true
+	m.rec.Token = &tok
+	return ActionRefresh
+}
+
+// refresh asks for a token at once, whatever the app is waiting for.
+func (e *engine) refresh(m *machine, now Reading) {
+	m.now = true
+	m.hurry(now.Boot)
+}
+
+// reset forgets an app's credentials and has it register again. Where that can't be stored nothing changes.
+func (e *engine) reset(m *machine, now Reading) error {
+	before := *m
+	m.reset(now)
+	if err := e.save(m, now); err != nil {
+		*m = before
+		return err
+	}
+	return nil
+}
+
+// nudge cuts the waits of apps short that could not reach the server: a link came up.
+func (e *engine) nudge(now Reading) {
+	at := max(now.Boot, e.nudged+nudgeEvery)
+	if at == now.Boot {
+		e.nudged = now.Boot
+	}
+	for _, m := range e.active() {
+		if r := m.rec.Retry; r != nil && r.Code == CodeOffline {
+			m.hurry(at)
+		}
+	}
+}

@@ -1,0 +1,283 @@
+package broker
+
+import (
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr"
+)
+
+func TestFirstTokenTakesOneRegistration(t *testing.T) {
+	l := newLab(t)
+	l.expectState(StateRegistering)
+	l.pass(10 * time.Second)
+	l.expectState(StateReady)
+	l.expectCounts(1, 1)
+	for range 20 { // and never another, however often the daemon is restarted
+		l.start()
+		l.pass(time.Minute)
+	}
+	l.expectCounts(1, 1)
+}
+
+func TestRefreshIsDrawnOnceBeforeTwoThirdsOfTheLife(t *testing.T) {
+	low, high := labLife, time.Duration(0)
+	for seed := range uint64(200) {
+		l := newLab(t)
+		l.random = rand.New(rand.NewPCG(seed, 0))
+		l.start()
+		l.pass(10 * time.Second)
+		drawn := l.store.apps[labEndpoint+"ref30"].Token.RefreshAfter
+		for range 5 {
+			l.pass(time.Hour / 2)
+			l.start()
+		}
+		l.pass(2 * time.Hour)
+		l.expectCounts(1, 2)
+		after := l.requests[2].at.Sub(l.requests[1].at)
+		if after < drawn || after > drawn+time.Second {
+			t.Fatalf("refreshed after %v, drawn was %v", after, drawn)
+		}
+		low, high = min(low, after), max(high, after)
+	}
+	if low < labLife*6/10 || high > labLife*2/3+time.Second || high-low < labLife/20 {
+		t.Errorf("refreshes lie between %v and %v of a life of %v", low, high, labLife)
+	}
+}
+
+func TestOldTokenIsServedWhileRefreshingFails(t *testing.T) {
+	l := newLab(t)
+	l.pass(10 * time.Second)
+	first := l.served()
+	l.answer = func(request) (any, error) { return nil, errOffline }
+	l.pass(5*time.Hour + 50*time.Minute)
+	if l.served() != first {
+		t.Fatal("the old token is gone before it expired")
+	}
+	l.expectState(StateStale)
+	l.pass(20 * time.Minute)
+	if tok := l.served(); tok != "" {
+		t.Fatalf("%q is served after its expiry", tok)
+	}
+	l.expectState(StateWaiting)
+	l.answer = l.healthy
+	l.pass(15*time.Minute + time.Second)
+	l.expectState(StateReady)
+}
+
+func TestDueWorkIsSpreadOnlyBehindAValidToken(t *testing.T) {
+	l := newLab(t)
+	l.pass(10 * time.Second)
+	l.clock.boot += 5 * time.Hour // the daemon was down
+	l.world, l.clock.wall = l.world.Add(5*time.Hour), l.clock.wall.Add(5*time.Hour)
+	var delays []time.Duration
+	saved := l.store.apps[labEndpoint+"ref30"]
+	for seed := range uint64(50) {
+		l.store.apps[labEndpoint+"ref30"] = saved
+		l.random = rand.New(rand.NewPCG(seed, 1))
+		l.requests = nil
+		l.start()
+		begin := l.world
+		l.pass(31 * time.Second)
+		l.expectCounts(0, 1)
+		delays = append(delays, l.requests[0].at.Sub(begin))
+		l.clock.boot -= 31 * time.Second
+		l.world, l.clock.wall = l.world.Add(-31*time.Second), l.clock.wall.Add(-31*time.Second)
+	}
+	var late int
+	for _, d := range delays {
+		if d > 10*time.Second {
+			late++
+		}
+	}
+	if late < 10 || late == len(delays) {
+		t.Errorf("refreshes after a start are not spread over 30 s: %v", delays)
+	}
+
+	saved.Token = nil
+	l.store.apps[labEndpoint+"ref30"] = saved
+	l.requests = nil
+	l.start()
+	begin := l.world
+	l.pass(2 * time.Second)
+	l.expectCounts(0, 1)
+	if d := l.requests[0].at.Sub(begin); d > 1100*time.Millisecond {
+		t.Errorf("an app without a token waited %v", d)
+	}
+}
+
+func TestThrottledClosesTheGateForEveryApp(t *testing.T) {
+	for _, tc := range []struct {
+		name             string
+		retryAfter, want time.Duration
+	}{
+		{"no Retry-After", 0, time.Second},
+		{"a Retry-After of 40 s", 40 * time.Second, 40 * time.Second},
+		{"one beyond an hour", 5 * time.Hour, time.Hour},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLab(t, "a", "b", "c")
+			l.answer = func(r request) (any, error) {
+				if len(l.requests) == 1 {
+					return nil, &dcr.Error{Kind: dcr.Throttled, RetryAfter: tc.retryAfter}
+				}
+				return l.healthy(r)
+			}
+			l.pass(1100 * time.Millisecond)
+			l.expectCounts(1, 0)
+			if tc.want > time.Second {
+				l.start() // a restart does not open it
+			}
+			l.pass(2 * time.Hour)
+			if gap := l.gaps(0)[0]; gap < tc.want || gap > tc.want+2*time.Second {
+				t.Errorf("the next request left after %v, want %v", gap, tc.want)
+			}
+			if r := l.count(callRegister); r != 4 {
+				t.Errorf("%d registrations for three apps and one throttled", r)
+			}
+		})
+	}
+}
+
+// fitsBucket tells whether requests fit the documented bucket: 11 at once, 1 a second.
+func fitsBucket(requests []request, capacity float64) bool {
+	level, last := capacity, time.Time{}
+	for _, r := range requests {
+		if !last.IsZero() {
+			level = min(capacity, level+r.at.Sub(last).Seconds())
+		}
+		last = r.at
+		if level -= 1; level < -1e-6 {
+			return false
+		}
+	}
+	return true
+}
+
+func TestTheGateKeepsWithinTheBucket(t *testing.T) {
+	apps := strings.Split("abcdefghijklmnopqrst", "")
+	l := newLab(t, apps...)
+	l.pass(time.Minute)
+	if l.count(callRegister) != len(apps) || l.count(callToken) != len(apps) {
+		t.Fatalf("%d apps made %d requests", len(apps), len(l.requests))
+	}
+	if !fitsBucket(l.requests, 3) {
+		t.Error("requests exceed a burst of 3 at 1 a second")
+	}
+
+	// After a long rest three leave together, and then one a second.
+	l.requests = nil
+	for _, id := range apps {
+		l.engine.refresh(l.engine.machine(id), l.clock.Now())
+	}
+	l.pass(10 * time.Second)
+	if got := len(l.requests); got < 11 || got > 13 || !fitsBucket(l.requests, 3) {
+		t.Errorf("%d requests in 10 s", got)
+	}
+}
+
+func TestRestartsInALoopAreNoRequestLoop(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		up   time.Duration
+		most int // requests in two minutes
+	}{
+		{"killed before the first request", 300 * time.Millisecond, 0},
+		{"killed while the request is under way", 1050 * time.Millisecond, 30},
+		{"killed after the failure", 1500 * time.Millisecond, 30},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLab(t)
+			l.answer = func(request) (any, error) { return nil, errOffline }
+			for begin := l.clock.boot; l.clock.boot < begin+2*time.Minute; {
+				l.pass(tc.up)
+				l.start()
+			}
+			if got := len(l.requests); got > tc.most || !fitsBucket(l.requests, 11) {
+				t.Errorf("%d requests in two minutes of restarts", got)
+			}
+		})
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	l := newLab(t)
+	l.answer = func(request) (any, error) { return nil, errOffline }
+	l.pass(12 * time.Hour)
+	step := time.Second
+	for i, gap := range l.gaps(0) {
+		gap -= l.latency
+		if gap < time.Second || gap > max(step, time.Second) {
+			t.Errorf("attempt %d came %v after the one before, want 1 s to %v", i+2, gap, step)
+		}
+		step = min(2*step, 15*time.Minute)
+	}
+	if n := len(l.requests); n < 48 || n > 400 {
+		t.Errorf("%d attempts in 12 hours", n)
+	}
+	l.answer = l.healthy
+	l.pass(15*time.Minute + 5*time.Second)
+	l.expectState(StateReady)
+}
+
+func TestBackoffTightensInTheLastTenthOfALife(t *testing.T) {
+	for seed := range uint64(30) {
+		l := newLab(t)
+		l.random = rand.New(rand.NewPCG(seed, 3))
+		l.start()
+		l.pass(10 * time.Second)
+		expires := l.clock.boot + labLife
+		l.answer = func(request) (any, error) { return nil, errOffline }
+		l.pass(expires - labLife/10 - l.clock.boot)
+		before := len(l.requests)
+		l.pass(labLife/10 - 30*time.Second)
+		for _, gap := range l.gaps(before - 1)[1:] {
+			if gap > time.Minute+l.latency {
+				t.Fatalf("seed %d: %v between attempts while the token runs out", seed, gap)
+			}
+		}
+		if len(l.requests) == before {
+			t.Fatalf("seed %d: no attempt while the token runs out", seed)
+		}
+	}
+}
+
+func TestAWaitingPlayerChangesNothing(t *testing.T) {
+	l := newLab(t)
+	l.answer = func(request) (any, error) { return nil, errOffline }
+	quiet := newLab(t)
+	quiet.answer = l.answer
+	for range 3600 {
+		l.pass(time.Second)
+		l.served()
+		quiet.pass(time.Second)
+	}
+	if len(l.requests) != len(quiet.requests) {
+		t.Errorf("%d requests with a player asking every second, %d without", len(l.requests), len(quiet.requests))
+	}
+}
+
+func TestALinkThatComesUpCutsTheWaitShort(t *testing.T) {
+	l := newLab(t)
+	l.answer = func(request) (any, error) { return nil, errOffline }
+	l.pass(3 * time.Hour)
+	l.answer = l.healthy
+	l.engine.nudge(l.clock.Now())
+	l.pass(5 * time.Second)
+	l.expectState(StateReady)
+
+	// A link that flaps every second is no request loop.
+	flapping := newLab(t)
+	flapping.answer = func(request) (any, error) { return nil, errOffline }
+	flapping.pass(3 * time.Hour)
+	before := len(flapping.requests)
+	for range 600 {
+		flapping.engine.nudge(flapping.clock.Now())
+		flapping.pass(time.Second)
+	}
+	if n := len(flapping.requests) - before; n > 25 {
+		t.Errorf("%d requests in ten minutes of a flapping link", n)
+	}
+}

@@ -1,0 +1,86 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/storage"
+)
+
+// The codes of what keeps a player from a token, as the socket shows them.
+const (
+	CodeNotReady    = "not_ready"    // nothing has failed yet
+	CodeThrottled   = "throttled"    // the server's throttle is shut
+	CodeOffline     = "offline"      // the server can't be reached or trusted
+	CodeServerError = "server_error" // it answers, but not as it should
+	CodeRejected    = "rejected"     // it refuses this app
+	CodeClockUnset  = "clock_unset"  // certificates can't be checked before the clock is set
+	CodeStorage     = "storage"      // new credentials could not be kept
+)
+
+// Outcome is how calls to the server ended, for counting.
+type Outcome struct{ Call, Result string }
+
+// Counts are calls by their outcome.
+type Counts map[Outcome]int64
+
+// Failure is why there is no new token.
+type Failure struct {
+	Code       string
+	ServerCode string // the server's own, with CodeRejected
+	Detail     string // for people; never a secret
+	At         time.Time
+
+	retryAfter time.Duration
+}
+
+// invalidClient is the one refusal that registering again may mend ("Retrieve access token").
+func (f Failure) invalidClient() bool {
+	return f.Code == CodeRejected && f.ServerCode == "invalid_client"
+}
+
+// failureOf sorts an error of a call.
+func failureOf(err error, now Reading) Failure {
+	f := Failure{Code: CodeOffline, Detail: err.Error(), At: now.Wall}
+	var wire *dcr.Error
+	if !errors.As(err, &wire) {
+		return f
+	}
+	f.Code, f.ServerCode, f.Detail, f.retryAfter = wire.Kind.String(), wire.ServerCode, wire.Detail, wire.RetryAfter
+	if f.Code == CodeRejected {
+		f.Detail = explain(wire.ServerCode)
+	}
+	return f
+}
+
+// explain says in plain words what a refusal means and who can mend it ("Retrieve client credentials", "Retrieve access token").
+func explain(serverCode string) string {
+	switch serverCode {
+	case "invalid_request":
+		return "the server found the request malformed: update tvpassd, or check what stands between it and the server"
+	case "invalid_redirect_uri":
+		return "the redirect URI is not valid: correct redirect_uri in the app's configuration"
+	case "invalid_software_statement":
+		return "the software statement is not valid: install the one from the TVE Dashboard again"
+	case "unapproved_software_statement":
+		return "the software statement is not approved or was revoked: have the registered application approved in the TVE Dashboard"
+	case "invalid_client":
+		return "the server does not know this device's client credentials: it is asked again, and then the device registers anew"
+	case "unauthorized_client":
+		return "the registered application may not ask for tokens this way: check its scopes in the TVE Dashboard"
+	case "unsupported_grant_type":
+		return "the server does not offer client credentials tokens: check the endpoint, or update tvpassd"
+	default:
+		return fmt.Sprintf("the server refused the app (%s): check the registered application in the TVE Dashboard", serverCode)
+	}
+}
+
+// failureFrom is what a stored retry state tells of the last failure; false where it only notes an attempt.
+func failureFrom(r *storage.Retry) (Failure, bool) {
+	if r == nil || r.Code == "" {
+		return Failure{}, false
+	}
+	return Failure{Code: r.Code, ServerCode: r.ServerCode, Detail: r.Detail, At: r.At}, true
+}

@@ -1,0 +1,295 @@
+package broker
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+	"math/rand/v2"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/storage"
+)
+
+const (
+	// A token is refreshed between these parts of its life: two thirds, less up to a tenth of that. Never later than two
+	// thirds, so that a player may always count on a third of the life being left.
+	refreshFrom, refreshTo = 0.6, 2.0 / 3
+
+	// startSpread is how far work that is due at a start is spread, so that a power cut does not become a storm.
+	startSpread = 30 * time.Second
+
+	// keptAside is how many replaced pairs of credentials are kept.
+	keptAside = 3
+)
+
+// App is what the configuration says of one app.
+type App struct {
+	ID                string
+	SoftwareStatement string
+	RedirectURI       string
+	ApplicationID     string
+}
+
+// registrationMark tells whether what a registration is made of has changed, without being it.
+func (a App) registrationMark() string {
+	sum := sha256.Sum256([]byte(a.SoftwareStatement + "\x00" + a.RedirectURI))
+	return hex.EncodeToString(sum[:8])
+}
+
+// callKind is what a call to the server is for.
+type callKind string
+
+const (
+	callNone     callKind = ""
+	callRegister callKind = "register"
+	callToken    callKind = "token"
+)
+
+// call is one request under way.
+type call struct {
+	kind     callKind
+	machine  *machine
+	sent     Reading
+	failures int // in a row, before this call
+
+	register dcr.RegisterRequest // one of these two, by kind
+	token    dcr.TokenRequest
+}
+
+// liveToken is a stored token on this boot's clock.
+type liveToken struct{ sent, expires, refresh time.Duration }
+
+// machine is the state of one app at one endpoint. Its methods are functions of that state, an event and the time;
+// they neither wait nor call anybody.
+type machine struct {
+	endpoint string
+	app      App
+	active   bool // configured now; one that is not keeps its state and asks for nothing
+
+	rec   storage.App // as it is to be stored
+	saved storage.App // as it is stored
+	live  *liveToken  // nil: no token, or none that can be trusted yet
+	next  time.Duration
+	now   bool // an admin wants a token at once, or replaced credentials need one
+
+	flight     *call
+	reportedAt time.Duration
+	reported   bool
+	contact    time.Time // last answer of the server, by the box's clock
+	calls      *Counts   // since the start; replaced, never changed
+}
+
+// load takes a machine up where an earlier run of the daemon left it.
+func (m *machine) load(rec storage.App, t *timeline, now Reading, random *rand.Rand) {
+	m.rec, m.saved = rec, rec
+	if tok := rec.Token; tok != nil {
+		m.contact = tok.Sent.Wall
+	}
+	if r := rec.Retry; r != nil {
+		m.next = now.Boot + t.remaining(r.Noted, r.Wait, now)
+		if r.For != m.app.registrationMark() {
+			m.next = now.Boot
+		}
+	}
+	m.trust(t, now)
+	if m.live != nil && m.live.refresh <= now.Boot {
+		m.live.refresh = now.Boot + between(0, min(startSpread, (m.live.expires-now.Boot)/2), random)
+	}
+}
+
+// trust works out a stored token's life on this boot's clock, as soon as that is possible.
+func (m *machine) trust(t *timeline, now Reading) {
+	tok := m.rec.Token
+	if m.live != nil || tok == nil {
+		return
+	}
+	sent, ok := t.tokenSent(tok, now)
+	if !ok {
+		return
+	}
+	m.live = &liveToken{sent: sent, expires: sent + tok.Life, refresh: sent + tok.RefreshAfter}
+}
+
+// valid tells whether there is a token that players may have.
+func (m *machine) valid(now Reading) bool { return m.live != nil && now.Boot < m.live.expires }
+
+// wants is what the app needs next of the server, and from when on; callNone while a call is under way.
+func (m *machine) wants(t *timeline, now Reading) (callKind, time.Duration) {
+	switch {
+	case !m.active || m.flight != nil:
+		return callNone, 0
+	case m.rec.Credentials == nil || m.mayReplace(m.rec.Retry, t, now):
+		return callRegister, m.next
+	case !m.valid(now) || m.now || m.rec.Token.Refused || m.suspected():
+		return callToken, m.next
+	default:
+		return callToken, max(m.live.refresh, m.next)
+	}
+}
+
+// suspected tells whether the server said that it does not know the credentials: that is to be settled soon, even while
+// there is a valid token.
+func (m *machine) suspected() bool { return m.rec.Retry != nil && m.rec.Retry.Suspect != nil }
+
+// mayReplace tells whether refused credentials are to be replaced now.
+func (m *machine) mayReplace(retry *storage.Retry, t *timeline, now Reading) bool {
+	if retry == nil || !retry.Condemned {
+		return false
+	}
+	last := m.rec.History.Replaced
+	return last == nil || t.passed(*last, replaceEvery, now)
+}
+
+// begin starts a call. A registration is noted as if it had failed already: one whose answer is lost to a power cut must
+// wait its turn like any other failure.
+func (m *machine) begin(kind callKind, t *timeline, now Reading, random *rand.Rand) *call {
+	c := &call{kind: kind, machine: m, sent: now}
+	if m.rec.Retry != nil {
+		c.failures = m.rec.Retry.Failures
+	}
+	switch kind {
+	case callRegister:
+		c.register = dcr.RegisterRequest{
+			SoftwareStatement: m.app.SoftwareStatement, RedirectURI: m.app.RedirectURI, ApplicationID: m.app.ApplicationID,
+		}
+		retry := m.retryAfterFailure(c.failures+1, t, now)
+		retry.Wait = rungs(retry.Slow).draw(retry.Failures, rungs(retry.Slow).top, random)
+		m.setRetry(retry, now)
+	case callToken:
+		pair := m.rec.Credentials
+		c.token = dcr.TokenRequest{ClientID: pair.ClientID, ClientSecret: pair.ClientSecret, ApplicationID: m.app.ApplicationID}
+	}
+	m.flight = c
+	return c
+}
+
+// retryAfterFailure is the retry state of a failure that counts so many, with what earlier ones left.
+func (m *machine) retryAfterFailure(failures int, t *timeline, now Reading) storage.Retry {
+	retry := storage.Retry{}
+	if m.rec.Retry != nil {
+		retry = *m.rec.Retry
+	}
+	retry.Failures, retry.Noted, retry.For = failures, t.stamp(now), m.app.registrationMark()
+	return retry
+}
+
+func (m *machine) setRetry(retry storage.Retry, now Reading) {
+	m.rec.Retry = &retry
+	m.next = now.Boot + retry.Wait
+}
+
+// registered takes the answer of a registration.
+func (m *machine) registered(c dcr.Credentials, t *timeline, now Reading) {
+	if old := m.rec.Credentials; old != nil {
+		aside := append([]storage.Credentials{*old}, m.rec.History.Aside...)
+		m.rec.History.Aside = aside[:min(len(aside), keptAside)]
+		stamp := t.stamp(now)
+		if current, ok := t.trueTime(now); ok {
+			stamp.Wall = current.UTC()
+		}
+		m.rec.History.Replaced = &stamp
+	}
+	m.rec.History.Registrations++
+	m.rec.Credentials = &storage.Credentials{
+		ClientID: c.ClientID, ClientSecret: c.ClientSecret,
+		IssuedAt: c.IssuedAt, RegisteredAt: now.Wall.UTC().Truncate(time.Second),
+		RedirectURIs: c.RedirectURIs, GrantTypes: c.GrantTypes, Scopes: c.Scopes,
+	}
+	m.succeeded(now)
+	m.now = true // a token of the replaced pair may still be valid; it is not to be relied on
+}
+
+// received takes a new token. Its life counts from when it was asked for, the latest moment known not to be too late.
+func (m *machine) received(tok dcr.Token, c *call, t *timeline, now Reading, random *rand.Rand) {
+	part := refreshFrom + (refreshTo-refreshFrom)*random.Float64()
+	m.rec.Token = &storage.Token{
+		AccessToken: tok.AccessToken, ID: tok.ID, Life: tok.ExpiresIn,
+		Sent: t.stamp(c.sent), ServerSent: t.serverSent(c.sent, now, tok.Date),
+		RefreshAfter: time.Duration(part * float64(tok.ExpiresIn)),
+	}
+	m.live = nil
+	m.trust(t, now)
+	m.succeeded(now)
+	m.now = false
+}
+
+func (m *machine) succeeded(now Reading) {
+	m.rec.Retry = nil
+	m.next = now.Boot
+}
+
+// failed takes the failure of a call. gateWait is how long it shut the gate, which no attempt can undercut.
+func (m *machine) failed(f Failure, c *call, gateWait time.Duration, t *timeline, now Reading, random *rand.Rand) {
+	slow := f.Code == CodeRejected
+	failures := c.failures + 1
+	if r := m.rec.Retry; r != nil && r.Slow != slow {
+		failures = 1 // another kind of trouble starts its own ladder
+	}
+	retry := m.retryAfterFailure(failures, t, now)
+	retry.Slow = slow
+	retry.Code, retry.ServerCode, retry.Detail, retry.At = f.Code, f.ServerCode, f.Detail, now.Wall.UTC().Truncate(time.Second)
+	retry.Wait = rungs(slow).draw(failures, m.waitLimit(slow, now), random)
+	if c.kind == callToken {
+		m.suspect(f, &retry, t, now, random)
+	}
+	retry.Wait = max(retry.Wait, gateWait, min(f.retryAfter, maxRetryAfter))
+	m.setRetry(retry, now)
+	m.now = false
+}
+
+// suspect counts invalid_client answers to token requests. The second one in a row, some seconds after the first, condemns
+// the credentials; any other refusal means that the server knows them. Waits are short until that is settled.
+func (m *machine) suspect(f Failure, retry *storage.Retry, t *timeline, now Reading, random *rand.Rand) {
+	switch {
+	case f.Code != CodeRejected:
+		return
+	case !f.invalidClient():
+		retry.Suspect, retry.Condemned = nil, false
+		return
+	case retry.Suspect == nil:
+		stamp := t.stamp(now)
+		retry.Suspect = &stamp
+	case t.remaining(*retry.Suspect, confirmAfter, now) == 0:
+		retry.Condemned = true
+	}
+	switch {
+	case !retry.Condemned:
+		retry.Slow = false
+		retry.Wait = between(confirmAfter, 2*confirmAfter, random)
+	case m.mayReplace(retry, t, now):
+		retry.Slow = false
+		retry.Wait = between(time.Second, 2*time.Second, random)
+	}
+}
+
+// waitLimit is the longest wait at this point of a token's life: in its last tenth a player is soon without.
+func (m *machine) waitLimit(slow bool, now Reading) time.Duration {
+	if slow || !m.valid(now) {
+		return rungs(slow).top
+	}
+	urgent := m.live.expires - (m.live.expires-m.live.sent)/lastTenth
+	return max(urgent-now.Boot, 0) + urgentWait
+}
+
+// hurry cuts a wait short.
+func (m *machine) hurry(at time.Duration) { m.next = min(m.next, at) }
+
+// reset forgets the credentials and all that came of them.
+func (m *machine) reset(now Reading) {
+	m.rec = storage.App{History: storage.History{Registrations: m.rec.History.Registrations}}
+	m.live, m.flight, m.now, m.next = nil, nil, false, now.Boot
+}
+
+// stored tells whether the record is on disk. Its parts are replaced, never changed in place, so pointers tell.
+func (m *machine) stored() bool {
+	return m.rec.Credentials == m.saved.Credentials && m.rec.Token == m.saved.Token && m.rec.Retry == m.saved.Retry &&
+		m.rec.History.Registrations == m.saved.History.Registrations && m.rec.History.Replaced == m.saved.History.Replaced
+}
+
+// count counts how a call ended.
+func (m *machine) count(o Outcome) {
+	next := maps.Clone(*m.calls)
+	next[o]++
+	m.calls = &next
+}

@@ -1,0 +1,166 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/tvpassd/tvpassd/storage"
+)
+
+// State is what an app's machine is doing, in the words of the socket's status.
+type State string
+
+// With a valid token an app is ready or stale, without one anything else.
+const (
+	StateReady       State = "ready"
+	StateStale       State = "stale"       // refreshing the token fails, or a player had it refused
+	StateRegistering State = "registering" // the first registration is under way, or about to be
+	StateRefreshing  State = "refreshing"  // the first token is under way, or about to be
+	StateWaiting     State = "waiting"     // between retries
+	StateRejected    State = "rejected"    // a person must act; tried again slowly
+)
+
+// AppView is what is known of one app at one moment. It never changes; the broker publishes a new one instead, so that
+// players are served without waiting for anything.
+type AppView struct {
+	App  App
+	core core
+
+	changed chan struct{} // closed when this view is no longer the current one
+}
+
+// core is what makes one view differ from another.
+type core struct {
+	credentials   *storage.Credentials
+	registrations int
+	token         *storage.Token
+	live          liveToken // zero: no token that can be trusted
+	valid         bool      // when the view was made
+	hold          bool      // a refresh that a player asked for is under way, or about to be
+	flight        callKind
+	slow          bool
+	failing       bool
+	clockUnset    bool
+	failure       Failure // zero: nothing has failed
+	next          time.Duration
+	refreshAt     time.Duration // zero: no refresh is planned
+	contact       time.Time
+	calls         *Counts
+}
+
+// view makes the machine's present view.
+func (e *engine) view(m *machine, now Reading) *AppView {
+	v := &AppView{App: m.app, core: core{
+		credentials: m.rec.Credentials, registrations: m.rec.History.Registrations,
+		token: m.rec.Token, valid: m.valid(now), next: m.next, contact: m.contact, calls: m.calls,
+	}, changed: make(chan struct{})}
+	c := &v.core
+	if m.live != nil {
+		c.live = *m.live
+		c.refreshAt = max(m.live.refresh, m.next)
+		if m.rec.Token.Refused || m.now || m.suspected() {
+			c.refreshAt = m.next
+		}
+	}
+	if m.flight != nil {
+		c.flight = m.flight.kind
+	}
+	if m.rec.Token != nil && m.rec.Token.Refused {
+		soon := m.next <= now.Boot && e.gate.opens(now)-now.Boot <= time.Second
+		c.hold = c.flight == callToken || c.flight == callNone && soon
+	}
+	if r := m.rec.Retry; r != nil {
+		c.slow = r.Slow
+		c.failure, c.failing = failureFrom(r)
+	}
+	if c.clockUnset = e.clockUnset(now) && !c.valid; c.clockUnset {
+		c.failure = Failure{Code: CodeClockUnset, Detail: "the clock is not set, so the server's certificate can't be checked: set it, or wait for the time service"}
+	}
+	return v
+}
+
+// sameAs tells whether a watcher would see no difference.
+func (v *AppView) sameAs(other *AppView) bool { return v.App == other.App && v.core == other.core }
+
+// Changed is closed once the view is out of date.
+func (v *AppView) Changed() <-chan struct{} { return v.changed }
+
+func (v *AppView) valid(now Reading) bool {
+	return v.core.token != nil && now.Boot < v.core.live.expires
+}
+
+// State is the app's state at a moment.
+func (v *AppView) State(now Reading) State {
+	c := &v.core
+	switch {
+	case v.valid(now) && (c.failing || c.token.Refused):
+		return StateStale
+	case v.valid(now):
+		return StateReady
+	case c.slow:
+		return StateRejected
+	case c.clockUnset || c.flight == callNone && c.failing && c.next > now.Boot:
+		return StateWaiting
+	case c.credentials == nil || c.flight == callRegister:
+		return StateRegistering
+	default:
+		return StateRefreshing
+	}
+}
+
+// Token is an access token as it stands at one moment.
+type Token struct {
+	AccessToken, ID     string
+	IssuedAt, ExpiresAt time.Time // by the box's clock
+	ExpiresIn           time.Duration
+}
+
+// Token returns the app's token, false where none is valid at that moment.
+func (v *AppView) Token(now Reading) (Token, bool) {
+	if !v.valid(now) {
+		return Token{}, false
+	}
+	left := v.core.live.expires - now.Boot
+	return Token{
+		AccessToken: v.core.token.AccessToken, ID: v.core.token.ID,
+		IssuedAt: now.Wall.Add(v.core.live.sent - now.Boot), ExpiresAt: now.Wall.Add(left), ExpiresIn: left,
+	}, true
+}
+
+// satisfies tells whether the token lives at least minTTL, or a third of its life where that is less.
+func (v *AppView) satisfies(minTTL time.Duration, now Reading) bool {
+	return v.valid(now) && v.core.live.expires-now.Boot >= min(minTTL, v.core.token.Life/3)
+}
+
+// Failure is the last failure since the last success; false where there is none.
+func (v *AppView) Failure() (Failure, bool) { return v.core.failure, v.core.failure.Code != "" }
+
+// Credentials tells which client this is, or nil while it is not registered.
+func (v *AppView) Credentials() *storage.Credentials { return v.core.credentials }
+
+// Registrations is how often the app was ever registered from here.
+func (v *AppView) Registrations() int { return v.core.registrations }
+
+// NextCall is how long it is until the server is called for this app, at the earliest; false while a call is under way or
+// nothing is planned.
+func (v *AppView) NextCall(now Reading) (time.Duration, bool) {
+	at := v.core.next
+	if v.valid(now) {
+		at = v.core.refreshAt
+	}
+	return max(at-now.Boot, 0), v.core.flight == callNone && !v.core.clockUnset
+}
+
+// LastContact is when the server last answered a call for this app, by the box's clock; zero where it never did.
+func (v *AppView) LastContact() time.Time { return v.core.contact }
+
+// Calls are the calls for this app since the start, by outcome.
+func (v *AppView) Calls() Counts { return *v.core.calls }
+
+// Overview is what is known beside the apps.
+type Overview struct {
+	Reading    Reading
+	ClockSet   bool
+	Skew       time.Duration // the server's clock before the box's; zero where it is not known
+	GateOpens  time.Duration // until the next request may leave
+	StorageErr error         // of the last write, until one succeeds
+}
