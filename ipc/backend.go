@@ -1,0 +1,57 @@
+package ipc
+
+import (
+	"context"
+	"io"
+	"time"
+)
+
+// Query is how long a caller waits for a token, and how long that must live.
+type Query struct {
+	Wait   time.Duration // for a token, where none is at hand that will do; 0 is not at all
+	MinTTL time.Duration // more than a third of the token's life counts as that third
+}
+
+// DefaultWait is how long a caller waits who doesn't say.
+const DefaultWait = 10 * time.Second
+
+const (
+	maxWait   = time.Minute
+	maxMinTTL = 8760 * time.Hour
+)
+
+// Snapshot is how an app stands at one moment. Nothing of it changes later.
+type Snapshot struct {
+	State   AppStatus
+	Token   *Token          // nil where there is no valid one
+	Changed <-chan struct{} // closed when this is out of date
+}
+
+// Backend is what the server shows. Its methods are called by many goroutines at once. An error that is a *Problem is
+// told to the caller as it is, and may therefore hold no secret; any other is logged and told as CodeInternal.
+type Backend interface {
+	// Policy is the one in force; a reload may put another in its place.
+	Policy() *Policy
+
+	// Token and Headers answer from memory where they can, and wait as q says where they can't.
+	Token(ctx context.Context, app string, q Query) (Token, error)
+	Headers(ctx context.Context, app string, q Query) (Headers, error)
+	// Report takes a player's word that a token was refused, decides whether that counts, and says what follows.
+	Report(ctx context.Context, app string, r Report) (action string, err error)
+	// Watch returns how an app stands now.
+	Watch(app string) (Snapshot, error)
+
+	// Device tells what the server is told about this box, with its identifier only if that is asked for.
+	Device(identifier bool) Device
+	// Status tells how the daemon and the apps that sees lets through stand: the device with its identifier, which the
+	// server leaves out where the caller may use no app, and without sources.
+	Status(sees func(app string) bool, admin bool) Status
+	// WriteMetrics writes Prometheus' text format, with the apps that sees lets through.
+	WriteMetrics(w io.Writer, sees func(app string) bool) error
+
+	// Refresh fetches a token now, Reset forgets an app's credentials, Reload reads the configuration again. Only admins
+	// get here.
+	Refresh(ctx context.Context, app string) error
+	Reset(ctx context.Context, app string) error
+	Reload(ctx context.Context) error
+}

@@ -1,0 +1,206 @@
+// Package client asks a running tvpassd, over its Unix socket. The commands use it, and so may players written in Go.
+//
+// It owns the way to the socket and what can go wrong there. The types are those of package ipc, and so are the errors that
+// the daemon answers with: *ipc.Problem.
+package client
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"net/http"
+	"net/url"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/tvpassd/tvpassd/ipc"
+)
+
+var (
+	// ErrNotRunning says that nobody listens on the socket.
+	ErrNotRunning = errors.New("tvpassd is not running")
+	// ErrPermission says that this user may not open the socket.
+	ErrPermission = errors.New("no permission on the socket of tvpassd")
+)
+
+// maxAnswer is the longest answer, or event, that is read, in bytes.
+const maxAnswer = 4 << 20
+
+// Client asks the daemon. The zero value asks at ipc.DefaultSocket. It is safe for concurrent use, and keeps connections
+// for the next call. Socket may not be changed after the first.
+//
+// An empty app stands for the one app that the caller may use, in Token and Headers alone. Every method returns an
+// *ipc.Problem where the daemon refuses, ErrNotRunning, ErrPermission, or the context's error; there is no time limit but ctx.
+type Client struct {
+	Socket string
+
+	once sync.Once
+	http *http.Client
+}
+
+// Token returns a token; a nil query is the daemon's default.
+func (c *Client) Token(ctx context.Context, app string, q *ipc.Query) (tok ipc.Token, err error) {
+	err = c.call(ctx, http.MethodGet, appPath(app, "token")+encode(q), nil, &tok)
+	return tok, err
+}
+
+// Headers returns what a REST API V2 call needs; a nil query is the daemon's default.
+func (c *Client) Headers(ctx context.Context, app string, q *ipc.Query) (h ipc.Headers, err error) {
+	err = c.call(ctx, http.MethodGet, appPath(app, "headers")+encode(q), nil, &h)
+	return h, err
+}
+
+// Report tells that a protected API refused a token. The action is one of ipc.ActionNone, ActionRefresh and ActionRegister.
+func (c *Client) Report(ctx context.Context, app string, r ipc.Report) (action string, err error) {
+	body, err := json.Marshal(r)
+	if err != nil {
+		return "", fmt.Errorf("encode the report: %w", err)
+	}
+	var answer ipc.ReportAnswer
+	err = c.call(ctx, http.MethodPost, appPath(app, "report"), body, &answer)
+	return answer.Action, err
+}
+
+// Device returns what the server is told about this box.
+func (c *Client) Device(ctx context.Context) (d ipc.Device, err error) {
+	err = c.call(ctx, http.MethodGet, "/v1/device", nil, &d)
+	return d, err
+}
+
+// Status returns how the daemon and the caller's apps stand.
+func (c *Client) Status(ctx context.Context) (st ipc.Status, err error) {
+	err = c.call(ctx, http.MethodGet, "/v1/status", nil, &st)
+	return st, err
+}
+
+// Healthz tells whether every app of the caller has a usable token, and how they stand.
+func (c *Client) Healthz(ctx context.Context) (healthy bool, st ipc.Status, err error) {
+	resp, err := c.do(ctx, http.MethodGet, "/v1/healthz", nil)
+	if err != nil {
+		return false, st, err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusServiceUnavailable && mediaType(resp) == "application/json" {
+		return false, st, decode(resp, &st)
+	}
+	return true, st, finish(resp, &st)
+}
+
+// Refresh has the daemon fetch a token now. It is for admins, as are Reset and Reload.
+func (c *Client) Refresh(ctx context.Context, app string) error {
+	return c.call(ctx, http.MethodPost, appPath(app, "refresh"), nil, nil)
+}
+
+// Reset has the daemon forget an app's credentials and register it anew: its viewers must sign in again.
+func (c *Client) Reset(ctx context.Context, app string) error {
+	return c.call(ctx, http.MethodDelete, appPath(app, "credentials"), nil, nil)
+}
+
+// Reload has the daemon read its configuration again.
+func (c *Client) Reload(ctx context.Context) error {
+	return c.call(ctx, http.MethodPost, "/v1/reload", nil, nil)
+}
+
+// Close lets go of kept connections. The client may be used again.
+func (c *Client) Close() { c.client().CloseIdleConnections() }
+
+func appPath(app, name string) string {
+	if app == "" && (name == "token" || name == "headers") {
+		return "/v1/" + name
+	}
+	return "/v1/apps/" + url.PathEscape(app) + "/" + name
+}
+
+func encode(q *ipc.Query) string {
+	if q == nil {
+		return ""
+	}
+	return "?" + url.Values{"wait": {q.Wait.String()}, "min_ttl": {q.MinTTL.String()}}.Encode()
+}
+
+// call makes one request and decodes its answer into v, if that is not nil.
+func (c *Client) call(ctx context.Context, method, path string, body []byte, v any) error {
+	resp, err := c.do(ctx, method, path, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	return finish(resp, v)
+}
+
+// do sends a request. Its error doesn't repeat the made-up URL.
+func (c *Client) do(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://tvpassd"+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, fmt.Errorf("ask tvpassd: %w", err)
+	}
+	resp, err := c.client().Do(req)
+	if outer, ok := errors.AsType[*url.Error](err); ok {
+		err = outer.Err
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ask tvpassd: %w", err)
+	}
+	return resp, nil
+}
+
+func (c *Client) client() *http.Client {
+	c.once.Do(func() {
+		c.http = &http.Client{
+			Transport: &http.Transport{
+				DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
+				DisableCompression: true,
+				IdleConnTimeout:    time.Minute, // below the daemon's own
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+	})
+	return c.http
+}
+
+func (c *Client) dial(ctx context.Context) (net.Conn, error) {
+	path := cmp.Or(c.Socket, ipc.DefaultSocket)
+	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return nil, fmt.Errorf("%w: nobody listens on %s; start it with `tvpassd start`, or say where it listens with --socket", ErrNotRunning, path)
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%w: %s; run this as root, or join the group that `ls -l %s` shows", ErrPermission, path, path)
+	}
+	return conn, err
+}
+
+// finish reads an answer: what was asked for, or a problem.
+func finish(resp *http.Response, v any) error {
+	if resp.StatusCode/100 == 2 {
+		return decode(resp, v)
+	}
+	if mediaType(resp) != "application/problem+json" {
+		return fmt.Errorf("ask tvpassd: it answered %s", resp.Status)
+	}
+	p := new(ipc.Problem)
+	if err := decode(resp, p); err != nil {
+		return err
+	}
+	return p
+}
+
+func decode(resp *http.Response, v any) error {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err == nil && v != nil {
+		err = json.Unmarshal(body, v)
+	}
+	if err != nil {
+		return fmt.Errorf("read the answer of tvpassd: %w", err)
+	}
+	return nil
+}
+
+func mediaType(resp *http.Response) string { return resp.Header.Get("Content-Type") }

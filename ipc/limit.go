@@ -1,0 +1,136 @@
+package ipc
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"sync"
+	"time"
+)
+
+// A writeTimeout is what one write may take: a caller who doesn't read must not hold a connection for ever.
+const writeTimeout = 10 * time.Second
+
+// door is a listener that knows who comes in, and keeps one user's connections from using up what others need.
+type door struct {
+	net.Listener
+	identify      func(net.Conn) (Peer, error)
+	admin         func(Peer) bool
+	perUID, total int
+	log           *slog.Logger
+	full          []byte // the answer to a connection too many
+
+	mu     sync.Mutex           // guards what follows
+	open   map[uint32]int       // connections by user
+	others int                  // connections of all who are no admins
+	told   map[uint32]time.Time // when a user's turning away was logged
+}
+
+// newDoor puts a door before l.
+func newDoor(l net.Listener, s *Server) *door {
+	p := NewProblem(CodeTooManyRequests, "too many connections are open: close some, or keep one alive and use it again")
+	p.RetryAfterMS = 1000
+	body, _ := json.Marshal(p) // it holds nothing that could fail
+	return &door{
+		Listener: l, identify: s.identify, admin: func(peer Peer) bool { return s.cfg.Backend.Policy().Admin(peer) },
+		perUID: s.cfg.PerUID, total: s.cfg.Total, log: s.cfg.Log,
+		full: fmt.Appendf(nil, "HTTP/1.1 429 Too Many Requests\r\nCache-Control: no-store\r\nConnection: close\r\n"+
+			"Content-Type: %s\r\nContent-Length: %d\r\nRetry-After: 1\r\n\r\n%s\n", problemType[0], len(body)+1, body),
+		open: make(map[uint32]int), told: make(map[uint32]time.Time),
+	}
+}
+
+// Accept waits for a caller who is known and within the limits; any other's connection is closed.
+func (d *door) Accept() (net.Conn, error) {
+	for {
+		c, err := d.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		peer, err := d.identify(c)
+		if err != nil {
+			d.log.Warn("connection closed", "err", err)
+			_ = c.Close() // nothing was written that could be lost
+			continue
+		}
+		if release := d.admit(peer); release != nil {
+			return &conn{Conn: c, peer: peer, release: sync.OnceFunc(release)}, nil
+		}
+		d.turnAway(c, peer)
+	}
+}
+
+// admit counts a connection in and returns what counts it out, or nil if it is one too many. The total doesn't hold admins:
+// they must get in to see what is going on.
+func (d *door) admit(peer Peer) (release func()) {
+	other := 1
+	if d.admin(peer) {
+		other = 0
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.open[peer.UID] >= d.perUID || other > 0 && d.others >= d.total {
+		return nil
+	}
+	d.open[peer.UID]++
+	d.others += other
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.others -= other
+		if d.open[peer.UID]--; d.open[peer.UID] == 0 {
+			delete(d.open, peer.UID)
+		}
+	}
+}
+
+// turnAway closes a connection too many. The answer is a courtesy that fits the socket's buffer: nobody waits for it.
+func (d *door) turnAway(c net.Conn, peer Peer) {
+	if d.news(peer.UID, time.Now()) {
+		d.log.Warn("too many connections", "uid", peer.UID, "pid", peer.PID, "per_user", d.perUID, "total", d.total)
+	}
+	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = c.Write(d.full)
+	_ = c.Close()
+}
+
+// news tells whether a user's turning away is worth another line in the log: once a minute.
+func (d *door) news(uid uint32, now time.Time) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	maps.DeleteFunc(d.told, func(_ uint32, at time.Time) bool { return now.Sub(at) >= time.Minute })
+	if _, told := d.told[uid]; told {
+		return false
+	}
+	d.told[uid] = now
+	return true
+}
+
+// conn is a connection of a known caller. Every write has a deadline, those of net/http's own too.
+type conn struct {
+	net.Conn
+	peer    Peer
+	release func()
+}
+
+func (c *conn) Write(b []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(b)
+}
+
+// CloseWrite lets net/http say its last words to a caller whose request it hasn't read whole: a bare close would cut them.
+func (c *conn) CloseWrite() error {
+	if u, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return u.CloseWrite()
+	}
+	return nil
+}
+
+func (c *conn) Close() error {
+	defer c.release()
+	return c.Conn.Close()
+}

@@ -1,0 +1,295 @@
+package ipc
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// closed waits until the server has closed a connection, and returns what it wrote before.
+func closed(t testing.TB, c net.Conn) string {
+	t.Helper()
+	text, err := io.ReadAll(c)
+	if ne, ok := errors.AsType[net.Error](err); ok && ne.Timeout() {
+		t.Fatalf("the connection stays open: %v", err)
+	}
+	return string(text)
+}
+
+// accepted waits until the server has taken a connection in: it answers on it.
+func (l *lab) accepted(c net.Conn) {
+	l.t.Helper()
+	if a := l.askOn(c, "GET", "/v1/status", ""); a.StatusCode != 200 {
+		l.t.Fatalf("not accepted: %s", a.Status)
+	}
+}
+
+// One user opens connections and says nothing; others don't notice.
+func TestAFloodOfOneUserStarvesNobodyElse(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, func(cfg *Config) { cfg.PerUID, cfg.Total, cfg.HeaderTimeout = 5, 100, time.Minute })
+	for range 5 {
+		l.dial(stranger)
+	}
+	for range 20 {
+		// These come after the five, for a listener hands out connections in their order.
+		a := l.read(l.dial(stranger), "GET")
+		if p := a.problem(t); p.Code != CodeTooManyRequests || a.StatusCode != 429 || a.Header.Get("Retry-After") != "1" {
+			t.Fatalf("a connection too many: %s %v %+v", a.Status, a.Header, p)
+		}
+	}
+	if a := l.ask(alice, "GET", "/v1/token", ""); a.StatusCode != 200 {
+		t.Errorf("alice: %s", a.Status)
+	}
+	if n := strings.Count(l.log.String(), "too many connections"); n != 1 || !strings.Contains(l.log.String(), "uid=1003") {
+		t.Errorf("%d lines: %s", n, l.log)
+	}
+}
+
+func TestAClosedConnectionMakesRoom(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, func(cfg *Config) { cfg.PerUID, cfg.Total = 2, 2 })
+	for range 20 {
+		a, b := l.enter(alice), l.enter(bob)
+		a.Close()
+		b.Close()
+	}
+}
+
+// enter connects as somebody as soon as there is room.
+func (l *lab) enter(uid uint32) (c net.Conn) {
+	l.t.Helper()
+	l.until("room", func() bool {
+		c = l.dial(uid)
+		a := l.askOn(c, "GET", "/v1/status", "")
+		return a.StatusCode == 200
+	})
+	return c
+}
+
+// until waits for what the server does in its own time.
+func (l *lab) until(what string, done func() bool) {
+	l.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			l.t.Fatalf("no %s", what)
+		}
+	}
+}
+
+// Many users together can't keep an admin out.
+func TestTheTotalLeavesRoomForAdmins(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, func(cfg *Config) { cfg.PerUID, cfg.Total, cfg.HeaderTimeout = 3, 6, time.Minute })
+	for uid := range uint32(3) {
+		for range 2 {
+			l.accepted(l.dial(5000 + uid))
+		}
+	}
+	for _, uid := range []uint32{5000, alice} {
+		if a := l.read(l.dial(uid), "GET"); a.StatusCode != 429 {
+			t.Errorf("%d gets in: %s", uid, a.Status)
+		}
+	}
+	for _, uid := range []uint32{root, owner, carol} {
+		for range 3 {
+			l.accepted(l.dial(uid))
+		}
+		if a := l.read(l.dial(uid), "GET"); a.StatusCode != 429 {
+			t.Errorf("%d gets in without end: %s", uid, a.Status)
+		}
+	}
+}
+
+func TestATurnedAwayUserIsLoggedOnceAMinute(t *testing.T) {
+	d := newDoor(nil, New(Config{}))
+	for _, test := range []struct {
+		uid  uint32
+		at   time.Duration
+		want bool
+	}{{1, 0, true}, {1, 59 * time.Second, false}, {2, 59 * time.Second, true}, {1, time.Minute, true}, {2, time.Minute, false}, {1, 119 * time.Second, false}} {
+		if got := d.news(test.uid, labTime.Add(test.at)); got != test.want {
+			t.Errorf("%+v: %v", test, got)
+		}
+	}
+	if len(d.told) > 1 {
+		t.Errorf("it remembers for ever: %v", d.told)
+	}
+}
+
+func TestAnUnknownCallerIsShownOut(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, nil)
+	c, err := net.Dial("unix", l.path) // from no address
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	fmt.Fprint(c, "GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n")
+	if text := closed(t, c); text != "" {
+		t.Errorf("it is answered: %s", text)
+	}
+}
+
+func TestSlowCallersAreCut(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, func(cfg *Config) { cfg.HeaderTimeout = 200 * time.Millisecond })
+	for name, text := range map[string]string{
+		"nothing":       "",
+		"half a header": "GET /v1/token HTTP/1.1\r\nHost: x\r\n",
+	} {
+		c := l.dial(alice)
+		io.WriteString(c, text)
+		if text := closed(t, c); strings.Contains(text, " 200 ") {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+	// Half a body gets an answer, whether it was wanted or not.
+	for request, want := range map[string]string{
+		"POST /v1/apps/one/report": CodeInvalidParameter, "GET /v1/token": CodeInvalidParameter, "GET /nothing": CodeNotFound, "POST /v1/apps/two/report": CodeForbidden,
+	} {
+		c := l.dial(alice)
+		fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", request)
+		if a := l.read(c, "GET"); a.code() != want {
+			t.Errorf("%s: %s %s", request, a.Status, a.body)
+		}
+		closed(t, c)
+	}
+	// The time for a header is not the time for an answer, nor for the next request; the body's deadline ends with the body.
+	release := make(chan struct{})
+	l.blocks(release)
+	time.AfterFunc(500*time.Millisecond, func() { close(release) })
+	c := l.dial(alice)
+	if a := l.askOn(c, "GET", "/v1/token", "a body nobody wants"); a.StatusCode != 200 {
+		t.Errorf("a long wait: %s", a.Status)
+	}
+	l.accepted(c)
+}
+
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, nil)
+	report := `{"access_token":"x","status":401,"pad":"` + strings.Repeat("x", maxBody) // too long by this
+	fits := report[:maxBody-2] + `"}`
+	if a := l.ask(alice, "POST", "/v1/apps/one/report", fits); a.StatusCode != 202 {
+		t.Errorf("64 KiB: %s %s", a.Status, a.body)
+	}
+	a := l.ask(alice, "POST", "/v1/apps/one/report", fits+" ")
+	if p := a.problem(t); a.StatusCode != 413 || p.Code != CodeTooLarge {
+		t.Errorf("64 KiB + 1: %s %+v", a.Status, p)
+	}
+	c := l.dial(alice)
+	fmt.Fprint(c, "POST /v1/apps/one/report HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+	go func() { // without end; it fails once the server has had enough
+		for chunk := "1000\r\n" + strings.Repeat("x", 0x1000) + "\r\n"; ; {
+			if _, err := io.WriteString(c, chunk); err != nil {
+				return
+			}
+		}
+	}()
+	if a := l.read(c, "POST"); a.code() != CodeTooLarge {
+		t.Errorf("an endless body: %s", a.Status)
+	}
+	for size, want := range map[int]int{15 << 10: 200, 17 << 10: 431} {
+		c := l.dial(alice)
+		fmt.Fprintf(c, "GET /v1/token HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n", strings.Repeat("x", size))
+		if a := l.read(c, "GET"); a.StatusCode != want {
+			t.Errorf("%d bytes of header: %s", size, a.Status)
+		}
+	}
+}
+
+// A body that nobody wants doesn't become the next request.
+func TestAConnectionGoesOn(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, nil)
+	c := l.dial(alice)
+	r := bufio.NewReader(c)
+	for _, path := range []string{"/v1/token", "/nothing", "/v1/apps/two/token", "/v1/apps/one/report", "/v1/token?wait=x", "/v1/token"} {
+		const body = "GET /v1/metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+		fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if kind := resp.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/plain") {
+			t.Fatalf("%s: the body was obeyed", path)
+		}
+	}
+}
+
+func TestTheEnd(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, nil)
+	l.set("one", AppStatus{App: "one"}, nil)
+	l.blocks(make(chan struct{}))
+	watcher, waiter, idle := l.dial(alice), l.dial(alice), l.dial(alice)
+	l.accepted(idle)
+	fmt.Fprint(watcher, "GET /v1/apps/one/watch HTTP/1.1\r\nHost: x\r\n\r\n")
+	events := bufio.NewReader(watcher)
+	if _, err := http.ReadResponse(events, nil); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprint(waiter, "GET /v1/token HTTP/1.1\r\nHost: x\r\n\r\n")
+	l.until("waiter", func() bool { return l.waiters() == 1 })
+
+	began := time.Now()
+	stopped := make(chan struct{})
+	go func() { l.stop(); close(stopped) }()
+	closed(t, watcher)
+	closed(t, idle)
+	if took := time.Since(began); took > grace {
+		t.Errorf("watchers and idle connections were held for %v", took)
+	}
+	if a := l.read(waiter, "GET"); a.code() != CodeNotReady || a.Header.Get("Retry-After") != "1" {
+		t.Errorf("who waited is told %s %s", a.Status, a.body)
+	}
+	<-stopped
+	if took := time.Since(began); took < grace || took > grace+5*time.Second {
+		t.Errorf("the end took %v", took)
+	}
+	if _, err := net.Dial("unix", l.path); !strings.Contains(fmt.Sprint(err), "no such file") {
+		t.Errorf("after the end: %v", err)
+	}
+	l.run() // and again
+	l.blocks(nil)
+	if a := l.ask(alice, "GET", "/v1/token", ""); a.StatusCode != 200 {
+		t.Errorf("after a restart: %s", a.Status)
+	}
+}
+
+func TestABrokenListenerEndsRun(t *testing.T) {
+	l, err := Listen(SocketOptions{Path: t.TempDir() + "/s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s := New(Config{Backend: newBackend(), Log: discard(), Now: time.Now})
+	if err := s.Run(t.Context(), l); err == nil {
+		t.Error("no error")
+	}
+}
+
+// A bug in one request is logged and ends no other.
+func TestAPanicIsLogged(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, func(cfg *Config) { cfg.Now = func() time.Time { panic("bug") } })
+	c := l.dial(root)
+	fmt.Fprint(c, "POST /v1/apps/one/refresh HTTP/1.1\r\nHost: x\r\nX: s3cret-t0ken\r\n\r\n")
+	closed(t, c)
+	if text := l.log.String(); !strings.Contains(text, "bug") || strings.Contains(text, secretToken) {
+		t.Errorf("the log: %s", text)
+	}
+	l.accepted(l.dial(root))
+}

@@ -1,0 +1,45 @@
+package ipc
+
+import (
+	"maps"
+	"slices"
+)
+
+// Peer is who is at the other end of a connection, as the kernel knew it when the connection was made.
+type Peer struct {
+	UID, GID uint32
+	Groups   []uint32 // supplementary
+	PID      int32    // for logs only: it may be another process by now
+}
+
+func (p Peer) in(group uint32) bool { return p.GID == group || slices.Contains(p.Groups, group) }
+
+// Policy says who may do what. It is the one place that does, and is never changed once it is in use.
+type Policy struct {
+	Owner      uint32           // the daemon's own user: an admin, as root is
+	AdminGroup *uint32          // its members are admins too
+	Apps       map[string]Allow // the configured apps
+}
+
+// Allow says who may ask for an app's token, beside admins.
+type Allow struct {
+	Everyone      bool // whoever may open the socket
+	Users, Groups []uint32
+}
+
+// Admin tells whether peer may see and do everything.
+func (p *Policy) Admin(peer Peer) bool {
+	return peer.UID == 0 || peer.UID == p.Owner || p.AdminGroup != nil && peer.in(*p.AdminGroup)
+}
+
+// MayUse tells whether app is configured and peer may ask for its token.
+func (p *Policy) MayUse(peer Peer, app string) bool {
+	allow, known := p.Apps[app]
+	return known && (p.Admin(peer) || allow.Everyone || slices.Contains(allow.Users, peer.UID) ||
+		slices.ContainsFunc(allow.Groups, peer.in))
+}
+
+// Usable lists the apps that peer may ask for, in order.
+func (p *Policy) Usable(peer Peer) []string {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(p.Apps)), func(app string) bool { return !p.MayUse(peer, app) })
+}

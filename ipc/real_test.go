@@ -1,0 +1,197 @@
+package ipc
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// helperSocket names the socket that the helper process asks at, in its environment.
+const helperSocket = "TVPASSD_TEST_SOCKET"
+
+// as runs one of this package's tests in another process, as another user.
+func as(t *testing.T, uid uint32, groups []uint32, test string, env ...string) {
+	t.Helper()
+	exe, err := os.Open("/proc/self/exe") // which the other user may not find by its path
+	if err != nil {
+		t.Skip(err)
+	}
+	defer exe.Close()
+	cmd := exec.CommandContext(t.Context(), "/proc/self/fd/3", "-test.run=^"+test+"$", "-test.v")
+	cmd.ExtraFiles = []*os.File{exe}
+	cmd.Dir, cmd.Env = "/", append(os.Environ(), append(env, "GORACE=atexit_sleep_ms=0")...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid, Groups: groups}}
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "--- PASS: "+test) {
+		t.Errorf("as user %d: %v\n%s", uid, err, out)
+	}
+}
+
+// publicDir is a directory that every user may enter.
+func publicDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("/tmp", "tvpassd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// The kernel tells who a caller is, with all groups, more of them than a first guess has room for.
+func TestPeers(t *testing.T) {
+	if path := os.Getenv(helperSocket); path != "" {
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if _, err := c.Read(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	path := filepath.Join(publicDir(t), "s")
+	l, err := Listen(SocketOptions{Path: path, Mode: 0o666})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	peers := make(chan Peer, 1)
+	accept := func() {
+		c, err := l.Accept()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer c.Close()
+		peer, err := peerOf(c)
+		if err != nil {
+			t.Error(err)
+		}
+		peers <- peer
+		c.Write([]byte("x"))
+	}
+	go accept()
+	if err := dials(path); err != nil {
+		t.Fatal(err)
+	}
+	if p := <-peers; p.UID != uint32(os.Getuid()) || p.GID != uint32(os.Getgid()) || p.PID != int32(os.Getpid()) {
+		t.Errorf("this process is %+v", p)
+	}
+	if os.Getuid() != 0 {
+		return
+	}
+	many := make([]uint32, 200)
+	for i := range many {
+		many[i] = uint32(70000 + i)
+	}
+	for _, groups := range [][]uint32{{}, {4711, 4712}, many} {
+		go accept()
+		as(t, 65534, groups, "TestPeers", helperSocket+"="+path)
+		p := <-peers
+		slices.Sort(p.Groups)
+		if p.UID != 65534 || p.GID != 65534 || !slices.Equal(p.Groups, groups) {
+			t.Errorf("65534 in %v is %+v", groups, p)
+		}
+	}
+}
+
+func TestPeerOfNoUnixSocket(t *testing.T) {
+	a, b := net.Pipe()
+	defer a.Close()
+	defer b.Close()
+	if p, err := peerOf(a); err == nil {
+		t.Errorf("a pipe is %+v", p)
+	}
+}
+
+// A real user, a real socket, a real curl.
+func TestCurl(t *testing.T) {
+	curl, err := exec.LookPath("curl")
+	if err != nil {
+		t.Skip(err)
+	}
+	l := startLab(t, func(*Config) {})
+	l.stop()
+	l.path = filepath.Join(publicDir(t), "s")
+	l.server.identify = peerOf
+	l.run()
+	l.policy.Store(&Policy{Owner: 900, Apps: map[string]Allow{"one": {Users: []uint32{uint32(os.Getuid())}}}})
+	l.set("one", AppStatus{App: "one", State: StateReady}, new(labToken("one")))
+	for _, test := range []struct {
+		args, want string
+	}{
+		{"http://x/v1/token", `200 application/json {"app":"one","access_token":"s3cret-t0ken"`},
+		{"-I http://x/v1/token", `200 application/json HTTP/1.1 200 OK`},
+		{"http://x/v1/apps/one/token?wait=5", `400 application/problem+json {"title":"The request can't be read","status":400,"detail":"the parameter \"wait\" must`},
+		{"-d {} http://x/v1/apps/one/report", `400 application/problem+json {"title":`},
+		{`-d {"access_token":"x","status":401} http://x/v1/apps/one/report`, `202 application/json {"action":"refresh"}`},
+		{"-X DELETE http://x/v1/apps/one/report", `405 application/problem+json {"title":`},
+		{"-N -m 1 http://x/v1/apps/one/watch", `200 text/event-stream event: state` + "\n" + `data: {"app":"one"`},
+	} {
+		args := append([]string{"-s", "--unix-socket", l.path, "-w", "\n%{http_code} %{content_type}"}, strings.Fields(test.args)...)
+		out, err := exec.CommandContext(t.Context(), curl, args...).Output()
+		if err != nil && !strings.Contains(test.args, "watch") { // which goes on until curl has had enough
+			t.Errorf("curl %s: %v", test.args, err)
+		}
+		i := strings.LastIndexByte(string(out), '\n')
+		if got := string(out[i+1:]) + " " + string(out[:i]); !strings.HasPrefix(got, test.want) {
+			t.Errorf("curl %s:\n got %s\nwant %s…", test.args, got, test.want)
+		}
+	}
+}
+
+// Somebody whom the policy doesn't know gets nowhere, by the kernel's word.
+func TestARealStranger(t *testing.T) {
+	if path := os.Getenv(helperSocket); path != "" {
+		l := &lab{t: t}
+		c, err := net.Dial("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		var codes []string
+		for _, request := range []string{"GET /v1/token", "GET /v1/apps/mine/token", "GET /v1/apps/theirs/token", "POST /v1/reload"} {
+			method, path, _ := strings.Cut(request, " ")
+			codes = append(codes, l.askOn(c, method, path, "").code())
+		}
+		if got, want := fmt.Sprint(codes), "[200 200 forbidden forbidden]"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+		return
+	}
+	if os.Getuid() != 0 {
+		t.Skip("only root may be somebody else")
+	}
+	l := &lab{fakeBackend: newBackend(), t: t, path: filepath.Join(publicDir(t), "s")}
+	l.policy.Store(&Policy{Apps: map[string]Allow{"mine": {Groups: []uint32{4711}}, "theirs": {Groups: []uint32{4712}}}})
+	l.server = New(Config{Backend: l.fakeBackend, Log: discard()})
+	l.run()
+	if err := os.Chmod(l.path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	as(t, 65534, []uint32{4711}, "TestARealStranger", helperSocket+"="+l.path)
+	var st Status
+	if err := json.Unmarshal([]byte(l.askOn(mustDial(t, l.path), "GET", "/v1/status", "").body), &st); err != nil {
+		t.Errorf("root: %v", err)
+	}
+}
+
+func mustDial(t testing.TB, path string) net.Conn {
+	c, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}

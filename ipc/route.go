@@ -1,0 +1,301 @@
+package ipc
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// route is what a path stands for.
+type route struct {
+	method string // http.MethodGet stands for HEAD too
+	who    access
+	serve  func(*call) error
+}
+
+// access is who may use a route.
+type access int
+
+const (
+	anyone   access = iota
+	appUsers        // of the app in the path
+	soleUser        // whoever may use exactly one app
+	admins
+	appAdmins // admins, and the path names an app
+)
+
+// find reads a path. Apps are looked up later: whether one exists is not for everybody to know.
+func find(path string) (rt route, app string, known bool) {
+	name, ok := strings.CutPrefix(path, "/v1/")
+	if !ok {
+		return route{}, "", false
+	}
+	if name, ok := strings.CutPrefix(name, "apps/"); ok {
+		app, name, _ = strings.Cut(name, "/")
+		rt = appRoute(name)
+	} else {
+		rt = plainRoute(name)
+	}
+	return rt, app, rt.serve != nil
+}
+
+func plainRoute(name string) route {
+	switch name {
+	case "token":
+		return route{http.MethodGet, soleUser, (*call).token}
+	case "headers":
+		return route{http.MethodGet, soleUser, (*call).headers}
+	case "device":
+		return route{http.MethodGet, anyone, (*call).device}
+	case "status":
+		return route{http.MethodGet, anyone, (*call).status}
+	case "healthz":
+		return route{http.MethodGet, anyone, (*call).healthz}
+	case "metrics":
+		return route{http.MethodGet, anyone, (*call).metrics}
+	case "reload":
+		return route{http.MethodPost, admins, (*call).reload}
+	}
+	return route{}
+}
+
+func appRoute(name string) route {
+	switch name {
+	case "token":
+		return route{http.MethodGet, appUsers, (*call).token}
+	case "headers":
+		return route{http.MethodGet, appUsers, (*call).headers}
+	case "watch":
+		return route{http.MethodGet, appUsers, (*call).watch}
+	case "report":
+		return route{http.MethodPost, appUsers, (*call).report}
+	case "refresh":
+		return route{http.MethodPost, appAdmins, (*call).refresh}
+	case "credentials":
+		return route{http.MethodDelete, appAdmins, (*call).reset}
+	}
+	return route{}
+}
+
+// call is one request.
+type call struct {
+	*Server
+	w        http.ResponseWriter
+	r        *http.Request
+	conn     *conn
+	policy   *Policy // one for the whole request, so that a reload can't split it
+	app      string
+	body     []byte
+	stopping <-chan struct{}
+}
+
+// serve answers a request.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, stopping <-chan struct{}) {
+	if s.cfg.Busy != nil {
+		defer s.cfg.Busy()
+	}
+	c := &call{
+		Server: s, w: w, r: r, conn: r.Context().Value(peerKey{}).(*conn),
+		policy: s.cfg.Backend.Policy(), stopping: stopping,
+	}
+	if err := c.answer(); err != nil {
+		c.fail(err)
+	}
+}
+
+// answer does what the request asks. Access comes before all that could tell anything about an app.
+func (c *call) answer() error {
+	if c.r.ContentLength != 0 {
+		// Also for a body that we leave: net/http reads it before it answers. Once the body is read, net/http lifts this.
+		if err := http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(c.cfg.HeaderTimeout)); err != nil {
+			return err
+		}
+	}
+	rt, app, known := find(c.r.URL.Path)
+	if !known {
+		return NewProblem(CodeNotFound, "there is no such path")
+	}
+	c.app = app
+	if err := c.admit(rt.who); err != nil {
+		return err
+	}
+	if c.r.Method != rt.method && (c.r.Method != http.MethodHead || rt.method != http.MethodGet) {
+		allow := rt.method
+		if allow == http.MethodGet {
+			allow = "GET, HEAD"
+		}
+		c.w.Header().Set("Allow", allow)
+		return NewProblem(CodeMethodNotAllowed, "this path takes "+allow)
+	}
+	if err := c.readBody(); err != nil {
+		return err
+	}
+	return rt.serve(c)
+}
+
+// admit tells whether the caller may go on, and finds the app of one who needn't name it. Who may not use an app can't tell
+// it from one that doesn't exist.
+func (c *call) admit(who access) error {
+	peer := c.conn.peer
+	admin := c.policy.Admin(peer)
+	switch who {
+	case anyone:
+		return nil
+	case soleUser:
+		return c.findSole()
+	case admins, appAdmins:
+		if !admin {
+			return NewProblem(CodeForbidden, "this is for admins: root, the daemon's own user and the members of admin_group")
+		}
+		if who == admins {
+			return nil
+		}
+	}
+	if c.policy.MayUse(peer, c.app) {
+		return nil
+	}
+	if admin {
+		return NewProblem(CodeUnknownApp, "no app of that id is configured; `tvpassd status` lists those that are")
+	}
+	return NewProblem(CodeForbidden, "you may not use this app: allow_users and allow_groups in its configuration say who may")
+}
+
+func (c *call) findSole() error {
+	for app := range c.policy.Apps {
+		if !c.policy.MayUse(c.conn.peer, app) {
+			continue
+		}
+		if c.app != "" {
+			return NewProblem(CodeAmbiguousApp, "you may use several apps ("+
+				strings.Join(c.policy.Usable(c.conn.peer), ", ")+"): name one, as in /v1/apps/{app}/token")
+		}
+		c.app = app
+	}
+	if c.app == "" {
+		return NewProblem(CodeAmbiguousApp, "there is no app that you may use: [[app]] in the configuration sets up apps and who may use them")
+	}
+	return nil
+}
+
+const maxBody = 64 << 10
+
+// readBody reads the body whether anyone wants it or not, so that what follows is sure to be the next request.
+func (c *call) readBody() error {
+	if c.r.ContentLength == 0 {
+		return nil
+	}
+	var err error
+	c.body, err = io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		return NewProblem(CodeTooLarge, "the body is larger than 64 KiB")
+	}
+	if err != nil {
+		return NewProblem(CodeInvalidParameter, "the body did not arrive whole, or not within "+c.cfg.HeaderTimeout.String())
+	}
+	return nil
+}
+
+func (c *call) token() error {
+	q, err := parseQuery(c.r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	tok, err := c.cfg.Backend.Token(c.r.Context(), c.app, q)
+	if err != nil {
+		return err
+	}
+	buf := c.buffers.Get().(*[]byte)
+	defer c.buffers.Put(buf)
+	*buf = append(tok.AppendJSON((*buf)[:0]), '\n')
+	c.send(http.StatusOK, jsonType, *buf)
+	return nil
+}
+
+func (c *call) headers() error {
+	q, err := parseQuery(c.r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	h, err := c.cfg.Backend.Headers(c.r.Context(), c.app, q)
+	if err != nil {
+		return err
+	}
+	return c.sendJSON(http.StatusOK, h)
+}
+
+func (c *call) report() error {
+	r, err := parseReport(c.body)
+	if err != nil {
+		return err
+	}
+	action, err := c.cfg.Backend.Report(c.r.Context(), c.app, r)
+	if err != nil {
+		return err
+	}
+	return c.sendJSON(http.StatusAccepted, ReportAnswer{action})
+}
+
+func (c *call) device() error {
+	return c.sendJSON(http.StatusOK, c.cfg.Backend.Device(c.mayKnowIdentifier()))
+}
+
+// mayKnowIdentifier holds for whoever may use an app, and for admins where there is none yet.
+func (c *call) mayKnowIdentifier() bool {
+	return c.policy.Admin(c.conn.peer) || len(c.policy.Usable(c.conn.peer)) > 0
+}
+
+func (c *call) sees(app string) bool { return c.policy.MayUse(c.conn.peer, app) }
+
+func (c *call) state() Status {
+	st := c.cfg.Backend.Status(c.sees, c.policy.Admin(c.conn.peer))
+	st.Device.Sources = nil
+	if !c.mayKnowIdentifier() {
+		st.Device.Identifier = nil
+	}
+	return st
+}
+
+func (c *call) status() error { return c.sendJSON(http.StatusOK, c.state()) }
+
+func (c *call) healthz() error {
+	st := c.state()
+	status := http.StatusOK
+	if len(st.Apps) == 0 {
+		status = http.StatusServiceUnavailable
+	}
+	for _, a := range st.Apps {
+		if a.State != StateReady && a.State != StateStale {
+			status = http.StatusServiceUnavailable
+		}
+	}
+	return c.sendJSON(status, st)
+}
+
+func (c *call) refresh() error {
+	now := c.cfg.Now()
+	turn := c.refreshes.ReserveN(now, 1)
+	if wait := turn.DelayFrom(now); wait > 0 {
+		turn.CancelAt(now)
+		p := NewProblem(CodeTooManyRequests, "refreshes are limited to one a second: each is a call to the server")
+		p.RetryAfterMS = (wait + time.Millisecond - 1).Milliseconds()
+		return p
+	}
+	return c.order(func(ctx context.Context) error { return c.cfg.Backend.Refresh(ctx, c.app) })
+}
+
+func (c *call) reset() error {
+	return c.order(func(ctx context.Context) error { return c.cfg.Backend.Reset(ctx, c.app) })
+}
+
+func (c *call) reload() error { return c.order(c.cfg.Backend.Reload) }
+
+// order does what an admin asks for.
+func (c *call) order(do func(context.Context) error) error {
+	if err := do(c.r.Context()); err != nil {
+		return err
+	}
+	return c.sendJSON(http.StatusAccepted, map[string]string{"status": "accepted"})
+}

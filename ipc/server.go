@@ -1,0 +1,99 @@
+// Package ipc is the daemon's face: HTTP/1.1 and JSON on a Unix socket.
+//
+// It owns the socket (listen.go), who the callers are (peer.go), what each may do (policy.go), the limits that keep one
+// caller from starving the others (limit.go), the paths (route.go), and the types on the wire (types.go, problem.go). It
+// does not own what it shows: tokens, devices and states come from a Backend, of which it knows nothing more. Package
+// client is the other end.
+package ipc
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+// Config is what a Server needs. Backend, Log and Now are required.
+type Config struct {
+	Backend Backend
+	Log     *slog.Logger
+	Now     func() time.Time // to limit refreshes, and to compare what watchers were told: a clock step does no harm
+	Busy    func()           // called at the end of every request, if set
+
+	HeaderTimeout time.Duration // for a request's header to arrive, and then for its body; 0 is 5 s
+	PerUID        int           // connections of one user; 0 is 256
+	Total         int           // connections of all users who are no admins; 0 is 1024
+}
+
+const (
+	idleTimeout = 2 * time.Minute
+	maxHeader   = 16 << 10
+	httpSlop    = 4 << 10         // what net/http reads beyond its MaxHeaderBytes
+	grace       = 2 * time.Second // for requests under way at the end
+	lastWords   = 500 * time.Millisecond
+)
+
+// Server answers on a socket.
+type Server struct {
+	cfg       Config
+	identify  func(net.Conn) (Peer, error)
+	refreshes *rate.Limiter // admins' refreshes: each is a call to the server
+	buffers   sync.Pool     // of *[]byte, for tokens
+}
+
+// New makes a server.
+func New(cfg Config) *Server {
+	cfg.HeaderTimeout = cmp.Or(cfg.HeaderTimeout, 5*time.Second)
+	cfg.PerUID = cmp.Or(cfg.PerUID, 256)
+	cfg.Total = cmp.Or(cfg.Total, 1024)
+	return &Server{
+		cfg: cfg, identify: peerOf, refreshes: rate.NewLimiter(1, 3),
+		buffers: sync.Pool{New: func() any { return new([]byte) }},
+	}
+}
+
+// peerKey is where a request's context holds its *conn.
+type peerKey struct{}
+
+// Run answers what comes in on l, and closes l at its end. When ctx ends, no connection is taken any longer, watchers are
+// let go, other requests under way get 2 s, and Run returns nil. An error says that l is out of order.
+func (s *Server) Run(ctx context.Context, l net.Listener) error {
+	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	srv := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.serve(w, r, ctx.Done())
+		}),
+		ReadHeaderTimeout: s.cfg.HeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader - httpSlop,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, peerKey{}, c)
+		},
+		DisableGeneralOptionsHandler: true,
+	}
+	failed := make(chan error, 1)
+	go func() { failed <- srv.Serve(newDoor(l, s)) }()
+	select {
+	case err := <-failed:
+		return errors.Join(fmt.Errorf("serve the socket: %w", err), srv.Close())
+	case <-ctx.Done():
+	}
+	defer time.AfterFunc(grace, cancel).Stop() // whoever still waits then is told so
+	end, cancelEnd := context.WithTimeout(context.WithoutCancel(ctx), grace+lastWords)
+	defer cancelEnd()
+	if err := srv.Shutdown(end); err != nil {
+		s.cfg.Log.Debug("connections cut at the end", "err", errors.Join(err, srv.Close()))
+	}
+	<-failed
+	return nil
+}

@@ -1,0 +1,338 @@
+package ipc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"reflect"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// Everything that everybody can ask, and what comes of it.
+func TestEveryPathForEverybody(t *testing.T) {
+	l := startLab(t, nil)
+	l.set("one", AppStatus{App: "one"}, nil)
+	l.set("two", AppStatus{App: "two"}, nil)
+	const report = `{"access_token":"x","status":401}`
+	people := []uint32{root, owner, carol, alice, bob, stranger}
+	for _, test := range []struct {
+		request, body string
+		want          string // by people, each a code or a status
+	}{
+		{"GET /v1/token", "", "ambiguous_app ambiguous_app ambiguous_app 200 ambiguous_app ambiguous_app"},
+		{"GET /v1/headers", "", "ambiguous_app ambiguous_app ambiguous_app 200 ambiguous_app ambiguous_app"},
+		{"GET /v1/apps/one/token", "", "200 200 200 200 200 forbidden"},
+		{"HEAD /v1/apps/one/token", "", "200 200 200 200 200 403"},
+		{"GET /v1/apps/%6fne/token", "", "200 200 200 200 200 forbidden"},
+		{"GET /v1/apps/two/token", "", "200 200 200 forbidden 200 forbidden"},
+		{"GET /v1/apps/none/token", "", "unknown_app unknown_app unknown_app forbidden forbidden forbidden"},
+		{"GET /v1/apps//token", "", "unknown_app unknown_app unknown_app forbidden forbidden forbidden"},
+		{"GET /v1/apps/one/headers", "", "200 200 200 200 200 forbidden"},
+		{"GET /v1/apps/none/headers", "", "unknown_app unknown_app unknown_app forbidden forbidden forbidden"},
+		{"POST /v1/apps/one/report", report, "202 202 202 202 202 forbidden"},
+		{"POST /v1/apps/none/report", report, "unknown_app unknown_app unknown_app forbidden forbidden forbidden"},
+		{"HEAD /v1/apps/one/watch", "", "200 200 200 200 200 403"},
+		{"HEAD /v1/apps/none/watch", "", "404 404 404 403 403 403"},
+		{"GET /v1/device", "", "200 200 200 200 200 200"},
+		{"GET /v1/status", "", "200 200 200 200 200 200"},
+		{"GET /v1/healthz", "", "200 200 200 200 200 503"},
+		{"GET /v1/metrics", "", "200 200 200 200 200 200"},
+		{"POST /v1/apps/one/refresh", "", "202 202 202 forbidden forbidden forbidden"},
+		{"DELETE /v1/apps/one/credentials", "", "202 202 202 forbidden forbidden forbidden"},
+		{"DELETE /v1/apps/none/credentials", "", "unknown_app unknown_app unknown_app forbidden forbidden forbidden"},
+		{"POST /v1/apps/none/refresh", "", "unknown_app unknown_app unknown_app forbidden forbidden forbidden"},
+		{"POST /v1/reload", "", "202 202 202 forbidden forbidden forbidden"},
+
+		// What isn't there comes first, then who asks, then how.
+		{"GET /", "", "not_found not_found not_found not_found not_found not_found"},
+		{"GET /v1/token/", "", "not_found not_found not_found not_found not_found not_found"},
+		{"GET /v1/apps/one", "", "not_found not_found not_found not_found not_found not_found"},
+		{"GET /v1/apps/one/nothing", "", "not_found not_found not_found not_found not_found not_found"},
+		{"GET /v1/apps/one/token/x", "", "not_found not_found not_found not_found not_found not_found"},
+		{"OPTIONS *", "", "not_found not_found not_found not_found not_found not_found"},
+		{"POST /v1/apps/two/token", "", "method_not_allowed method_not_allowed method_not_allowed forbidden method_not_allowed forbidden"},
+		{"GET /v1/apps/one/report?x=%zz", "", "method_not_allowed method_not_allowed method_not_allowed method_not_allowed method_not_allowed forbidden"},
+		{"GET /v1/reload", "", "method_not_allowed method_not_allowed method_not_allowed forbidden forbidden forbidden"},
+		{"GET /v1/apps/two/token?wait=5", "", "invalid_parameter invalid_parameter invalid_parameter forbidden invalid_parameter forbidden"},
+	} {
+		method, path, _ := strings.Cut(test.request, " ")
+		var got []string
+		for _, uid := range people {
+			a := l.ask(uid, method, path, test.body)
+			got = append(got, a.code())
+			if c := a.Header.Get("Cache-Control"); c != "no-store" {
+				t.Errorf("%s: Cache-Control is %q", test.request, c)
+			}
+		}
+		if got := strings.Join(got, " "); got != test.want {
+			t.Errorf("%s:\n got %s\nwant %s", test.request, got, test.want)
+		}
+		l.server.refreshes.SetBurst(1000)
+	}
+}
+
+// Nobody learns whether an app exists that isn't theirs: the answers are the same to the byte.
+func TestForbiddenIsAsUnknown(t *testing.T) {
+	l := startLab(t, nil)
+	for _, test := range []string{"GET token", "GET headers", "GET watch", "POST report", "POST refresh", "DELETE credentials", "PUT token"} {
+		method, name, _ := strings.Cut(test, " ")
+		c := l.dial(alice)
+		known := l.askOn(c, method, "/v1/apps/two/"+name+"?wait=x", "{}")
+		unknown := l.askOn(c, method, "/v1/apps/2/"+name+"?wait=x", "{}")
+		known.Header.Del("Date")
+		unknown.Header.Del("Date")
+		if diff := cmp.Diff(known.Header, unknown.Header); known.body != unknown.body || diff != "" || known.code() != CodeForbidden {
+			t.Errorf("%s:\n%s%s%s", test, known.body, unknown.body, diff)
+		}
+	}
+}
+
+func TestMethodNotAllowedSaysWhich(t *testing.T) {
+	l := startLab(t, nil)
+	for path, want := range map[string]string{
+		"/v1/token": "GET, HEAD", "/v1/apps/one/watch": "GET, HEAD", "/v1/apps/one/report": "POST", "/v1/apps/one/credentials": "DELETE", "/v1/reload": "POST",
+	} {
+		uid := uint32(root)
+		if path == "/v1/token" {
+			uid = alice
+		}
+		a := l.ask(uid, http.MethodPatch, path, "")
+		if got := a.Header.Get("Allow"); a.StatusCode != http.StatusMethodNotAllowed || got != want {
+			t.Errorf("%s: %s, Allow %q, want %q", path, a.Status, got, want)
+		}
+	}
+}
+
+func TestTokenObject(t *testing.T) {
+	l := startLab(t, nil)
+	a := l.ask(alice, "GET", "/v1/token", "")
+	const want = `{"app":"one","access_token":"s3cret-t0ken","token_type":"bearer","id":"id-1",` +
+		`"issued_at":"2026-03-01T11:00:00Z","expires_at":"2026-03-01T12:00:00Z","expires_in":3600}` + "\n"
+	if a.body != want || a.Header.Get("Content-Type") != "application/json" || a.ContentLength != int64(len(want)) {
+		t.Errorf("%v\n got %s\nwant %s", a.Header, a.body, want)
+	}
+	head := l.ask(alice, "HEAD", "/v1/token", "")
+	if head.body != "" || head.ContentLength != a.ContentLength {
+		t.Errorf("HEAD: %d bytes announced, body %q", head.ContentLength, head.body)
+	}
+	h := l.ask(alice, "GET", "/v1/apps/one/headers", "")
+	if want := `{"app":"one","expires_in":3600,"headers":{"Authorization":"Bearer s3cret-t0ken"}}` + "\n"; h.body != want {
+		t.Errorf("headers:\n got %s\nwant %s", h.body, want)
+	}
+}
+
+// Whatever a server puts into a token, what comes out is JSON, and the same.
+func TestTokenSurvivesItsJSON(t *testing.T) {
+	for _, s := range []string{"", "a.b-c_d~e+/=", `"`, `\`, "\x00\x1f\x7f", "a\nb", "ünï ", "<&>", strings.Repeat("x", 5000)} {
+		want := Token{App: s, AccessToken: s, TokenType: s, ID: s, IssuedAt: time.Unix(1, 0).UTC(), ExpiresAt: time.Unix(1e10, 0).UTC(), ExpiresIn: -1}
+		var got Token
+		if err := json.Unmarshal(want.AppendJSON(nil), &got); err != nil {
+			t.Errorf("%q: %v", s, err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if text := string((Token{}).AppendJSON(nil)); strings.Contains(text, `"id"`) {
+		t.Errorf("an unknown id is told: %s", text)
+	}
+	var keys map[string]any // a field that is added must be written, too
+	if err := json.Unmarshal(labToken("a").AppendJSON(nil), &keys); err != nil || len(keys) != reflect.TypeFor[Token]().NumField() {
+		t.Errorf("%v: %v", keys, err)
+	}
+}
+
+func TestQueries(t *testing.T) {
+	l := startLab(t, nil)
+	c := l.dial(alice)
+	for _, test := range []struct {
+		query string
+		want  Query
+		fault string // what the detail names
+	}{
+		{"", Query{Wait: 10 * time.Second}, ""},
+		{"?", Query{Wait: 10 * time.Second}, ""},
+		{"?wait=0s", Query{}, ""},
+		{"?wait=750ms&min_ttl=1m30s", Query{750 * time.Millisecond, 90 * time.Second}, ""},
+		{"?wait=1m&other=1&other=-2&&x", Query{Wait: time.Minute}, ""},
+		{"?%77ait=1.5s", Query{Wait: 1500 * time.Millisecond}, ""},
+		{"?min_ttl=8760h", Query{Wait: 10 * time.Second, MinTTL: 8760 * time.Hour}, ""},
+		{"?wait=0", Query{}, `"wait"`},
+		{"?wait=5", Query{}, `"wait"`},
+		{"?wait=", Query{}, `"wait"`},
+		{"?wait", Query{}, `"wait"`},
+		{"?wait=-1s", Query{}, `"wait"`},
+		{"?wait=-0s", Query{}, `"wait"`},
+		{"?wait=60.001s", Query{}, `"wait"`},
+		{"?wait=1s&wait=1s", Query{}, `"wait"`},
+		{"?wait=soon", Query{}, `"wait"`},
+		{"?wait=99999999999h", Query{}, `"wait"`},
+		{"?wait=5%zz", Query{}, `"wait"`},
+		{"?wait=5s;min_ttl=5s", Query{}, `"wait"`},
+		{"?min_ttl=60", Query{}, `"min_ttl"`},
+		{"?min_ttl=-60s", Query{}, `"min_ttl"`},
+		{"?min_ttl=8760h1ns", Query{}, `"min_ttl"`},
+		{"?wait=1s&min_ttl=1s&min_ttl=2s", Query{}, `"min_ttl"`},
+		{"?%zz=1", Query{}, `"%zz"`},
+	} {
+		for _, name := range []string{"token", "headers"} {
+			a := l.askOn(c, "GET", "/v1/apps/one/"+name+test.query, "")
+			if test.fault != "" {
+				if p := a.problem(t); p.Code != CodeInvalidParameter || p.Status != 400 || !strings.Contains(p.Detail, test.fault) {
+					t.Errorf("%s%s: %+v", name, test.query, p)
+				}
+				continue
+			}
+			l.mu.Lock()
+			if a.StatusCode != 200 || l.query != test.want {
+				t.Errorf("%s%s: %s, %+v", name, test.query, a.Status, l.query)
+			}
+			l.mu.Unlock()
+		}
+	}
+}
+
+func TestReports(t *testing.T) {
+	l := startLab(t, nil)
+	c := l.dial(alice)
+	for _, test := range []struct{ body, want string }{
+		{`{"access_token":"s3cret-t0ken","status":401}`, "report one {AccessToken:s3cret-t0ken Status:401 Code:}"},
+		{` {"access_token":"x","status":500,"code":"c","more":[1]} `, "report one {AccessToken:x Status:500 Code:c}"},
+		{``, ""},
+		{`null`, ""},
+		{`[]`, ""},
+		{`{}`, ""},
+		{`{"access_token":"s3cret-t0ken"}`, ""},
+		{`{"access_token":"","status":401}`, ""},
+		{`{"access_token":"s3cret-t0ken","status":"401"}`, ""},
+		{`{"access_token":"s3cret-t0ken","status":401.5}`, ""},
+		{`{"access_token":"s3cret-t0ken","status":401,"code":7}`, ""},
+		{`{"access_token":7,"status":401}`, ""},
+		{`{"access_token":"s3cret-t0ken","status":401}{}`, ""},
+		{`{"access_token":"s3cret-t0ken","status":`, ""},
+	} {
+		before := len(l.noted())
+		a := l.askOn(c, "POST", "/v1/apps/one/report", test.body)
+		asked := l.noted()[before:]
+		if strings.Contains(a.body, secretToken) {
+			t.Errorf("%s: the answer repeats the token: %s", test.body, a.body)
+		}
+		if test.want == "" {
+			if p := a.problem(t); p.Code != CodeInvalidParameter || len(asked) != 0 {
+				t.Errorf("%s: %+v, %q", test.body, p, asked)
+			}
+		} else if a.StatusCode != 202 || a.body != `{"action":"refresh"}`+"\n" || !slices.Equal(asked, []string{test.want}) {
+			t.Errorf("%s: %s %s, %q", test.body, a.Status, a.body, asked)
+		}
+	}
+}
+
+// Each problem of the backend's comes out with its status; what is no problem is ours to log and not theirs to read.
+func TestProblems(t *testing.T) {
+	l := startLab(t, nil)
+	c := l.dial(alice)
+	for code, status := range map[string]int{
+		CodeNotReady: 503, CodeThrottled: 503, CodeOffline: 503, CodeServerError: 503, CodeRejected: 502, CodeClockUnset: 503,
+		CodeTooManyRequests: 429, CodeStorage: 500, CodeInternal: 500,
+	} {
+		want := NewProblem(code, "why")
+		want.ServerCode = "unapproved_software_statement"
+		want.RetryAfterMS = 1001
+		l.fails(fmt.Errorf("wrapped: %w", want))
+		a := l.askOn(c, "GET", "/v1/token", "")
+		if diff := cmp.Diff(want, a.problem(t)); diff != "" || a.StatusCode != status || want.Status != status || want.Title == "" {
+			t.Errorf("%s: %s %s%s", code, a.Status, a.body, diff)
+		}
+		if got := a.Header.Get("Retry-After"); got != "2" {
+			t.Errorf("%s: Retry-After is %q", code, got)
+		}
+	}
+	l.fails(&Problem{Code: CodeOffline})
+	if a := l.askOn(c, "GET", "/v1/token", ""); a.StatusCode != 503 || a.Header.Get("Retry-After") != "" {
+		t.Errorf("a bare problem: %s %v %s", a.Status, a.Header, a.body)
+	}
+	l.fails(errors.New("disk on fire"))
+	for _, request := range []string{"GET token", "GET headers", "POST report"} {
+		method, name, _ := strings.Cut(request, " ")
+		a := l.askOn(c, method, "/v1/apps/one/"+name, `{"access_token":"s3cret-t0ken","status":401}`)
+		if p := a.problem(t); p.Code != CodeInternal || p.Status != 500 || strings.Contains(a.body, "fire") {
+			t.Errorf("%s: %s", request, a.body)
+		}
+	}
+	if n := strings.Count(l.log.String(), "disk on fire"); n != 3 || strings.Contains(l.log.String(), secretToken) {
+		t.Errorf("the log: %s", l.log)
+	}
+	l.fails(errors.New("metrics broken"))
+	if a := l.askOn(c, "GET", "/v1/metrics", ""); a.code() != CodeInternal {
+		t.Errorf("half of the metrics: %s %s", a.Status, a.body)
+	}
+}
+
+func TestAmbiguousNamesOnlyOnesOwn(t *testing.T) {
+	l := startLab(t, nil)
+	if p := l.ask(bob, "GET", "/v1/token", "").problem(t); p.Status != 409 || !strings.Contains(p.Detail, "one, two") {
+		t.Errorf("bob: %+v", p)
+	}
+	if p := l.ask(stranger, "GET", "/v1/token", "").problem(t); strings.Contains(p.Detail, "one") || strings.Contains(p.Detail, "two") {
+		t.Errorf("stranger: %+v", p)
+	}
+	l.policy.Store(&Policy{Apps: map[string]Allow{"only": {}}})
+	if a := l.ask(root, "GET", "/v1/token", ""); !strings.Contains(a.body, `"app":"only"`) {
+		t.Errorf("an admin, one app: %s %s", a.Status, a.body)
+	}
+}
+
+func TestAdminsOrders(t *testing.T) {
+	var passed atomic.Int64 // seconds
+	l := startLab(t, func(cfg *Config) {
+		cfg.Now = func() time.Time { return labTime.Add(time.Duration(passed.Load()) * time.Second) }
+	})
+	for _, request := range []string{"DELETE /v1/apps/two/credentials", "POST /v1/reload", "POST /v1/apps/one/refresh", "POST /v1/apps/one/refresh", "POST /v1/apps/two/refresh"} {
+		method, path, _ := strings.Cut(request, " ")
+		if a := l.ask(carol, method, path, ""); a.StatusCode != 202 || a.body != `{"status":"accepted"}`+"\n" {
+			t.Errorf("%s: %s %s", request, a.Status, a.body)
+		}
+	}
+	want := []string{"reset two", "reload", "refresh one", "refresh one", "refresh two"}
+	if diff := cmp.Diff(want, l.noted()); diff != "" {
+		t.Error(diff)
+	}
+	// Three refreshes were at hand; the next is due in a second, and being refused doesn't put it off.
+	for range 5 {
+		a := l.ask(root, "POST", "/v1/apps/one/refresh", "")
+		if p := a.problem(t); p.Code != CodeTooManyRequests || p.RetryAfterMS != 1000 || a.Header.Get("Retry-After") != "1" {
+			t.Errorf("%v %+v", a.Header, p)
+		}
+	}
+	passed.Add(1)
+	if a := l.ask(root, "POST", "/v1/apps/one/refresh", ""); a.StatusCode != 202 {
+		t.Errorf("a second later: %s", a.body)
+	}
+	if a := l.ask(root, "POST", "/v1/reload", ""); a.StatusCode != 202 {
+		t.Errorf("reload is not limited: %s", a.body)
+	}
+	l.fails(NewProblem(CodeStorage, "the disk is full"))
+	if a := l.ask(root, "DELETE", "/v1/apps/one/credentials", ""); a.code() != CodeStorage {
+		t.Errorf("reset: %s", a.body)
+	}
+}
+
+func TestBusyIsCalledAtTheEndOfEveryRequest(t *testing.T) {
+	ends := make(chan struct{}, 10)
+	l := startLab(t, func(cfg *Config) { cfg.Busy = func() { ends <- struct{}{} } })
+	for _, path := range []string{"/v1/token", "/nothing"} {
+		l.ask(alice, "GET", path, "")
+		select {
+		case <-ends:
+		case <-time.After(5 * time.Second):
+			t.Fatalf("%s: not told", path)
+		}
+	}
+}

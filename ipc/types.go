@@ -1,0 +1,210 @@
+package ipc
+
+import (
+	"encoding/json"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+// DefaultSocket is where the daemon listens unless it is configured otherwise.
+const DefaultSocket = "/run/tvpassd/tvpassd.sock"
+
+// Values of Status.Health.
+const (
+	Healthy    = "healthy"
+	Degraded   = "degraded"    // a token is stale, there is a warning, or there is no app
+	Failed     = "failed"      // an app in sight has no usable token
+	NotRunning = "not_running" // said by clients alone: there is no daemon to ask
+)
+
+// Values of AppStatus.State.
+const (
+	StateReady       = "ready"       // a valid token
+	StateStale       = "stale"       // a valid token, but refreshing it fails, or a player had it refused
+	StateRegistering = "registering" // no token; the registration is under way
+	StateRefreshing  = "refreshing"  // no token; the first call for one is under way
+	StateWaiting     = "waiting"     // no token; between retries
+	StateRejected    = "rejected"    // no token; a person must act
+)
+
+// What a player's report leads to.
+const (
+	ActionNone     = "none"
+	ActionRefresh  = "refresh"
+	ActionRegister = "register"
+)
+
+// Token is an access token as players get it.
+type Token struct {
+	App         string    `json:"app"`
+	AccessToken string    `json:"access_token"`
+	TokenType   string    `json:"token_type"`
+	ID          string    `json:"id,omitempty"` // the server's name of the token, if it gave one
+	IssuedAt    time.Time `json:"issued_at"`
+	ExpiresAt   time.Time `json:"expires_at"` // by the clock of the box
+	ExpiresIn   int64     `json:"expires_in"` // whole seconds left, rounded down
+}
+
+// Headers are what a call of the REST API V2 needs, ready to send.
+type Headers struct {
+	App       string            `json:"app"`
+	ExpiresIn int64             `json:"expires_in"` // whole seconds
+	Headers   map[string]string `json:"headers"`
+}
+
+// Report is a player's word that a protected API refused a token.
+type Report struct {
+	AccessToken string `json:"access_token"`
+	Status      int    `json:"status"`         // the HTTP status that the API answered with
+	Code        string `json:"code,omitempty"` // the code of Adobe's page "Enhanced error codes", if there was one
+}
+
+// Device is what the server is told about this box.
+type Device struct {
+	Info       json.RawMessage   `json:"info"`              // the keys of Adobe's page "Header - X-Device-Info"
+	Sources    map[string]string `json:"sources,omitempty"` // where each of these keys comes from
+	Header     string            `json:"x_device_info"`     // Info as the header X-Device-Info carries it
+	Identifier *Identifier       `json:"device_identifier,omitempty"`
+}
+
+// Identifier tells this box from others; Adobe's page "Header - AP-Device-Identifier".
+type Identifier struct {
+	Value  string `json:"value"`
+	Source string `json:"source"`
+	Header string `json:"header"`
+}
+
+// Status is the object behind `tvpassd status --json`, as one caller may see it.
+type Status struct {
+	Version   string      `json:"version"`
+	StartedAt time.Time   `json:"started_at"`
+	UptimeS   int64       `json:"uptime_s"`
+	Health    string      `json:"health"`
+	Warnings  []Warning   `json:"warnings"`
+	Endpoint  string      `json:"endpoint"`
+	Device    Device      `json:"device"`
+	Clock     Clock       `json:"clock"`
+	Throttle  Throttle    `json:"throttle"`
+	Storage   Storage     `json:"storage"`
+	Apps      []AppStatus `json:"apps"`
+}
+
+// Warning is something that is not as it should be.
+type Warning struct {
+	Code   string    `json:"code"`
+	Detail string    `json:"detail"`
+	Since  time.Time `json:"since"`
+}
+
+// Clock tells whether the box knows the time, and how far its clock is behind the server's.
+type Clock struct {
+	Set    bool  `json:"set"`
+	SkewMS int64 `json:"skew_ms"`
+}
+
+// Throttle tells whether calls to the server may leave.
+type Throttle struct {
+	Open      bool  `json:"open"`
+	OpensInMS int64 `json:"opens_in_ms"`
+}
+
+// Storage tells whether state can be kept.
+type Storage struct {
+	OK     bool   `json:"ok"`
+	Detail string `json:"detail"`
+}
+
+// AppStatus tells how one app stands. What is unknown is nil, and null in JSON.
+type AppStatus struct {
+	App            string     `json:"app"`
+	State          string     `json:"state"`
+	ClientID       string     `json:"client_id"` // masked
+	RegisteredAt   *time.Time `json:"registered_at"`
+	Registrations  int        `json:"registrations"` // in the life of this app, endpoint and device
+	TokenExpiresAt *time.Time `json:"token_expires_at"`
+	TokenExpiresIn *int64     `json:"token_expires_in"` // seconds
+	NextRefreshIn  *int64     `json:"next_refresh_in"`  // seconds
+	LastContactAt  *time.Time `json:"last_contact_at"`
+	LastError      *LastError `json:"last_error"`
+}
+
+// LastError is why an app has no token, or no new one.
+type LastError struct {
+	Code       string    `json:"code"`
+	ServerCode string    `json:"server_code,omitempty"`
+	Detail     string    `json:"detail"`
+	At         time.Time `json:"at"`
+}
+
+// Event is one change told by a watch: exactly one of its fields is set.
+type Event struct {
+	State *AppStatus
+	Token *Token
+}
+
+// MarshalJSON writes a token as AppendJSON does.
+func (t Token) MarshalJSON() ([]byte, error) { return t.AppendJSON(nil), nil }
+
+// AppendJSON appends the token object to b. It is written by hand because every player's every call comes by here, on
+// boxes where reflection is dear.
+func (t Token) AppendJSON(b []byte) []byte {
+	b = appendString(append(b, `{"app":`...), t.App)
+	b = appendString(append(b, `,"access_token":`...), t.AccessToken)
+	b = appendString(append(b, `,"token_type":`...), t.TokenType)
+	if t.ID != "" {
+		b = appendString(append(b, `,"id":`...), t.ID)
+	}
+	b = t.IssuedAt.UTC().AppendFormat(append(b, `,"issued_at":"`...), time.RFC3339)
+	b = t.ExpiresAt.UTC().AppendFormat(append(b, `","expires_at":"`...), time.RFC3339)
+	b = strconv.AppendInt(append(b, `","expires_in":`...), t.ExpiresIn, 10)
+	return append(b, '}')
+}
+
+// appendString appends s as a JSON string.
+func appendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
+			quoted, _ := json.Marshal(s) // a string never fails
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
+
+// MarshalJSON writes instants as UTC in whole seconds, and empty lists as lists.
+func (s Status) MarshalJSON() ([]byte, error) {
+	type plain Status
+	s.StartedAt = wholeSeconds(s.StartedAt)
+	if s.Warnings = slices.Clone(s.Warnings); s.Warnings == nil {
+		s.Warnings = []Warning{}
+	}
+	for i := range s.Warnings {
+		s.Warnings[i].Since = wholeSeconds(s.Warnings[i].Since)
+	}
+	if s.Apps == nil {
+		s.Apps = []AppStatus{}
+	}
+	return json.Marshal(plain(s))
+}
+
+// MarshalJSON writes instants as UTC in whole seconds.
+func (a AppStatus) MarshalJSON() ([]byte, error) {
+	type plain AppStatus
+	for _, at := range []**time.Time{&a.RegisteredAt, &a.TokenExpiresAt, &a.LastContactAt} {
+		if *at != nil {
+			*at = new(wholeSeconds(**at))
+		}
+	}
+	if a.LastError != nil {
+		e := *a.LastError
+		e.At = wholeSeconds(e.At)
+		a.LastError = &e
+	}
+	return json.Marshal(plain(a))
+}
+
+func wholeSeconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
