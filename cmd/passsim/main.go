@@ -1,0 +1,127 @@
+// Command passsim is an Adobe Pass that runs on this machine: for labs, the demo and tests, never for a device.
+//
+// It owns the flags, the listeners and the files that tell where it listens. What it answers is package sim's.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+)
+
+// exitUsage is sysexits' EX_USAGE.
+const exitUsage = 64
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// run is the whole command; it ends with ctx and returns the exit status.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		fmt.Fprintf(stderr, "passsim: %v; see passsim -help\n", err)
+		return exitUsage
+	case o.statement != "":
+		fmt.Fprintln(stdout, sim.Statement(o.statement))
+		return 0
+	}
+	log := slog.New(slog.NewTextHandler(stderr, nil))
+	if err := serve(ctx, o, log); err != nil {
+		fmt.Fprintf(stderr, "passsim: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// options are the command line.
+type options struct {
+	listen, addrOut string
+	tls             bool
+	tlsHosts        string
+	caOut           string
+	admin, adminOut string
+	statement       string
+	faults          []sim.Fault
+	sim             sim.Config
+}
+
+// parse reads the command line. Only who asks for help gets the usage on stderr.
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	f := flag.NewFlagSet("passsim", flag.ContinueOnError)
+	f.SetOutput(io.Discard)
+	f.StringVar(&o.listen, "listen", "127.0.0.1:0", "`address` to serve on; port 0 takes a free one")
+	f.StringVar(&o.addrOut, "addr-out", "", "`file` that gets the base URL once it is served")
+	f.BoolVar(&o.tls, "tls", false, "serve https, with a certificate of a throw-away CA")
+	f.StringVar(&o.tlsHosts, "tls-hosts", "", "more `names` for the certificate than localhost, separated by commas")
+	f.StringVar(&o.caOut, "ca-out", "", "`file` that gets the throw-away CA's certificate (PEM)")
+	f.StringVar(&o.admin, "admin", "", "loopback `address` of the admin API; none without it")
+	f.StringVar(&o.adminOut, "admin-out", "", "`file` that gets the admin API's base URL")
+	f.Func("statement", "print a software statement of this `name` and exit", func(name string) error {
+		o.statement = name
+		if name == "" {
+			return errors.New("the name is empty")
+		}
+		return nil
+	})
+	f.DurationVar(&o.sim.TokenLife, "token-life", 6*time.Hour, "how long access tokens live")
+	f.IntVar(&o.sim.TokenStatus, "token-status", http.StatusCreated, "HTTP `status` of an issued token, 200 or 201")
+	f.DurationVar(&o.sim.ClockOffset, "clock-offset", 0, "how far the server's clock is ahead")
+	f.BoolVar(&o.sim.NoThrottle, "no-throttle", false, "never answer 429 by itself")
+	f.Func("fault", "something to go wrong, `such` as \"path=token kind=status status=503 count=2\"; may be repeated",
+		func(text string) error {
+			fault, err := sim.ParseFault(text)
+			o.faults = append(o.faults, fault)
+			return err
+		})
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			f.SetOutput(stderr)
+			f.Usage()
+		}
+		return o, err
+	}
+	return o, o.check(f.Args())
+}
+
+func (o *options) check(rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("%q is not understood: there are flags only", rest[0])
+	case o.caOut != "" && !o.tls:
+		return errors.New("-ca-out needs -tls")
+	case o.adminOut != "" && o.admin == "":
+		return errors.New("-admin-out needs -admin")
+	case o.admin != "" && !loopback(o.admin):
+		return fmt.Errorf("-admin %s is not a loopback address and port, such as 127.0.0.1:0", o.admin)
+	case o.sim.TokenStatus != http.StatusOK && o.sim.TokenStatus != http.StatusCreated:
+		return fmt.Errorf("-token-status %d is neither 200 nor 201", o.sim.TokenStatus)
+	case o.sim.TokenLife < time.Second:
+		return fmt.Errorf("-token-life %v is less than 1s", o.sim.TokenLife)
+	}
+	return nil
+}
+
+// loopback tells whether an address can be reached from this machine alone.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	ip := net.ParseIP(host)
+	return err == nil && (host == "localhost" || ip != nil && ip.IsLoopback())
+}
