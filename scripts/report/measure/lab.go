@@ -1,0 +1,175 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+const (
+	app       = "ref30"
+	tokenPath = "/v1/apps/" + app + "/token"
+)
+
+// lab is a simulator and a state directory that holds an app's credentials and a token of it.
+type lab struct {
+	files     files
+	passsim   *process
+	admin     string // base URL of the simulator's admin API
+	endpoint  string
+	statement string
+	state     string
+	socket    string
+	args      []string // of a daemon on state
+}
+
+// files says where programs are and where this run keeps its own.
+type files struct {
+	project string // the checkout, with bin and dist
+	work    string // a directory of this run, with the programs of scripts/report
+}
+
+func (f files) tvpassd() string         { return filepath.Join(f.project, "bin/tvpassd") }
+func (f files) armv7() string           { return filepath.Join(f.project, "dist/tvpassd-linux-armv7") }
+func (f files) own(name string) string  { return filepath.Join(f.work, name) }
+func (f files) c(name string) string    { return filepath.Join(f.project, "scripts/report", name) }
+func (f files) read(name string) string { return readOr(f.own(name), "") }
+
+func readOr(path, fallback string) string {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return fallback
+	}
+	return strings.TrimSpace(string(content))
+}
+
+// newLab starts a simulator and lets a daemon fetch the one token that all measurements are of.
+func newLab(ctx context.Context, f files) (l *lab, err error) {
+	l = &lab{files: f, state: f.own("state"), socket: f.own("tvpassd.sock")}
+	passsim := filepath.Join(f.project, "bin/passsim")
+	l.passsim, err = start(ctx, f.own("passsim.log"), -1, passsim, "-listen", "127.0.0.1:0", "-addr-out", f.own("addr"), "-tls",
+		"-ca-out", f.own("ca.pem"), "-admin", "127.0.0.1:0", "-admin-out", f.own("admin"))
+	if err != nil {
+		return nil, fmt.Errorf("start the simulator (make build makes it): %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.passsim.stop())
+		}
+	}()
+	err = l.passsim.until("its addresses are known", func() bool { return f.read("addr") != "" && f.read("admin") != "" })
+	if err != nil {
+		return nil, err
+	}
+	l.endpoint, l.admin = f.read("addr"), f.read("admin")
+	statement, err := exec.CommandContext(ctx, passsim, "-statement", app).Output()
+	if err != nil {
+		return nil, fmt.Errorf("get a software statement of the simulator: %w", err)
+	}
+	l.statement = strings.TrimSpace(string(statement))
+	if l.args, err = l.configure("config.toml", l.state); err != nil {
+		return nil, err
+	}
+	daemon, err := l.daemon(ctx, -1)
+	if err != nil {
+		return nil, err
+	}
+	_, err = getToken(ctx, l.socket, "?wait=20s")
+	return l, errors.Join(err, daemon.stop())
+}
+
+// configure writes a configuration whose state lives in the given directory, and returns the arguments for a daemon on it.
+func (l *lab) configure(name, state string) ([]string, error) {
+	config := fmt.Sprintf("endpoint = %q\nstate_dir = %q\n[socket]\npath = %q\ngroup = \"\"\n[http]\nca_file = %q\n"+
+		"[[app]]\nid = %q\nsoftware_statement = %q\n",
+		l.endpoint, state, l.socket, l.files.own("ca.pem"), app, l.statement)
+	return []string{"run", "--config", l.files.own(name)}, os.WriteFile(l.files.own(name), []byte(config), 0o600)
+}
+
+// daemon starts tvpassd on the lab's state, on one processor where cpu is not negative, and waits for its socket.
+func (l *lab) daemon(ctx context.Context, cpu int) (*process, error) {
+	return l.launch(ctx, cpu, append([]string{l.files.tvpassd()}, l.args...)...)
+}
+
+// launch starts a daemon by a command, which may run it under something else, and waits for its socket.
+func (l *lab) launch(ctx context.Context, cpu int, command ...string) (*process, error) {
+	p, err := start(ctx, l.files.own("tvpassd.log"), cpu, command[0], command[1:]...)
+	if err != nil {
+		return nil, fmt.Errorf("start tvpassd (make build makes it): %w", err)
+	}
+	if err := p.untilListening(l.socket); err != nil {
+		return nil, errors.Join(err, p.stop())
+	}
+	return p, nil
+}
+
+// counts are the calls that came to the simulator so far.
+type counts struct{ Register, Token int }
+
+func (l *lab) counts(ctx context.Context) (counts, error) {
+	var c counts
+	return c, call(ctx, http.DefaultClient, http.MethodGet, l.admin+"/counts", http.StatusOK, &c)
+}
+
+// token is what the measurements need of the token object.
+type token struct {
+	AccessToken string `json:"access_token"`
+}
+
+// getToken asks for the token once, on a connection of its own.
+func getToken(ctx context.Context, socket, query string) (token, error) {
+	var t token
+	return t, onSocket(ctx, socket, http.MethodGet, tokenPath+query, http.StatusOK, &t)
+}
+
+// refresh asks for a new token, as an admin may.
+func refresh(ctx context.Context, socket string) error {
+	return onSocket(ctx, socket, http.MethodPost, "/v1/apps/"+app+"/refresh", http.StatusAccepted, nil)
+}
+
+func onSocket(ctx context.Context, socket, method, path string, want int, into any) error {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+	}}
+	return call(ctx, &http.Client{Transport: transport, Timeout: patience}, method, "http://tvpassd"+path, want, into)
+}
+
+// call makes a request and reads the JSON of its answer into a value, if there is one.
+func call(ctx context.Context, client *http.Client, method, url string, want int, into any) (err error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, answer.Body.Close()) }()
+	if answer.StatusCode != want { // such an answer is a problem in words, never a token
+		said, err := io.ReadAll(io.LimitReader(answer.Body, 1000))
+		return errors.Join(fmt.Errorf("%s %s: %s: %s", method, url, answer.Status, said), err)
+	}
+	if into == nil {
+		return nil
+	}
+	return json.NewDecoder(answer.Body).Decode(into)
+}
+
+// sleep waits, or gives up with ctx.
+func sleep(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
