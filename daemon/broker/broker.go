@@ -36,7 +36,7 @@ type Alarm interface {
 	C() <-chan struct{}
 }
 
-// Config is what a Broker needs. Every field is required.
+// Config is what a Broker needs. Every field but Changed is required.
 type Config struct {
 	Clock     Clock
 	Alarm     Alarm
@@ -44,6 +44,7 @@ type Config struct {
 	Random    *rand.Rand
 	BuildDate time.Time // a wall clock before this is unset
 	Log       *slog.Logger
+	Changed   func() // called when readers see something new; it must not wait
 }
 
 // Setup is the part of the configuration that a reload may change.
@@ -81,9 +82,10 @@ func (e *NoTokenError) Error() string { return e.Code + ": " + e.Detail }
 
 // Broker serves tokens and keeps them fresh.
 type Broker struct {
-	clock Clock
-	alarm Alarm
-	log   *slog.Logger
+	clock   Clock
+	alarm   Alarm
+	log     *slog.Logger
+	changed func()
 
 	engine   *engine  // the goroutine of Run's, once that has begun
 	upstream Upstream // likewise
@@ -104,10 +106,13 @@ type publication struct {
 // New makes a broker that serves stored tokens at once, and calls the server from Run on.
 func New(cfg Config, setup Setup) (*Broker, error) {
 	b := &Broker{
-		clock: cfg.Clock, alarm: cfg.Alarm, log: cfg.Log,
+		clock: cfg.Clock, alarm: cfg.Alarm, log: cfg.Log, changed: cfg.Changed,
 		engine:   newEngine(cfg),
 		requests: make(chan func(Reading)),
 		stopped:  make(chan struct{}),
+	}
+	if b.changed == nil {
+		b.changed = func() {}
 	}
 	b.published.Store(&publication{})
 	if err := b.configure(setup, cfg.Clock.Now()); err != nil {
@@ -208,6 +213,9 @@ func (b *Broker) publish(now Reading) {
 	b.published.Store(next)
 	for _, was := range outdated {
 		close(was.changed)
+	}
+	if len(outdated) > 0 || len(next.apps) > len(old.apps) || next.storageErr != old.storageErr {
+		b.changed()
 	}
 }
 
