@@ -366,6 +366,11 @@ func (b *Broker) Configure(ctx context.Context, setup Setup) error {
 	return errors.Join(ended, err)
 }
 
+// Ping tells whether the broker's loop goes round: it waits for one turn.
+func (b *Broker) Ping(ctx context.Context) error {
+	return b.do(ctx, func(Reading) {})
+}
+
 // LinkUp tells that the network may be back: apps that could not reach the server try again.
 func (b *Broker) LinkUp(ctx context.Context) error {
 	return b.do(ctx, b.engine.nudge)
