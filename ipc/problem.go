@@ -23,6 +23,8 @@ const (
 	CodeTooManyRequests  = "too_many_requests"  // too many reports, refreshes or connections
 	CodeStorage          = "storage"            // new credentials could not be kept, so none are requested
 	CodeInternal         = "internal"           // a fault of the daemon's own; its log says more
+
+	CodeInvalidConfiguration = "invalid_configuration" // a reload found faults; the old configuration stays in force
 )
 
 // Problem is how the daemon says no: the body of RFC 9457, and an error whose type is *Problem.
@@ -88,6 +90,8 @@ func describe(code string) (title string, status int) {
 		return "Too many requests", http.StatusTooManyRequests
 	case CodeStorage:
 		return "State can't be kept", http.StatusInternalServerError
+	case CodeInvalidConfiguration:
+		return "The configuration is refused", http.StatusUnprocessableEntity
 	default:
 		return "Internal error", http.StatusInternalServerError
 	}
