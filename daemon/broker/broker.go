@@ -136,14 +136,10 @@ func (b *Broker) Run(ctx context.Context) error {
 	ended := make(chan func(now Reading))
 	var calls sync.WaitGroup
 	for {
-		now := b.clock.Now()
-		due, wake := b.engine.step(now)
-		for _, c := range due {
+		for _, c := range b.turn() {
 			up := b.upstream
 			calls.Go(func() { ended <- b.exchange(callCtx, up, c) })
 		}
-		b.publish(now)
-		b.alarm.Set(wake)
 		select {
 		case f := <-b.requests:
 			f(b.clock.Now())
@@ -159,6 +155,15 @@ func (b *Broker) Run(ctx context.Context) error {
 			return b.engine.close(b.clock.Now())
 		}
 	}
+}
+
+// turn does what is due, shows it to readers and sets the alarm. It returns the calls to send now.
+func (b *Broker) turn() []*call {
+	now := b.clock.Now()
+	due, wake := b.engine.step(now)
+	b.publish(now)
+	b.alarm.Set(wake)
+	return due
 }
 
 // exchange makes one call; what it returns tells the engine how the call ended.

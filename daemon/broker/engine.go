@@ -41,22 +41,19 @@ type engine struct {
 	endpoint string
 	tls      bool // the endpoint needs certificates checked, and so a clock that is set
 
-	machines  map[machineKey]*machine // every one since the start: a call may still be under way for an app that was taken out
-	saveAfter time.Duration           // no write before
-	saveErr   error                   // of the last write
+	machines  []*machine    // by app, every one since the start: a call may still be under way for an app that was taken out
+	saveAfter time.Duration // no write before
+	saveErr   error         // of the last write
 	nudged    time.Duration
 }
-
-type machineKey struct{ endpoint, app string }
 
 func newEngine(cfg Config) *engine {
 	now := cfg.Clock.Now()
 	e := &engine{
 		store: cfg.Store, random: cfg.Random, log: cfg.Log,
-		time:     timeline{clock: cfg.Clock, build: cfg.BuildDate},
-		gate:     newGate(now),
-		machines: map[machineKey]*machine{},
-		nudged:   now.Boot - nudgeEvery,
+		time:   timeline{clock: cfg.Clock, build: cfg.BuildDate},
+		gate:   newGate(now),
+		nudged: now.Boot - nudgeEvery,
 	}
 	if shut, err := cfg.Store.Gate(); err != nil {
 		e.saveErr = err
@@ -75,8 +72,7 @@ func (e *engine) configure(setup Setup, now Reading) error {
 		m.active = false
 	}
 	for _, app := range setup.Apps {
-		key := machineKey{setup.Endpoint, app.ID}
-		if m := e.machines[key]; m != nil {
+		if m := e.find(app.ID); m != nil {
 			if m.app.registrationMark() != app.registrationMark() {
 				m.hurry(now.Boot)
 			}
@@ -90,25 +86,36 @@ func (e *engine) configure(setup Setup, now Reading) error {
 			continue // without its credentials it would register again
 		}
 		m.load(rec, &e.time, now, e.random)
-		e.machines[key] = m
+		e.machines = append(e.machines, m)
 	}
+	slices.SortStableFunc(e.machines, func(a, b *machine) int { return strings.Compare(a.app.ID, b.app.ID) })
 	return errors.Join(failures...)
 }
 
-// active returns the configured machines in a fixed order.
+// active returns the configured machines, by app.
 func (e *engine) active() []*machine {
-	var ms []*machine
+	ms := make([]*machine, 0, len(e.machines))
 	for _, m := range e.machines {
 		if m.active {
 			ms = append(ms, m)
 		}
 	}
-	slices.SortFunc(ms, func(a, b *machine) int { return strings.Compare(a.app.ID, b.app.ID) })
 	return ms
 }
 
+// find returns an app's machine at the present endpoint, nil where it never had one.
+func (e *engine) find(app string) *machine {
+	for _, m := range e.machines {
+		if m.endpoint == e.endpoint && m.app.ID == app {
+			return m
+		}
+	}
+	return nil
+}
+
+// machine returns the machine of a configured app, else nil.
 func (e *engine) machine(app string) *machine {
-	if m := e.machines[machineKey{e.endpoint, app}]; m != nil && m.active {
+	if m := e.find(app); m != nil && m.active {
 		return m
 	}
 	return nil
