@@ -1,0 +1,120 @@
+package service
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"time"
+)
+
+// manager is a service manager that is being told things.
+type manager struct {
+	t    *testing.T
+	conn *net.UnixConn
+}
+
+func newManager(t *testing.T) manager {
+	t.Helper()
+	address := &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"}
+	conn, err := net.ListenUnixgram("unixgram", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	t.Setenv("NOTIFY_SOCKET", address.Name)
+	return manager{t, conn}
+}
+
+// hears returns the next message.
+func (m manager) hears() string {
+	m.t.Helper()
+	if err := m.conn.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		m.t.Fatal(err)
+	}
+	b := make([]byte, 4096)
+	n, err := m.conn.Read(b)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return string(b[:n])
+}
+
+func TestNotifier(t *testing.T) {
+	m := newManager(t)
+	n := NewNotifier()
+	for _, c := range []struct {
+		tell func()
+		want string
+	}{
+		{func() { n.Ready("healthy: 2 apps") }, `^READY=1\nSTATUS=healthy: 2 apps$`},
+		{func() { n.Status("no\nREADY=1") }, `^STATUS=no READY=1$`},
+		{n.Reloading, `^RELOADING=1\nMONOTONIC_USEC=[1-9][0-9]*$`},
+		{n.Stopping, `^STOPPING=1$`},
+	} {
+		c.tell()
+		if got := m.hears(); !regexp.MustCompile(c.want).MatchString(got) {
+			t.Errorf("told %q, not %s", got, c.want)
+		}
+	}
+}
+
+func TestNobodyToNotify(t *testing.T) {
+	m := newManager(t)
+	var n Notifier
+	n.Ready("up")
+	n.Reloading()
+	n.Stopping()
+	NewNotifier().Status("last")
+	if got := m.hears(); got != "STATUS=last" {
+		t.Errorf("the zero value said %q", got)
+	}
+}
+
+func TestWatchdogIsSilentWhileUnhealthy(t *testing.T) {
+	m := newManager(t)
+	t.Setenv("WATCHDOG_USEC", "20000")
+	n := NewNotifier()
+	ctx, cancel := context.WithCancel(t.Context())
+	asked, done := 0, make(chan error)
+	go func() {
+		done <- n.Watchdog(ctx, func() bool {
+			asked++
+			n.Status("asked")
+			return asked > 2
+		})
+	}()
+	for _, want := range []string{"STATUS=asked", "STATUS=asked", "STATUS=asked", "WATCHDOG=1", "STATUS=asked", "WATCHDOG=1"} {
+		if got := m.hears(); got != want {
+			t.Errorf("%q, not %q", got, want)
+		}
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNoWatchdogWanted(t *testing.T) {
+	never := func() bool { t.Error("asked for its health"); return true }
+	t.Setenv("WATCHDOG_USEC", "1")
+	if err := new(Notifier).Watchdog(t.Context(), never); err != nil {
+		t.Error(err)
+	}
+	newManager(t)
+	t.Setenv("WATCHDOG_USEC", "")
+	if err := NewNotifier().Watchdog(t.Context(), never); err != nil {
+		t.Error(err)
+	}
+	t.Setenv("WATCHDOG_USEC", "1000")
+	t.Setenv("WATCHDOG_PID", "1")
+	if err := NewNotifier().Watchdog(t.Context(), never); err != nil || os.Getpid() == 1 {
+		t.Errorf("another process's watchdog: %v", err)
+	}
+	t.Setenv("WATCHDOG_USEC", "soon")
+	if err := NewNotifier().Watchdog(t.Context(), never); err == nil {
+		t.Error("no error for a time that is none")
+	}
+}

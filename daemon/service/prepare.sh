@@ -1,0 +1,25 @@
+# Makes what the service needs beside its program: the system user and group tvpass, and the directory for the players'
+# files. A POSIX shell does it, for the smallest boxes have nothing else. Packages run it when they are installed, and
+# `tvpassd install` does. Safe to run again.
+
+fail() {
+	echo "$1" >&2
+	exit 1
+}
+has() { command -v "$1" >/dev/null 2>&1; }
+exists() { grep -q "^$2:" "/etc/$1" || { has getent && getent "$1" "$2" >/dev/null; }; }
+
+if ! exists group tvpass || ! exists passwd tvpass; then
+	shell=/usr/sbin/nologin
+	[ -x $shell ] || shell=/bin/false
+	if has useradd; then
+		exists group tvpass || groupadd --system tvpass
+		exists passwd tvpass || useradd --system --gid tvpass --no-create-home --home-dir /nonexistent --shell $shell tvpass
+	elif has adduser; then # busybox
+		exists group tvpass || addgroup -S tvpass
+		exists passwd tvpass || adduser -S -D -H -h /nonexistent -s $shell -G tvpass tvpass
+	else
+		false
+	fi || fail "the system user and group tvpass can't be made here: add both to the image that the box boots"
+fi
+mkdir -p /etc/tvpassd/apps.d || fail "/etc can't be written here: add the directory /etc/tvpassd/apps.d to the image that the box boots"

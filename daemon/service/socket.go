@@ -1,0 +1,40 @@
+package service
+
+import (
+	"fmt"
+	"net"
+
+	"github.com/coreos/go-systemd/v22/activation"
+	"github.com/coreos/go-systemd/v22/journal"
+)
+
+// Listener is the socket that the service manager passed; nil where it passed none. Its mode and group are the manager's, and
+// closing it leaves its file alone. A second call finds nothing.
+func Listener() (net.Listener, error) {
+	files := activation.Files(true)
+	for _, f := range files {
+		defer f.Close() // FileListener has a copy
+	}
+	switch len(files) {
+	case 0:
+		return nil, nil
+	case 1:
+	default:
+		return nil, fmt.Errorf("the service manager passed %d sockets: tvpassd.socket may have one ListenStream", len(files))
+	}
+	l, err := net.FileListener(files[0])
+	if err == nil && l.Addr().Network() != "unix" {
+		err = fmt.Errorf("%s is no Unix socket: correct ListenStream in tvpassd.socket", l.Addr())
+		l.Close()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the socket that the service manager passed: %w", err)
+	}
+	return l, nil
+}
+
+// Journal tells whether standard error goes to systemd's journal, where a line may begin with its priority: "<4>".
+func Journal() bool {
+	is, err := journal.StderrIsJournalStream()
+	return is && err == nil
+}

@@ -1,0 +1,107 @@
+package service
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// tool fails a test where a program is missing that it can't do without.
+func tool(t *testing.T, program, debianPackage string) string {
+	t.Helper()
+	path, err := exec.LookPath(program)
+	if err != nil {
+		t.Fatalf("%s is missing: apt-get install %s", program, debianPackage)
+	}
+	return path
+}
+
+// units writes what is shipped to a folder, with a program that exists.
+func units(t *testing.T) (serviceFile, socketFile string) {
+	t.Helper()
+	folder := t.TempDir()
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serviceFile, socketFile = filepath.Join(folder, name+".service"), filepath.Join(folder, name+".socket")
+	for path, text := range map[string]string{
+		serviceFile: strings.ReplaceAll(unit, packagedExecutable, program),
+		socketFile:  socketUnit,
+	} {
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return serviceFile, socketFile
+}
+
+func TestSystemdUnderstandsTheUnits(t *testing.T) {
+	analyze := tool(t, "systemd-analyze", "systemd")
+	serviceFile, socketFile := units(t)
+	// It exits with 0 whatever key it does not know, and tells it.
+	out, err := exec.Command(analyze, "verify", "--man=no", serviceFile, socketFile).CombinedOutput()
+	if err != nil || len(out) > 0 {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+}
+
+func TestSandboxIsTight(t *testing.T) {
+	analyze := tool(t, "systemd-analyze", "systemd")
+	serviceFile, _ := units(t)
+	out, err := exec.Command(analyze, "security", "--offline=yes", "--no-pager", "--threshold=17", serviceFile).CombinedOutput()
+	if err != nil {
+		t.Errorf("more exposed than 1.7: %v\n%s", err, out)
+	}
+}
+
+// TestSandboxLeavesTheJobPossible names what a later tightening might bring back: each was seen to break the daemon.
+func TestSandboxLeavesTheJobPossible(t *testing.T) {
+	for _, option := range []string{"PrivateUsers=", "ProcSubset=pid", "PrivateTmp=", "ProtectClock=", "network-online.target", "time-sync.target"} {
+		for line := range strings.Lines(unit) {
+			if !strings.HasPrefix(line, "#") && strings.Contains(line, option) {
+				t.Errorf("tvpassd.service has %s", strings.TrimSpace(line))
+			}
+		}
+	}
+}
+
+func TestInstalledUnitIsTheShippedOne(t *testing.T) {
+	got := strings.NewReplacer(
+		"{{Path | cmdEscape}}{{range Arguments}} {{. | cmd}}{{end}}", packagedExecutable+" run",
+		"{{Path | cmdEscape}}", packagedExecutable,
+	).Replace(unitTemplate())
+	if got != unit {
+		t.Errorf("the template of the unit is not the unit:\n%s", got)
+	}
+	if strings.Contains(unitTemplate(), packagedExecutable) {
+		t.Errorf("the template of the unit still runs %s", packagedExecutable)
+	}
+}
+
+func TestControlRefusesWhatItDoesNotKnow(t *testing.T) {
+	if err := Control("reload", Options{}); err == nil {
+		t.Error("no error for an action that a service does not have")
+	}
+}
+
+func TestServiceFilesMustOutliveABoot(t *testing.T) {
+	for _, folder := range []string{"/tmp", "/run"} {
+		f, err := os.CreateTemp(folder, "tvpassd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		defer os.Remove(f.Name())
+		for _, o := range []Options{{Executable: f.Name()}, {Executable: "/bin/sh", ConfigFile: f.Name()}} {
+			if err := o.check(); err == nil || !strings.Contains(err.Error(), folder) {
+				t.Errorf("%+v: %v", o, err)
+			}
+		}
+	}
+	if err := (&Options{Executable: "/bin/sh"}).check(); err != nil {
+		t.Error(err)
+	}
+}
