@@ -78,6 +78,9 @@ var identities = []identity{
 	{"mac", macAddress},
 }
 
+// RootOnly tells whether only root can read a source: the kernel keeps DMI's serial numbers from everybody else.
+func RootOnly(source string) bool { return strings.HasPrefix(source, "dmi-") }
+
 func (t *tree) findIdentifier() Candidate {
 	for _, id := range identities {
 		if raw := id.find(t); raw != nil {
