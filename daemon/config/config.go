@@ -1,0 +1,195 @@
+// Package config turns TOML into validated values: config.toml, and what players' packages drop into apps.d beside it.
+//
+// It owns what the keys are called and mean, their defaults, and what a person is told about a fault: file, line, what is
+// wrong, what to do. document.go reads TOML, value.go checks single values, app.go joins the files, statement.go looks into
+// software statements. It opens nothing but these files, the statements they name, and the lists of users and groups;
+// whether a certificate, a socket or a directory is usable, others find out when they use it.
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+
+	"github.com/tvpassd/tvpassd/device"
+	"github.com/tvpassd/tvpassd/ipc"
+)
+
+// DefaultFile is read where no other file is named.
+const DefaultFile = "/etc/tvpassd/config.toml"
+
+// Config is what the files say, with defaults for what they don't.
+type Config struct {
+	File     string // config.toml; "" where there is none
+	Endpoint string // base URL without a slash at the end
+	StateDir string // absolute
+	LogLevel slog.Level
+	Socket   Socket
+	HTTP     HTTP
+	Device   map[string]any // X-Device-Info keys as device.CheckOverride returned them
+	Apps     []App          // usable ones, by id
+	Bad      []*Error       // why files in apps.d disabled themselves, one each
+}
+
+// Socket says where the daemon listens, and who may connect.
+type Socket struct {
+	Path       string // absolute, at most 107 bytes
+	Mode       fs.FileMode
+	Group      *uint32 // nil leaves the group alone
+	AdminGroup *uint32 // nil: none
+}
+
+// HTTP says how the daemon calls the server.
+type HTTP struct {
+	CAFile  string   // absolute; "" none
+	Proxy   *url.URL // nil: as the environment says
+	Timeout time.Duration
+}
+
+// Error is a fault of one file, for a person.
+type Error struct {
+	File   string
+	Line   int    // 0: no line
+	Detail string // what is wrong: what to do
+}
+
+func (e *Error) Error() string { return e.place() + ": " + e.Detail }
+
+func (e *Error) place() string {
+	if e.Line == 0 {
+		return e.File
+	}
+	return fmt.Sprintf("%s:%d", e.File, e.Line)
+}
+
+// Load reads file, "" for DefaultFile, and every apps.d/*.toml beside it. Where DefaultFile is missing the defaults hold; a
+// named file must exist. The error joins an *Error for each fault in config.toml, in the order of lines; a fault of the
+// syntax hides the others. Faults of files in apps.d are in Config.Bad.
+func Load(file string) (*Config, error) {
+	return load(file, DefaultFile, names{user: lookupUser, group: lookupGroup})
+}
+
+func load(file, otherwise string, n names) (*Config, error) {
+	path, err := filepath.Abs(cmp.Or(file, otherwise))
+	if err != nil {
+		return nil, &Error{File: file, Detail: reason(err)}
+	}
+	d := &document{file: path, names: n}
+	err = d.read()
+	missing := file == "" && errors.Is(err, fs.ErrNotExist)
+	if missing {
+		d.faults = nil
+	}
+	if len(d.faults) > 0 {
+		return nil, d.err()
+	}
+	taken := map[string]string{}
+	c := d.config(taken)
+	if err := d.err(); err != nil {
+		return nil, err
+	}
+	if !missing {
+		c.File = path
+	}
+	c.addApps(filepath.Join(filepath.Dir(path), "apps.d"), taken, n)
+	slices.SortFunc(c.Apps, func(a, b App) int { return cmp.Compare(a.ID, b.ID) })
+	return c, nil
+}
+
+// config reads the tables of config.toml. What it returns is worth nothing if d has faults.
+func (d *document) config(taken map[string]string) *Config {
+	top := d.top()
+	c := &Config{}
+	environment := read(top, "environment", production, text(`"release-production"`, parseEnvironment))
+	c.Endpoint = cmp.Or(read(top, "endpoint", "", text(`"`+production+`"`, parseEndpoint)), environment)
+	c.StateDir = read(top, "state_dir", "/var/lib/tvpassd", text(`"/var/lib/tvpassd"`, d.path))
+	c.LogLevel = read(top, "log_level", slog.LevelInfo, text(`"info"`, parseLevel))
+	c.Socket = d.socket(top.table("socket"))
+	http := top.table("http")
+	c.HTTP.CAFile = read(http, "ca_file", "", text(`"roots.pem"`, optional(d.path)))
+	c.HTTP.Proxy = read(http, "proxy", nil, text(`"http://proxy:3128"`, optional(parseProxy)))
+	c.HTTP.Timeout = read(http, "timeout", 15*time.Second, text(`"15s"`, parseTimeout))
+	c.Device = overrides(top.table("device"))
+	c.Apps = d.apps(top, taken)
+	d.unknownKeys()
+	return c
+}
+
+func (d *document) socket(t *table) Socket {
+	if _, given := t.values["group"]; !given {
+		t.values["group"] = "tvpass"
+	}
+	group := text(`"tvpass"`, optional(d.names.optionalGroup))
+	return Socket{
+		Path:       read(t, "path", ipc.DefaultSocket, text(`"`+ipc.DefaultSocket+`"`, d.socketPath)),
+		Mode:       read(t, "mode", 0o660, text(`"0660"`, parseMode)),
+		Group:      read(t, "group", nil, group),
+		AdminGroup: read(t, "admin_group", nil, group),
+	}
+}
+
+func overrides(t *table) map[string]any {
+	values := map[string]any{}
+	for _, key := range device.Keys() {
+		if !t.has(key) {
+			continue
+		}
+		value, err := device.CheckOverride(key, t.values[key])
+		if err != nil {
+			t.doc.fault(t.line(key), t.name(err.Error()))
+			continue
+		}
+		values[key] = value
+	}
+	t.known = device.Keys()
+	return values
+}
+
+// SocketPath is [socket] path of a configuration file as far as it can be read ("" for DefaultFile), else ipc.DefaultSocket:
+// for commands that only talk to the daemon. The rest of the file need not be valid.
+func SocketPath(file string) string {
+	path, err := filepath.Abs(cmp.Or(file, DefaultFile))
+	if err != nil {
+		return ipc.DefaultSocket
+	}
+	data, err := readFile(path, maxFile)
+	if err != nil {
+		return ipc.DefaultSocket
+	}
+	d, found := document{file: path}, ipc.DefaultSocket
+	walk(data, func(at place, _ int, value *unstable.Node) {
+		if at != (place{"socket", "path"}) || value == nil || value.Kind != unstable.String {
+			return
+		}
+		if given, err := d.path(string(value.Data)); err == nil {
+			found = given
+		}
+	})
+	return found
+}
+
+// names looks up users and groups.
+type names struct {
+	user, group func(name string) (uint32, error)
+}
+
+// reason tells why a file can't be read, without its name.
+func reason(err error) string {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		err = path.Err
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Sprintf("can't be read: permission denied for user %d: let this user read it", os.Geteuid())
+	}
+	return fmt.Sprintf("can't be read: %v", err)
+}

@@ -1,0 +1,344 @@
+package config
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// labStatement is a statement as the TVE Dashboard gives out, issued by nobody.
+const labStatement = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9." +
+	"eyJpc3MiOiJsYWIiLCJzdWIiOiJsYWItMSIsImlhdCI6MTc2NzIyNTYwMCwic29mdHdhcmVfbmFtZSI6IlJlZjMwIn0.c2VjcmV0LXNpZ25hdHVyZQ"
+
+// labNames knows one user and a few groups.
+var labNames = names{
+	user:  labLookup("user", map[string]uint32{"player": 1001}),
+	group: labLookup("group", map[string]uint32{"tvpass": 900, "ref30": 901, "wheel": 10}),
+}
+
+func labLookup(what string, ids map[string]uint32) func(string) (uint32, error) {
+	return func(name string) (uint32, error) {
+		id, ok := ids[name]
+		if !ok {
+			return 0, notFound(what, name, nil, true)
+		}
+		return id, nil
+	}
+}
+
+// lay makes a directory of files, and gives its path.
+func lay(t testing.TB, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, content := range files {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func loadDir(dir string) (*Config, error) {
+	return load(filepath.Join(dir, "config.toml"), "", labNames)
+}
+
+func mustLoad(t *testing.T, files map[string]string) (c *Config, dir string) {
+	t.Helper()
+	dir = lay(t, files)
+	c, err := loadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, dir
+}
+
+func number(n uint32) *uint32 { return &n }
+
+func defaults() *Config {
+	return &Config{
+		Endpoint: "https://sp.auth.adobe.com",
+		StateDir: "/var/lib/tvpassd",
+		LogLevel: slog.LevelInfo,
+		Socket:   Socket{Path: "/run/tvpassd/tvpassd.sock", Mode: 0o660, Group: number(900)},
+		HTTP:     HTTP{Timeout: 15 * time.Second},
+		Device:   map[string]any{},
+	}
+}
+
+func expect(t *testing.T, got, want any) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
+func TestDefaults(t *testing.T) {
+	dir := t.TempDir()
+	got, err := load("", filepath.Join(dir, "config.toml"), labNames)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, got, defaults())
+
+	for name, content := range map[string]string{
+		"empty": "", "only a BOM": "\uFEFF", "only a comment": "# nothing yet", "empty tables": "[socket]\r\n[http]\r\n[device]",
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, dir := mustLoad(t, map[string]string{"config.toml": content})
+			want := defaults()
+			want.File = filepath.Join(dir, "config.toml")
+			expect(t, got, want)
+		})
+	}
+}
+
+func TestNamedFileMustExist(t *testing.T) {
+	dir := t.TempDir()
+	_, err := loadDir(dir)
+	want := dir + "/config.toml: can't be read: no such file or directory"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestEverything(t *testing.T) {
+	got, dir := mustLoad(t, map[string]string{
+		"config.toml": `
+environment = "prequal-staging"
+endpoint    = "HTTPS://Pass.Example:443/base//"
+state_dir   = "state"
+log_level   = "debug"
+
+[socket]
+path  = "run/s.sock"
+group = "901"
+mode  = "660"
+admin_group = "wheel"
+
+[http]
+ca_file = "ca.pem"
+proxy   = "http://me:hidden@proxy:3128"
+timeout = "1m30s"
+
+[device]
+primaryHardwareType = "SetTopBox"
+displayWidth = 1920
+connectionSecure = true
+
+[[app]]
+id = "zz"
+software_statement = """
+` + labStatement[:20] + "\n  " + labStatement[20:] + `
+"""
+redirect_uri = "adobepass://com.programmer"
+application_id = "REF30"
+allow_users = ["player", 1002, "1003"]
+
+[[app]]
+id = "nobody"
+software_statement_file = "one.jwt"
+allow_users = []
+`,
+		"one.jwt":            "\uFEFF" + labStatement[:50] + "\r\n" + labStatement[50:] + "\n",
+		"apps.d/10-own.toml": "[[app]]\nid = \"aa\"\nsoftware_statement_file = \"two.jwt\"\nallow_groups = [\"ref30\"]",
+		"apps.d/two.jwt":     labStatement,
+	})
+	proxy := got.HTTP.Proxy
+	got.HTTP.Proxy = nil
+	if proxy == nil || proxy.String() != "http://me:hidden@proxy:3128" {
+		t.Errorf("the proxy is %v", proxy)
+	}
+	expect(t, got, &Config{
+		File:     dir + "/config.toml",
+		Endpoint: "https://pass.example/base",
+		StateDir: dir + "/state",
+		LogLevel: slog.LevelDebug,
+		Socket:   Socket{Path: dir + "/run/s.sock", Mode: 0o660, Group: number(901), AdminGroup: number(10)},
+		HTTP:     HTTP{CAFile: dir + "/ca.pem", Timeout: 90 * time.Second},
+		Device:   map[string]any{"primaryHardwareType": "SetTopBox", "displayWidth": int64(1920), "connectionSecure": true},
+		Apps: []App{{
+			ID: "aa", SoftwareStatement: labStatement, File: dir + "/apps.d/10-own.toml", StatementFile: dir + "/apps.d/two.jwt",
+			Groups: []uint32{901},
+		}, {
+			ID: "nobody", SoftwareStatement: labStatement, File: dir + "/config.toml", StatementFile: dir + "/one.jwt",
+			Users: []uint32{},
+		}, {
+			ID: "zz", SoftwareStatement: labStatement, RedirectURI: "adobepass://com.programmer", ApplicationID: "REF30",
+			File: dir + "/config.toml", Users: []uint32{1001, 1002, 1003},
+		}},
+	})
+}
+
+// TestExample holds the file that packages install to what it says: as it is, and with every setting uncommented.
+func TestExample(t *testing.T) {
+	example, err := os.ReadFile("../../scripts/config.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, dir := mustLoad(t, map[string]string{"config.toml": string(example)})
+	want := defaults()
+	want.File = dir + "/config.toml"
+	expect(t, got, want)
+
+	got, dir = mustLoad(t, map[string]string{
+		"config.toml":      regexp.MustCompile(`(?m)^#([a-z\[])`).ReplaceAllString(string(example), "$1"),
+		"apps.d/ref30.jwt": labStatement,
+	})
+	want.File = dir + "/config.toml"
+	want.Device = map[string]any{"primaryHardwareType": "SetTopBox", "model": "STB-1", "manufacturer": "Example Devices"}
+	want.Apps = []App{{
+		ID: "ref30", SoftwareStatement: labStatement, RedirectURI: "adobepass://com.programmer", ApplicationID: "REF30",
+		File: want.File, StatementFile: dir + "/apps.d/ref30.jwt", Users: []uint32{1001}, Groups: []uint32{901},
+	}}
+	expect(t, got, want)
+
+	d := &document{file: want.File, names: labNames}
+	d.config(map[string]string{})
+	for _, table := range d.tables {
+		for _, key := range table.known {
+			if table.label != "[device]" && !regexp.MustCompile(`(?m)^#(`+key+` = |\[+`+key+`\])`).Match(example) {
+				t.Errorf("%s is not in it", table.name(key))
+			}
+		}
+	}
+}
+
+// TestFaults: each key of config.toml, each way to get it wrong. "FILE:" stands for its path with a colon.
+func TestFaults(t *testing.T) {
+	const app = "[[app]]\nid = \"a\"\nsoftware_statement = \"" + labStatement + "\"\n"
+	long := strings.Repeat("x", 107)
+	for _, tt := range []struct{ name, content, want string }{
+		{"syntax", "log_level = \"info\"\nstate_dir = /var/lib\n",
+			"FILE:2: is not valid TOML: unexpected character U+002F '/' at start of value: text stands in quotes"},
+		{"a key twice", "log_level = \"info\"\n\nlog_level = \"warn\"\n", "FILE:3: is not valid TOML: key log_level is already defined"},
+		{"a table twice", "[http]\n[socket]\n[http]\n", "FILE:3: is not valid TOML: table http already exists"},
+		{"a table after its value", "http = 1\n[http]\n", "FILE:2: is not valid TOML: key http should be a table, not a value"},
+		{"not UTF-8", "# \xff\n", "FILE:1: is not valid TOML: invalid UTF-8 character in comment"},
+		{"UTF-16", "\xff\xfea\x00", "FILE:1: is not valid TOML: invalid character at start of key: U+00FF 'ÿ'"},
+		{"nested without end", "a = " + strings.Repeat("[", 100_000),
+			"FILE:1: is not valid TOML: arrays and inline tables are nested more than the maximum of 10000 levels deep"},
+		{"too long", "#" + strings.Repeat("x", maxFile), "FILE: can't be read: it is longer than 256 KiB"},
+
+		{"mistyped", "\n\nenviroment = \"release-staging\"\n", `FILE:3: unknown key "enviroment": did you mean environment?`},
+		{"mistyped table", "[sockets]\n", `FILE:1: unknown key "sockets": did you mean socket?`},
+		{"mistyped in a table", "[http]\n\ntime-out = \"1s\"\n", `FILE:3: unknown key "time-out" in [http]: did you mean timeout?`},
+		{"mistyped in dotted keys", "http.ca_fil = \"x\"\n", `FILE:1: unknown key "ca_fil" in [http]: did you mean ca_file?`},
+		{"mistyped in an inline table", "http = { timeout = \"5s\",\n  prox = \"\" }\n", `FILE:2: unknown key "prox" in [http]: did you mean proxy?`},
+		{"mistyped in an app", app + "redirect_url = \"a:b\"\n", `FILE:4: unknown key "redirect_url" in [[app]]: did you mean redirect_uri?`},
+		{"mistyped device key", "[device]\nprimaryHardwareTyp = \"TV\"\n",
+			`FILE:2: unknown key "primaryHardwareTyp" in [device]: did you mean primaryHardwareType?`},
+		{"unlike any", "[http]\nretries = 3\n", `FILE:2: unknown key "retries" in [http]: there are ca_file, proxy, timeout`},
+		{"in the wrong table", "[http]\nstate_dir = \"/x\"\nmode = \"0660\"\n",
+			`FILE:2: unknown key "state_dir" in [http]: it belongs at the top of the file, before the first [table]` + "\n" +
+				`FILE:3: unknown key "mode" in [http]: it belongs to [socket]`},
+		{"not in a table", "path = \"/x\"\n", `FILE:1: unknown key "path": it belongs to [socket]`},
+		{"empty key", "\"\" = 1\n", `FILE:1: unknown key "": there are app, device, endpoint, environment, http, log_level, socket, state_dir`},
+		{"control characters in a key", `"a\u001b[2J" = 1`, `FILE:1: unknown key "a\x1b[2J": there are app, device, endpoint, ` +
+			`environment, http, log_level, socket, state_dir`},
+
+		{"several", "log_level = \"all\"\n[http]\ntimeout = 5\n[socket]\nmode = \"x\"\n[device]\nosName = \"linux\"\n",
+			`FILE:1: log_level is "all": write debug, info, warn or error` + "\n" +
+				`FILE:3: [http] timeout must be a string such as "15s", not the number 5` + "\n" +
+				`FILE:5: [socket] mode is "x": write an octal number such as "0660", at most "0777"` + "\n" +
+				`FILE:7: [device] osName is "linux": allowed are Android, Chrome OS, Linux, Mac OS, OS X, OpenBSD, Roku OS, Windows, iOS, tvOS, webOS`},
+		{"not a table", "socket = \"/run/x\"\n", "FILE:1: socket must be a table, not a string: write [socket] above its keys"},
+		{"a list for a table", "[[http]]\n", "FILE:1: http must be a table, not a list: write [http] above its keys"},
+		{"a table for a list", "[app]\nid = \"x\"\n", "FILE:1: app must be a list of tables: write [[app]], in two brackets, above its keys"},
+		{"a list of something else", "app = [1]\n", "FILE:1: app must be a list of tables: element 1 is the number 1"},
+
+		{"environment", `environment = "production"`, `FILE:1: environment is "production": ` +
+			`write release-production, release-staging, prequal-production or prequal-staging`},
+		{"endpoint in plain http", `endpoint = "http://pass.example"`,
+			`FILE:1: endpoint is http:// to "pass.example", which is no loopback address: write https://`},
+		{"endpoint with a password", `endpoint = "https://a:hidden@pass.example"`,
+			`FILE:1: endpoint must not hold a user or a password: take them out`},
+		{"endpoint with a query", `endpoint = "https://pass.example/?key=hidden"`,
+			`FILE:1: endpoint must not hold a query or a fragment: leave out what follows ? or #`},
+		{"endpoint without scheme", `endpoint = "pass.example"`, `FILE:1: endpoint must be a URL such as https://host or http://host:3128`},
+		{"endpoint of another kind", `endpoint = "ftp://pass.example"`, `FILE:1: endpoint must begin with https://`},
+		{"endpoint port", `endpoint = "https://pass.example:70000"`, `FILE:1: endpoint has the port "70000": there are 1 to 65535`},
+		{"state_dir", `state_dir = ""`, `FILE:1: state_dir is empty: name a path, or leave the line out`},
+		{"NUL", `state_dir = "a\u0000"`, `FILE:1: state_dir holds a NUL character: no path does`},
+		{"log_level", `log_level = true`, `FILE:1: log_level must be a string such as "info", not true`},
+
+		{"long path", "socket.path = \"/" + long + "\"", `FILE:1: [socket] path has 108 bytes, and a socket's may have 107: choose a shorter one`},
+		{"mode too large", "[socket]\nmode = \"1777\"", `FILE:2: [socket] mode is "1777": write an octal number such as "0660", at most "0777"`},
+		{"mode for nobody", "[socket]\nmode = \"0\"",
+			`FILE:2: [socket] mode is "0": nobody could connect, which takes write permission: write a mode such as "0660"`},
+		{"mode as a number", "[socket]\nmode = 0o660", `FILE:2: [socket] mode must be a string such as "0660", not the number 432`},
+		{"group", "[socket]\ngroup = \"tvpas\"", `FILE:2: [socket] group names the group "tvpas", which does not exist: ` +
+			`create it or correct the name, or write ""`},
+		{"admin_group", "[socket]\nadmin_group = \"4294967295\"",
+			`FILE:2: [socket] admin_group names the number "4294967295": there are 0 to 4294967294, or write ""`},
+
+		{"ca_file", "[http]\nca_file = 1979-05-27", `FILE:2: [http] ca_file must be a string such as "roots.pem", not a date`},
+		{"proxy", "[http]\nproxy = \"http://me:hid den@proxy\"", `FILE:2: [http] proxy must be a URL such as https://host or http://host:3128`},
+		{"proxy with a # in its password", "[http]\nproxy = \"http://me:hid#den@proxy\"",
+			`FILE:2: [http] proxy must be a URL such as https://host or http://host:3128`},
+		{"proxy of another kind", "[http]\nproxy = \"ftp://me:hidden@proxy\"",
+			`FILE:2: [http] proxy must begin with http://, https:// or socks5://`},
+		{"proxy with a path", "[http]\nproxy = \"http://proxy/pac\"", `FILE:2: [http] proxy must end with the port: a proxy has no path`},
+		{"timeout without unit", "[http]\ntimeout = \"15\"", `FILE:2: [http] timeout is "15": write a duration such as 15s or 1m30s`},
+		{"timeout too short", "[http]\ntimeout = \"-1s\"", `FILE:2: [http] timeout is -1s: write 1s to 5m`},
+		{"device type", "[device]\nmodel = 5", `FILE:2: [device] model must be a string, not the number 5`},
+
+		{"no id", "[[app]]\nsoftware_statement = \"" + labStatement + "\"", `FILE:1: [[app]] id is missing: every app needs one`},
+		{"id", "\n[[app]]\nid = \"Ref30\"\nsoftware_statement = \"" + labStatement + "\"",
+			`FILE:3: [[app]] id is "Ref30": write at most 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit`},
+		{"id that begins with a dot", "[[app]]\nid = \".a\"\nsoftware_statement = \"" + labStatement + "\"",
+			`FILE:2: [[app]] id is ".a": write at most 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit`},
+		{"id twice", app + app, `FILE:5: [[app]] id "a" is taken by FILE:2: give every app an id of its own`},
+		{"no statement", "\n[[app]]\nid = \"a\"", `FILE:2: [[app]] software_statement_file is missing: ` +
+			`name the file of the statement that the TVE Dashboard gave you`},
+		{"two statements", app + "software_statement_file = \"x.jwt\"",
+			`FILE:3: [[app]] software_statement and software_statement_file are both given: leave one out`},
+		{"statement", "[[app]]\nid = \"a\"\nsoftware_statement = \"hidden.statement\"", `FILE:3: [[app]] software_statement has 2 parts ` +
+			`with dots between them where a software statement has 3: copy it again as a whole from the TVE Dashboard`},
+		{"statement of the wrong type", "[[app]]\nid = \"a\"\nsoftware_statement = [\"hidden\"]",
+			`FILE:3: [[app]] software_statement must be a string such as "eyJ…", not a list`},
+		{"statement for its file", "[[app]]\nid = \"a\"\nsoftware_statement_file = \"" + labStatement + "\"", `FILE:3: [[app]] ` +
+			`software_statement_file holds the statement itself: that goes into software_statement, and here a path`},
+		{"statement for an id", "[[app]]\nid = \"" + labStatement + "\"\nsoftware_statement = \"" + labStatement + "\"",
+			`FILE:2: [[app]] id is "eyJ…": write at most 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit`},
+		{"redirect_uri", app + "redirect_uri = \"/callback\"",
+			`FILE:4: [[app]] redirect_uri is "/callback": write an absolute URI such as adobepass://com.programmer`},
+		{"redirect_uri with a blank", app + "redirect_uri = \"a:b c\"",
+			`FILE:4: [[app]] redirect_uri is "a:b c": write an absolute URI such as adobepass://com.programmer`},
+		{"application_id", app + "application_id = \"a\\tb\"",
+			`FILE:4: [[app]] application_id is "a\tb": write 1 to 255 bytes that can be printed, or leave the line out`},
+		{"user", app + "allow_users = [\"player\", \"playr\"]", `FILE:4: [[app]] allow_users names the user "playr", which does not exist: ` +
+			`create it or correct the name`},
+		{"group of an app", app + "allow_groups = [\"\"]", `FILE:4: [[app]] allow_groups names the group "", which does not exist: ` +
+			`create it or correct the name`},
+		{"user as text", app + "allow_users = \"player\"", `FILE:4: [[app]] allow_users must be a list such as ["player"], not a string`},
+		{"user as a fraction", app + "allow_users = [1.5]",
+			`FILE:4: [[app]] allow_users must hold names or numbers, such as ["player"], not the number 1.5`},
+		{"user below zero", app + "allow_users = [-1]", `FILE:4: [[app]] allow_users names the number "-1": there are 0 to 4294967294`},
+		{"in a list of inline tables", "app = [\n { id = \"a\", software_statement = \"" + labStatement + "\" },\n { id = \"B\" },\n]",
+			`FILE:3: [[app]] id is "B": write at most 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit` + "\n" +
+				`FILE:3: [[app]] software_statement_file is missing: name the file of the statement that the TVE Dashboard gave you`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := lay(t, map[string]string{"config.toml": tt.content})
+			_, err := loadDir(dir)
+			want := strings.ReplaceAll(tt.want, "FILE", dir+"/config.toml")
+			if got := fmt.Sprint(err); got != want {
+				t.Errorf("got\n%s\nwant\n%s", got, want)
+			}
+			if strings.Contains(tt.content, "hid") && strings.Contains(fmt.Sprint(err), "hid") {
+				t.Error("something secret is shown")
+			}
+		})
+	}
+}
