@@ -1,0 +1,38 @@
+# bash completion for tvpassd
+
+_tvpassd_apps() {
+	tvpassd "$@" status --json 2>/dev/null | sed -n 's/^ *"app": "\([^"]*\)".*/\1/p'
+}
+
+_tvpassd() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} word command='' place=() i
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		word=${COMP_WORDS[i]}
+		case $word in
+		--config | --socket)
+			place+=("$word" "${COMP_WORDS[i+1]}")
+			((i++))
+			;;
+		--app | --root) ((i++)) ;;
+		-*) ;;
+		*) [ -n "$command" ] || command=$word ;;
+		esac
+	done
+	case $prev in
+	--config | --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur") && return ;;
+	--root) mapfile -t COMPREPLY < <(compgen -d -- "$cur") && return ;;
+	--app) mapfile -t COMPREPLY < <(compgen -W "$(_tvpassd_apps "${place[@]}")" -- "$cur") && return ;;
+	esac
+	local words='--config --socket --help'
+	case $command in
+	'') words+=' run status token headers device doctor config refresh reload reset install uninstall start stop restart version' ;;
+	status) words+=' --json --watch' ;;
+	token | headers | refresh) words+=' --app' ;;
+	reset) words+=' --app --yes' ;;
+	device) words+=' --json --root' ;;
+	doctor) words+=' --json' ;;
+	config) words+=' check' ;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+complete -o filenames -F _tvpassd tvpassd
