@@ -1,0 +1,141 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/tvpassd/tvpassd/daemon"
+	"github.com/tvpassd/tvpassd/daemon/config"
+	"github.com/tvpassd/tvpassd/device"
+	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/ipc/client"
+)
+
+// deviceView is what tvpassd device --json prints: the socket's object, and how far it can be relied on.
+type deviceView struct {
+	ipc.Device
+	Provisional bool `json:"provisional,omitempty"` // the daemon may see more, or has another identifier stored
+}
+
+func deviceCommand(set *flag.FlagSet) func(*env, []string) error {
+	asJSON := set.Bool("json", false, "print JSON")
+	root := set.String("root", "", "read the file tree in this `directory`, and nothing of this machine")
+	return func(e *env, args []string) error {
+		if err := noArguments(args); err != nil {
+			return err
+		}
+		view, err := e.device(*root)
+		if err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(e, view)
+		}
+		return e.printDevice(view)
+	}
+}
+
+// device asks the daemon, or looks itself where there is none or another tree is meant.
+func (e *env) device(root string) (deviceView, error) {
+	if root == "" {
+		dev, err := e.client().Device(e.ctx)
+		if err == nil || !errors.Is(err, client.ErrNotRunning) && !errors.Is(err, client.ErrPermission) {
+			return deviceView{Device: dev}, err
+		}
+	}
+	var overrides map[string]any
+	if root == "" || e.configFile != "" {
+		conf, err := config.Load(e.configFile)
+		switch {
+		case err == nil:
+			overrides = conf.Device
+		case e.configFile != "":
+			return deviceView{}, err
+		default:
+			e.complain(fmt.Errorf("the configuration is left out: %w", err))
+		}
+	}
+	dev, err := daemon.Look(root, overrides)
+	return deviceView{Device: dev, Provisional: root == "" && os.Geteuid() != 0}, err
+}
+
+func printJSON(e *env, v any) error {
+	out := json.NewEncoder(e.stdout)
+	out.SetIndent("", "  ")
+	out.SetEscapeHTML(false)
+	return out.Encode(v)
+}
+
+// printDevice prints a table of what is known, then what is missing and how to set it.
+func (e *env) printDevice(view deviceView) error {
+	var info map[string]any
+	if err := json.Unmarshal(view.Info, &info); err != nil {
+		return fmt.Errorf("read the device info: %w", err)
+	}
+	table := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "KEY\tVALUE\tFROM")
+	var missing []string
+	for _, key := range device.Keys() {
+		value, known := info[key]
+		switch {
+		case known:
+			fmt.Fprintf(table, "%s\t%v\t%s\n", key, value, view.Sources[key])
+		case !slices.Contains(elsewhere, key):
+			missing = append(missing, key)
+		}
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	e.printIdentifier(view)
+	fmt.Fprintf(e.stdout, "\nX-Device-Info: %s\n", view.Header)
+	if len(missing) > 0 {
+		fmt.Fprintf(e.stdout, "\n%s", wrap("Not known: "+strings.Join(missing, ", ")+".", ""))
+		fmt.Fprintf(e.stdout, "To set a key: a line such as `%s = …` under [device] in %s,\nthen tvpassd reload.\n",
+			missing[0], config.DefaultFile)
+	}
+	return nil
+}
+
+// elsewhere are keys that nobody misses in the table: the browser's, and what each app or each connection has of its own.
+var elsewhere = []string{"browserName", "browserVendor", "browserVersion", "userAgent", "connectionIp", "connectionPort", "applicationId"}
+
+func (e *env) printIdentifier(view deviceView) {
+	id := view.Identifier
+	switch {
+	case id == nil && view.Provisional:
+		fmt.Fprint(e.stdout, "\nDevice identifier: not known without root\n")
+	case id == nil:
+		fmt.Fprint(e.stdout, "\n"+wrap("Device identifier: the hardware has no usable serial number, so the first start generates one.", ""))
+	default:
+		fmt.Fprintf(e.stdout, "\nDevice identifier: %s\n  from %s\n", id.Value, id.Source)
+		if id.Source == "generated" {
+			fmt.Fprint(e.stdout, wrap("Warning: it comes from no hardware. If the state directory is lost, viewers must sign in again.", "  "))
+		}
+	}
+	if view.Provisional {
+		fmt.Fprint(e.stdout, wrap("Provisional: the daemon does not answer and this was read without root, so it may see more, and may have another identifier stored.", "  "))
+	}
+}
+
+// identify is the privileged step before the daemon starts. It is for the service manager, and the help does not show it.
+func identify() command {
+	return command{"identify", "", "leave the hardware's identifier in $RUNTIME_DIRECTORY for the daemon", func(*flag.FlagSet) func(*env, []string) error {
+		return func(_ *env, args []string) error {
+			if err := noArguments(args); err != nil {
+				return err
+			}
+			dir := os.Getenv("RUNTIME_DIRECTORY")
+			if dir == "" {
+				return errors.New("RUNTIME_DIRECTORY is not set: only the service manager starts this")
+			}
+			return daemon.WriteCandidate(dir)
+		}
+	}}
+}

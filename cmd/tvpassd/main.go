@@ -1,0 +1,203 @@
+// Command tvpassd keeps an access token for Adobe Pass at hand for the player apps of a device.
+//
+// `tvpassd run` is the daemon (package daemon); the other commands ask it over its socket (package ipc/client), or look at
+// this machine themselves where it does not run. There is one file for each group of commands.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/tvpassd/tvpassd/daemon/config"
+	"github.com/tvpassd/tvpassd/ipc/client"
+)
+
+// Set by the linker.
+var (
+	version   = "0.0.0-unknown"
+	commit    = "unknown"
+	buildDate = ""
+)
+
+// Exit statuses beside those that a command names for itself.
+const (
+	exitFailure = 1
+	exitUsage   = 64 // sysexits' EX_USAGE
+	exitConfig  = 78 // EX_CONFIG
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
+
+// env is what a command works with.
+type env struct {
+	ctx            context.Context
+	stdin          io.Reader
+	stdout, stderr io.Writer
+
+	configFile, socket string // as flags gave them; "" otherwise
+}
+
+// command is one of the words behind tvpassd. Its flags are made by flags, which returns what runs it.
+type command struct {
+	name, usage, does string
+	flags             func(*flag.FlagSet) func(*env, []string) error
+}
+
+// commands are in the order of the help.
+func commands() []command {
+	return []command{
+		{"run", "", "the daemon, in the foreground; logs to standard error", runCommand},
+		{"status", "[--json] [--watch]", "health of the daemon, the device and every app", statusCommand},
+		{"token", "[--app ID]", "the access token alone", tokenCommand},
+		{"headers", "[--app ID]", "`Name: value` lines for curl -H @-", headersCommand},
+		{"device", "[--json] [--root DIR]", "the device info, and where each value comes from", deviceCommand},
+		{"config", "check", "read the configuration as the daemon would", configCommand},
+		{"refresh", "--app ID", "fetch a token now", refreshCommand},
+		{"reload", "", "read the configuration again", reloadCommand},
+		{"reset", "--app ID [--yes]", "forget an app's credentials and register anew", resetCommand},
+		{"install", "", "make tvpassd a service of this system", serviceCommand("install")},
+		{"uninstall", "", "take the service out; configuration and state stay", serviceCommand("uninstall")},
+		{"start", "", "start the service", serviceCommand("start")},
+		{"stop", "", "stop the service", serviceCommand("stop")},
+		{"restart", "", "stop and start the service", serviceCommand("restart")},
+		{"version", "", "version, commit, Go and target", versionCommand},
+	}
+}
+
+// run is the whole program but for the process; it returns the exit status.
+func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	e := &env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr}
+	err := e.dispatch(args)
+	var status exitStatus
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return 0
+	case errors.As(err, &status):
+		if status.err != nil {
+			e.complain(status.err)
+		}
+		return status.code
+	default:
+		e.complain(err)
+		return exitFailure
+	}
+}
+
+// complain says what happened in one line.
+func (e *env) complain(err error) {
+	fmt.Fprintf(e.stderr, "tvpassd: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+}
+
+// exitStatus is an error that ends the program with a status of its own. err is nil where all is said already.
+type exitStatus struct {
+	code int
+	err  error
+}
+
+func (e exitStatus) Error() string { return fmt.Sprint(e.err) }
+
+func misused(format string, args ...any) error {
+	return exitStatus{exitUsage, fmt.Errorf(format+"; see tvpassd --help", args...)}
+}
+
+// dispatch reads the command line: flags of every command may stand before the command or behind it.
+func (e *env) dispatch(args []string) error {
+	front := e.flagSet("tvpassd")
+	if err := e.parse(front, args, e.help); err != nil {
+		return err
+	}
+	if front.NArg() == 0 {
+		e.help(e.stderr)
+		return exitStatus{code: exitUsage}
+	}
+	name, args := front.Arg(0), front.Args()[1:]
+	if name == "help" {
+		e.help(e.stdout)
+		return nil
+	}
+	for _, c := range append(commands(), identify()) {
+		if c.name != name {
+			continue
+		}
+		set := e.flagSet("tvpassd " + name)
+		do := c.flags(set)
+		var words []string
+		for len(args) > 0 { // flags may stand behind a word, as in config check --config FILE
+			if err := e.parse(set, args, func(w io.Writer) { c.help(w, set) }); err != nil {
+				return err
+			}
+			if args = set.Args(); len(args) > 0 {
+				words, args = append(words, args[0]), args[1:]
+			}
+		}
+		return do(e, words)
+	}
+	return misused("%q is no command", name)
+}
+
+// flagSet has the flags that every command takes.
+func (e *env) flagSet(name string) *flag.FlagSet {
+	set := flag.NewFlagSet(name, flag.ContinueOnError)
+	set.SetOutput(io.Discard)
+	set.StringVar(&e.configFile, "config", e.configFile, "configuration `file`; apps.d is beside it")
+	set.StringVar(&e.socket, "socket", e.socket, "`path` of the daemon's socket")
+	return set
+}
+
+// parse reads flags up to the first word that is none.
+func (e *env) parse(set *flag.FlagSet, args []string, help func(io.Writer)) error {
+	err := set.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		help(e.stdout)
+		return err
+	}
+	if err != nil {
+		return misused("%v", err)
+	}
+	return nil
+}
+
+func (e *env) help(w io.Writer) {
+	fmt.Fprint(w, "tvpassd keeps an access token for Adobe Pass at hand for the player apps of this device.\n\n"+
+		"usage: tvpassd [--config FILE] [--socket PATH] COMMAND\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-31s %s\n", strings.TrimSpace(c.name+" "+c.usage), c.does)
+	}
+	fmt.Fprintf(w, "\n--config FILE  configuration, with apps.d beside it (default %s)\n"+
+		"--socket PATH  the daemon's socket (default: as the configuration has it)\n", config.DefaultFile)
+}
+
+func (c command) help(w io.Writer, set *flag.FlagSet) {
+	fmt.Fprintf(w, "tvpassd %s: %s\n\n", strings.TrimSpace(c.name+" "+c.usage), c.does)
+	set.SetOutput(w)
+	set.PrintDefaults()
+	set.SetOutput(io.Discard)
+}
+
+// noArguments refuses what stands behind a command's flags.
+func noArguments(args []string) error {
+	if len(args) > 0 {
+		return misused("%q is not understood", args[0])
+	}
+	return nil
+}
+
+// client is the way to the daemon.
+func (e *env) client() *client.Client {
+	path := e.socket
+	if path == "" {
+		path = config.SocketPath(e.configFile)
+	}
+	return &client.Client{Socket: path}
+}

@@ -1,0 +1,297 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// The main job: a token by curl, a protected call that the server takes, and one registration however often the box starts.
+func TestAPlayerGetsATokenItCanUse(t *testing.T) {
+	l := newLab(t)
+	d := l.up()
+	first := l.token()
+	l.expectCalls(1, 1)
+
+	// What stands in the answer.
+	var tok struct {
+		App       string    `json:"app"`
+		Type      string    `json:"token_type"`
+		ID        string    `json:"id"`
+		IssuedAt  time.Time `json:"issued_at"`
+		ExpiresAt time.Time `json:"expires_at"`
+		ExpiresIn int       `json:"expires_in"`
+	}
+	r := l.curl("/v1/token", "-D", l.path("headers"))
+	l.must(json.Unmarshal([]byte(r.stdout), &tok))
+	life := tok.ExpiresAt.Sub(tok.IssuedAt)
+	if tok.App != "ref30" || tok.Type != "bearer" || tok.ID == "" || life != 6*time.Hour || tok.ExpiresIn < 21500 || tok.ExpiresIn > 21600 {
+		t.Errorf("the token object is %s", r.stdout)
+	}
+	if headers := l.read("headers"); !strings.Contains(headers, "Cache-Control: no-store") || !strings.Contains(headers, "Content-Type: application/json") {
+		t.Errorf("the headers are %s", headers)
+	}
+
+	// The three headers are good for a protected call.
+	headers := l.run("headers")
+	headers.expect(t, 0, "Authorization: Bearer "+first, "AP-Device-Identifier: fingerprint ", "X-Device-Info: ")
+	l.write("h", headers.stdout)
+	l.exec(nil, "", "curl", "-sS", "--fail-with-body", "--cacert", l.path("ca.pem"), "-H", "@"+l.path("h"), l.endpoint+"/api/v2/demo/configuration").expect(t, 0, "demo")
+	if got := l.requests("/configuration")[0].DeviceInfo["applicationId"]; got != "REF30" {
+		t.Errorf("the player's applicationId is %v", got)
+	}
+	l.run("token").expect(t, 0, first+"\n")
+	l.run("token", "--app", "ref30").expect(t, 0, first+"\n")
+
+	// The daemon's own calls say who they are and where from.
+	for _, req := range append(l.requests("/register"), l.requests("/token")...) {
+		if req.UserAgent != "tvpassd/1.2.3" {
+			t.Errorf("User-Agent %q", req.UserAgent)
+		}
+		if _, told := req.DeviceInfo["connectionIp"]; told || req.DeviceInfo["osName"] != "Linux" {
+			t.Errorf("device info %v", req.DeviceInfo)
+		}
+	}
+
+	// A restart, a kill: the same token, and nothing is asked for again.
+	d.stop()
+	if l.exists("sock") {
+		t.Error("the socket is left behind")
+	}
+	d = l.up()
+	if got := l.token(); got != first {
+		t.Errorf("another token after a restart")
+	}
+	d.kill()
+	l.up()
+	if got := l.token(); got != first {
+		t.Errorf("another token after a kill")
+	}
+	l.expectCalls(1, 1)
+}
+
+// Behaviour 1: two hundred players at once, one registration, one token.
+func TestAStormOfPlayersIsOneCall(t *testing.T) {
+	l := newLab(t)
+	l.up()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, Dial: func(string, string) (net.Conn, error) {
+		return net.Dial("unix", l.path("sock"))
+	}}}
+	var wg sync.WaitGroup
+	tokens := make([]string, 200)
+	for i := range tokens {
+		wg.Go(func() {
+			resp, err := client.Get("http://tvpassd/v1/token?wait=60s")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer resp.Body.Close()
+			var tok struct {
+				AccessToken string `json:"access_token"`
+			}
+			if err := json.NewDecoder(resp.Body).Decode(&tok); err != nil || resp.StatusCode != 200 {
+				t.Errorf("%d, %v", resp.StatusCode, err)
+			}
+			tokens[i] = tok.AccessToken
+		})
+	}
+	wg.Wait()
+	for _, tok := range tokens {
+		if tok == "" || tok != tokens[0] {
+			t.Fatalf("not one token for all: %q and %q", tok, tokens[0])
+		}
+	}
+	l.expectCalls(1, 1)
+}
+
+// Behaviours 2 and 4: the old token is served while refreshing fails, and not a moment longer than it lives.
+func TestATokenIsServedToItsEndAndNoLonger(t *testing.T) {
+	l := newLab(t, "-token-life", "9s")
+	l.up()
+	first := l.token()
+	l.order("POST", "/fault", `{"kind":"status","status":503}`)
+	stale := false
+	for began := time.Now(); ; {
+		r := l.curl("/v1/token?wait=0s")
+		if r.code == 200 {
+			if got := field(t, r.stdout, "access_token"); got != first {
+				t.Fatal("another token, though the server issues none")
+			}
+			stale = stale || strings.Contains(l.run("status").stdout, "stale, token good")
+		} else {
+			r.expect(t, 503, `"code":"server_error"`, `"retry_after_ms":`)
+			break
+		}
+		if time.Since(began) > patience {
+			t.Fatal("it is served for ever")
+		}
+	}
+	// The simulator is the judge: what was served until now was good until then.
+	if !stale {
+		t.Error("status never said that the token can't be renewed")
+	}
+	l.run("status").expect(t, 2, "NO TOKEN, waiting", "server_error")
+	if _, answer := l.sim("GET", "/counts", ""); !strings.Contains(answer, `"throttled":0`) {
+		t.Errorf("the retries were throttled: %s", answer)
+	}
+	l.order("DELETE", "/fault", "")
+	if l.token() == first {
+		t.Error("the dead token is served again")
+	}
+}
+
+// Behaviour 3: after a 429 no request for a second, for any app.
+func TestA429ShutsTheGateForEveryApp(t *testing.T) {
+	l := newLab(t, "-fault", "kind=429 count=1 retry_after=3")
+	l.addApp("other", "")
+	l.up()
+	l.token()
+	l.curl("/v1/apps/other/token?wait=30s").expect(t, 200)
+	all := l.requests("")
+	if all[0].Status != 429 {
+		t.Fatalf("the first answer was %d", all[0].Status)
+	}
+	if gap := all[1].At.Sub(all[0].At); gap < 3*time.Second {
+		t.Errorf("the next request came %v after a 429 that asked for 3 s", gap)
+	}
+	for i := 2; i < len(all); i++ {
+		if gap := all[i].At.Sub(all[i-1].At); gap < 900*time.Millisecond {
+			t.Errorf("requests %v apart after a 429, which leaves no burst", gap)
+		}
+	}
+}
+
+// Behaviour 6: the server forgets the device. It must say so twice, then there is one new registration, and it shows.
+func TestForgottenByTheServer(t *testing.T) {
+	l := newLab(t)
+	l.up()
+	first := l.token()
+	l.order("POST", "/revoke", `{}`)
+	l.run("refresh", "--app", "ref30").expect(t, 0)
+	l.daemon.until("new registration", func() bool { return len(l.requests("/register")) == 2 })
+	refusals := l.requests("/token")[1:]
+	if len(refusals) < 2 || refusals[0].Status != 400 || refusals[1].Status != 400 || refusals[1].At.Sub(refusals[0].At) < 5*time.Second {
+		t.Errorf("the refusals before it: %v", refusals)
+	}
+	l.daemon.until("new token", func() bool { return l.token() != first })
+	if !strings.Contains(l.daemon.stderr.String(), "level=ERROR") {
+		t.Errorf("the log says nothing\n%s", l.daemon.stderr)
+	}
+	l.run("status").expect(t, 1, "2 times in all")
+
+	// Once a day, and no more.
+	l.order("POST", "/revoke", `{}`)
+	l.run("refresh", "--app", "ref30").expect(t, 0)
+	l.daemon.until("two more refusals", func() bool { return len(l.requests("/token")) >= 6 })
+	l.daemon.until("rejection in status", func() bool { return strings.Contains(l.run("status").stdout, "invalid_client") })
+	if n := len(l.requests("/register")); n != 2 {
+		t.Errorf("%d registrations in a day", n)
+	}
+}
+
+// A statement that was revoked: nobody is asked again soon, and the technician is told in words. A new one mends it.
+func TestAStatementThatIsNotApproved(t *testing.T) {
+	l := newLab(t)
+	l.order("POST", "/statement", `{"approved":false}`)
+	l.up()
+	l.daemon.until("rejection", func() bool { return strings.Contains(l.run("status").stdout, "rejected") })
+	l.curl("/v1/token?wait=0s").expect(t, 502, `"code":"rejected"`, `"server_code":"unapproved_software_statement"`)
+	l.run("status").expect(t, 2, "a person must act", "rejected (unapproved_software_statement)", "TVE Dashboard")
+	l.run("token").expect(t, 1, "tvpassd: rejected (unapproved_software_statement)")
+	l.curl("/v1/healthz").expect(t, 503)
+	l.expectCalls(1, 0)
+
+	l.order("POST", "/statement", `{"approved":true}`)
+	l.addApp("ref30", `redirect_uri = "adobepass://com.programmer"`)
+	l.run("reload").expect(t, 0)
+	l.token()
+	l.expectCalls(2, 1)
+	l.curl("/v1/healthz").expect(t, 200)
+}
+
+// A protected API refuses the token: the player says so, and gets another one, once in five minutes.
+func TestReport(t *testing.T) {
+	l := newLab(t)
+	l.up()
+	first := l.token()
+	report := func(token string, status int) string {
+		r := l.curl("/v1/apps/ref30/report", "--json", fmt.Sprintf(`{"access_token":%q,"status":%d}`, token, status))
+		r.expect(t, 202)
+		return field(t, r.stdout, "action")
+	}
+	if got := report("another", 401); got != "none" {
+		t.Errorf("a report of another token: %s", got)
+	}
+	if got := report(first, 403); got != "none" {
+		t.Errorf("a report of a 403: %s", got)
+	}
+	l.expectCalls(1, 1)
+	if got := report(first, 401); got != "refresh" {
+		t.Errorf("a report: %s", got)
+	}
+	second := l.token() // waits for the refresh
+	if second == first {
+		t.Error("the refused token is served")
+	}
+	if got := report(second, 401); got != "none" {
+		t.Errorf("a second report in five minutes: %s", got)
+	}
+	l.expectCalls(1, 2)
+}
+
+// A watcher is told at once how things stand, and of every new token.
+func TestWatch(t *testing.T) {
+	l := newLab(t)
+	l.up()
+	first := l.token()
+	w := l.start("curl", "-sSN", "--unix-socket", l.path("sock"), "http://tvpassd/v1/apps/ref30/watch")
+	t.Cleanup(w.kill)
+	w.until("first token", func() bool { return strings.Contains(w.stderr.String(), first) })
+	if text := w.stderr.String(); strings.Index(text, "event: state\ndata: {") != 0 || strings.Index(text, "event: token\ndata: {") < 0 {
+		t.Errorf("the first events are\n%s", text)
+	}
+	l.run("refresh", "--app", "ref30").expect(t, 0)
+	w.until("second token", func() bool {
+		return strings.Count(w.stderr.String(), "event: token") == 2 && strings.HasSuffix(w.stderr.String(), "\n\n")
+	})
+}
+
+// Who may ask for what, by real users. Nobody learns of an app that is not theirs.
+func TestWhoMayDoWhat(t *testing.T) {
+	needRoot(t)
+	l := newLab(t)
+	l.addApp("ref30", "allow_users = [61001]")
+	l.addApp("hidden", "allow_groups = [61777]")
+	l.up()
+	l.curlAs(player, "/v1/token?wait=30s").expect(t, 200)
+	l.curl("/v1/token").expect(t, 409, "ambiguous_app") // root may use both
+
+	for _, path := range []string{"/v1/apps/hidden/token", "/v1/apps/no-such-app/token", "/v1/apps/hidden/report", "/v1/apps/hidden/watch", "/v1/apps/hidden/refresh"} {
+		known := l.curlAs(player, path)
+		unknown := l.curlAs(player, strings.Replace(path, "hidden", "no-such-app", 1))
+		known.expect(t, 403, `"forbidden"`)
+		if known.stdout != unknown.stdout {
+			t.Errorf("%s tells an app from none:\n%s\n%s", path, known.stdout, unknown.stdout)
+		}
+	}
+	for _, path := range []string{"/v1/status", "/v1/metrics", "/v1/healthz", "/v1/device"} {
+		if r := l.curlAs(player, path); strings.Contains(r.stdout, "hidden") {
+			t.Errorf("%s tells of an app\n%s", path, r.stdout)
+		}
+		if r := l.curlAs(stranger, path); strings.Contains(r.stdout, "ref30") || strings.Contains(r.stdout, "fingerprint") {
+			t.Errorf("%s tells a stranger\n%s", path, r.stdout)
+		}
+	}
+	l.curlAs(player, "/v1/reload", "-X", "POST").expect(t, 403, "forbidden")
+	l.curl("/v1/apps/no-such-app/token").expect(t, 404, "unknown_app")
+
+	l.must(syscall.Chmod(l.path("sock"), 0o660))
+	l.exec(stranger, "", programs.tvpassd, "status", "--socket", l.path("sock")).expect(t, 4, "no permission", "join the group")
+}

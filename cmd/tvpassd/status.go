@@ -1,0 +1,102 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/ipc/client"
+)
+
+// Exit statuses of tvpassd status.
+const (
+	exitDegraded     = 1
+	exitFailed       = 2
+	exitNotRunning   = 3
+	exitNoPermission = 4
+)
+
+// redraw is how often --watch looks again.
+const redraw = time.Second
+
+func statusCommand(set *flag.FlagSet) func(*env, []string) error {
+	asJSON := set.Bool("json", false, "print JSON")
+	watch := set.Bool("watch", false, "print it again every second, until interrupted")
+	return func(e *env, args []string) error {
+		if err := noArguments(args); err != nil {
+			return err
+		}
+		c := e.client()
+		defer c.Close()
+		if !*watch {
+			return e.status(c, *asJSON, "")
+		}
+		above := "\n"
+		if isTerminal(e.stdout) {
+			above = "\x1b[H\x1b[J" // to the top, and clear what is below
+			fmt.Fprint(e.stdout, "\x1b[2J")
+		}
+		tick := time.NewTicker(redraw)
+		defer tick.Stop()
+		for {
+			err := e.status(c, *asJSON, above)
+			select {
+			case <-tick.C:
+			case <-e.ctx.Done():
+				return err
+			}
+		}
+	}
+}
+
+// status asks once and prints it. The error is the exit status, or one of the way to the daemon.
+func (e *env) status(c *client.Client, asJSON bool, above string) error {
+	st, err := c.Status(e.ctx)
+	switch {
+	case errors.Is(err, client.ErrNotRunning):
+		return e.noStatus(ipc.NotRunning, "not running", exitNotRunning, err, asJSON, above)
+	case errors.Is(err, client.ErrPermission):
+		return e.noStatus("no_permission", "no permission", exitNoPermission, err, asJSON, above)
+	case err != nil:
+		return err
+	}
+	if asJSON {
+		err = printJSON(e, st)
+	} else {
+		_, err = fmt.Fprint(e.stdout, above, statusText(st, isTerminal(e.stdout)))
+	}
+	switch {
+	case err != nil:
+		return err
+	case st.Health == ipc.Degraded:
+		return exitStatus{code: exitDegraded}
+	case st.Health == ipc.Failed:
+		return exitStatus{code: exitFailed}
+	}
+	return nil
+}
+
+// noStatus says why there is none.
+func (e *env) noStatus(health, words string, code int, why error, asJSON bool, above string) error {
+	if asJSON {
+		return errors.Join(json.NewEncoder(e.stdout).Encode(map[string]string{"health": health, "detail": why.Error()}), exitStatus{code: code})
+	}
+	_, err := fmt.Fprint(e.stdout, above, words, "\n", wrap(why.Error(), "  "))
+	return errors.Join(err, exitStatus{code: code})
+}
+
+// isTerminal tells whether a person reads along.
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}

@@ -1,0 +1,101 @@
+package daemon
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tvpassd/tvpassd/ipc"
+)
+
+// item is one thing that is not as it should be. Status, health, metrics and the service manager's line are all made of
+// the same list of them.
+type item struct {
+	code   string
+	detail string // what is wrong and what to do
+	app    string // whom it concerns; "" is everybody
+	admin  bool   // for admins alone: it tells of what others have configured
+}
+
+// items is that list. A cause hides its consequences: an app's own troubles stand in its status, and with the clock unset
+// it is no news that nothing can be reached.
+func (d *Daemon) items() []item {
+	var list []item
+	o := d.broker.Overview()
+	if !o.ClockSet {
+		list = append(list, item{code: ipc.CodeClockUnset, detail: "the clock is not set, so the server's certificate can't be checked: set it, or wait for the time service"})
+	}
+	if o.StorageErr != nil {
+		list = append(list, item{code: ipc.CodeStorage, detail: fmt.Sprintf("state can't be written (%v): check free space and mode of the state directory", o.StorageErr)})
+	}
+	if mended := d.store.Mended(); mended != "" {
+		list = append(list, item{code: "state_mended", detail: mended})
+	}
+	list = append(list, d.box.items()...)
+	return append(list, *d.reloaded.Load()...)
+}
+
+// since remembers when each item was first seen.
+type since struct {
+	mu    sync.Mutex
+	first map[string]time.Time
+}
+
+// warnings are the items that a caller may see, with the moment that each was first seen at.
+func (s *since) warnings(list []item, admin bool, sees func(string) bool, now time.Time) []ipc.Warning {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := make(map[string]time.Time, len(list))
+	var out []ipc.Warning
+	for _, it := range list {
+		key := it.code + "\x00" + it.detail
+		first[key] = now
+		if at, known := s.first[key]; known {
+			first[key] = at
+		}
+		if (!it.admin || admin) && (it.app == "" || sees(it.app)) {
+			out = append(out, ipc.Warning{Code: it.code, Detail: it.detail, Since: first[key]})
+		}
+	}
+	s.first = first
+	return out
+}
+
+// health sums up what a caller sees.
+func health(warnings []ipc.Warning, apps []ipc.AppStatus) string {
+	worst := ipc.Healthy
+	if len(warnings) > 0 || len(apps) == 0 {
+		worst = ipc.Degraded
+	}
+	for _, a := range apps {
+		switch a.State {
+		case ipc.StateReady:
+		case ipc.StateStale:
+			worst = ipc.Degraded
+		default:
+			return ipc.Failed
+		}
+	}
+	return worst
+}
+
+// summary is one line for the service manager.
+func summary(st ipc.Status) string {
+	var troubled []string
+	for _, a := range st.Apps {
+		if a.State != ipc.StateReady {
+			troubled = append(troubled, a.App+" "+a.State)
+		}
+	}
+	for _, w := range st.Warnings {
+		troubled = append(troubled, w.Code)
+	}
+	switch {
+	case len(st.Apps) == 0:
+		troubled = append(troubled, "no app is configured")
+	case len(troubled) == 0:
+		return fmt.Sprintf("%s: %d of %d apps have a token", st.Health, len(st.Apps), len(st.Apps))
+	}
+	return st.Health + ": " + strings.Join(troubled, ", ") + "; see tvpassd status"
+}

@@ -1,0 +1,68 @@
+package daemon
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/broker"
+	"github.com/tvpassd/tvpassd/ipc"
+)
+
+// Status is part of ipc.Backend.
+func (d *Daemon) Status(sees func(app string) bool, admin bool) ipc.Status {
+	o := d.broker.Overview()
+	st := ipc.Status{
+		Version: d.cfg.Version, Endpoint: d.endpoint(),
+		UptimeS:   int64((o.Reading.Boot - d.started) / time.Second),
+		StartedAt: o.Reading.Wall.Add(d.started - o.Reading.Boot),
+		Device:    d.Device(true),
+		Clock:     ipc.Clock{Set: o.ClockSet, SkewMS: o.Skew.Milliseconds()},
+		Throttle:  ipc.Throttle{Open: o.GateOpens == 0, OpensInMS: o.GateOpens.Milliseconds()},
+		Storage:   ipc.Storage{OK: o.StorageErr == nil},
+	}
+	if o.StorageErr != nil {
+		st.Storage.Detail = o.StorageErr.Error()
+	}
+	for id, v := range d.broker.Views() {
+		if sees(id) {
+			st.Apps = append(st.Apps, appStatus(v, o.Reading))
+		}
+	}
+	slices.SortFunc(st.Apps, func(a, b ipc.AppStatus) int { return strings.Compare(a.App, b.App) })
+	st.Warnings = d.since.warnings(d.items(), admin, sees, o.Reading.Wall)
+	st.Health = health(st.Warnings, st.Apps)
+	return st
+}
+
+// appStatus is how an app stands at a moment.
+func appStatus(v *broker.AppView, now broker.Reading) ipc.AppStatus {
+	st := ipc.AppStatus{App: v.App.ID, State: string(v.State(now)), Registrations: v.Registrations()}
+	if c := v.Credentials(); c != nil {
+		st.ClientID = mask(c.ClientID)
+		st.RegisteredAt = &c.RegisteredAt
+	}
+	if tok, ok := v.Token(now); ok {
+		st.TokenExpiresAt = &tok.ExpiresAt
+		st.TokenExpiresIn = new(int64(tok.ExpiresIn / time.Second))
+	}
+	if next, planned := v.NextCall(now); planned {
+		st.NextRefreshIn = new(int64(next / time.Second))
+	}
+	if at := v.LastContact(); !at.IsZero() {
+		st.LastContactAt = &at
+	}
+	if f, failed := v.Failure(); failed {
+		st.LastError = &ipc.LastError{Code: f.Code, ServerCode: f.ServerCode, Detail: f.Detail, At: f.At}
+	}
+	return st
+}
+
+// mask shows so much of a client id that two can be told apart, and no more.
+func mask(id string) string {
+	const shown = 4
+	if len(id) < 3*shown {
+		return "****"
+	}
+	return id[:shown] + "****"
+}
