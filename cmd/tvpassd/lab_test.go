@@ -64,7 +64,7 @@ type lab struct {
 // newLab starts a simulator over TLS and writes a configuration with the one app ref30.
 func newLab(t *testing.T, simFlags ...string) *lab {
 	t.Helper()
-	t.Parallel() // they mostly wait
+	t.Parallel()                        // they mostly wait
 	dir, err := os.MkdirTemp("", "lab") // t.TempDir's paths are too long for a socket
 	if err != nil {
 		t.Fatal(err)
