@@ -303,8 +303,8 @@ func TestFaults(t *testing.T) {
 			`name the file of the statement that the TVE Dashboard gave you`},
 		{"two statements", app + "software_statement_file = \"x.jwt\"",
 			`FILE:3: [[app]] software_statement and software_statement_file are both given: leave one out`},
-		{"statement", "[[app]]\nid = \"a\"\nsoftware_statement = \"hidden.statement\"", `FILE:3: [[app]] software_statement has 2 parts ` +
-			`with dots between them where a software statement has 3: copy it again as a whole from the TVE Dashboard`},
+		{"statement", "[[app]]\nid = \"a\"\nsoftware_statement = \"hidden.statement\"", `FILE:3: [[app]] software_statement is no software statement: ` +
+			`those have 3 parts with dots between them, not 2: copy it again as a whole from the TVE Dashboard`},
 		{"statement of the wrong type", "[[app]]\nid = \"a\"\nsoftware_statement = [\"hidden\"]",
 			`FILE:3: [[app]] software_statement must be a string such as "eyJ…", not a list`},
 		{"statement for its file", "[[app]]\nid = \"a\"\nsoftware_statement_file = \"" + labStatement + "\"", `FILE:3: [[app]] ` +

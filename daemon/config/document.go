@@ -19,7 +19,8 @@ import (
 // a second on a desktop, and room for a hundred apps with their statements.
 const maxFile = 256 << 10
 
-// readFile reads a regular file of at most so many bytes. (A pipe could block, and can't be read again at a reload.)
+// readFile reads a regular file of at most so many bytes, without the byte order mark that some editors put in front. (A pipe
+// could block, and can't be read again at a reload.)
 func readFile(name string, most int64) ([]byte, error) {
 	info, err := os.Stat(name)
 	switch {
@@ -39,7 +40,7 @@ func readFile(name string, most int64) ([]byte, error) {
 	if err == nil && int64(len(data)) > most {
 		err = fmt.Errorf("it is longer than %d KiB", most>>10)
 	}
-	return data, err
+	return bytes.TrimPrefix(data, []byte("\uFEFF")), err
 }
 
 // document is one TOML file while it is read.
@@ -84,7 +85,6 @@ func (d *document) read() error {
 
 // parse reads the values, and notes where they stand: the decoder tells a position only of what it refuses itself.
 func (d *document) parse(data []byte) error {
-	data = bytes.TrimPrefix(data, []byte("\uFEFF"))
 	if err := toml.Unmarshal(data, &d.values); err != nil {
 		line := 0
 		var syntax *toml.DecodeError

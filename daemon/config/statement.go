@@ -31,7 +31,7 @@ func ParseStatement(text string) (Statement, error) {
 	}
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 {
-		return Statement{}, malformed("has %d parts with dots between them where a software statement has 3", len(parts))
+		return Statement{}, malformed("is no software statement: those have 3 parts with dots between them, not %d", len(parts))
 	}
 	var raw [3][]byte
 	for i, part := range parts {
@@ -82,7 +82,7 @@ func claim(raw json.RawMessage) string {
 // parseStatement drops the white space that copying and editors add, and checks the rest.
 func parseStatement(text string) (string, error) {
 	text = strings.Map(func(r rune) rune {
-		if unicode.IsSpace(r) || r == '\uFEFF' {
+		if unicode.IsSpace(r) {
 			return -1
 		}
 		return r

@@ -108,8 +108,8 @@ func parseEndpoint(s string) (string, error) {
 	case u.Scheme == "http" && !loopback(u.Hostname()):
 		return "", fmt.Errorf("is http:// to %s, which is no loopback address: write https://", quote(u.Host))
 	}
-	u.Host = strings.ToLower(u.Host)
-	u.Host = strings.TrimSuffix(u.Host, map[string]string{"https": ":443", "http": ":80"}[u.Scheme])
+	usual := map[string]string{"https": ":443", "http": ":80"}[u.Scheme]
+	u.Host = strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(u.Host), ":"), usual)
 	return strings.TrimRight(u.String(), "/"), nil
 }
 
