@@ -32,6 +32,7 @@ type AppView struct {
 type core struct {
 	credentials   *storage.Credentials
 	registrations int
+	replaced      *storage.Stamp
 	token         *storage.Token
 	live          liveToken // zero: no token that can be trusted
 	valid         bool      // when the view was made
@@ -50,7 +51,7 @@ type core struct {
 // view makes the machine's present view.
 func (e *engine) view(m *machine, now Reading) *AppView {
 	v := &AppView{App: m.app, core: core{
-		credentials: m.rec.Credentials, registrations: m.rec.History.Registrations,
+		credentials: m.rec.Credentials, registrations: m.rec.History.Registrations, replaced: m.rec.History.Replaced,
 		token: m.rec.Token, valid: m.valid(now), next: m.next, contact: m.contact, calls: m.calls,
 	}, changed: make(chan struct{})}
 	c := &v.core
@@ -139,6 +140,15 @@ func (v *AppView) Credentials() *storage.Credentials { return v.core.credentials
 
 // Registrations is how often the app was ever registered from here.
 func (v *AppView) Registrations() int { return v.core.registrations }
+
+// Replaced is when credentials that the server no longer knew were last replaced, by the best clock of that moment; zero where
+// they never were.
+func (v *AppView) Replaced() time.Time {
+	if v.core.replaced == nil {
+		return time.Time{}
+	}
+	return v.core.replaced.Wall
+}
 
 // NextCall is how long it is until the server is called for this app, at the earliest; false while a call is under way or
 // nothing is planned.
