@@ -183,6 +183,13 @@ func TestEndpoints(t *testing.T) {
 		c, _ := mustLoad(t, map[string]string{"config.toml": fmt.Sprintf("endpoint = %q", given)})
 		expect(t, c.Endpoint, want)
 	}
+	for name, want := range map[string]string{
+		"release-production": "https://sp.auth.adobe.com", "release-staging": "https://sp.auth-staging.adobe.com",
+		"prequal-production": "https://sp-prequal.auth.adobe.com", "prequal-staging": "https://sp-prequal.auth-staging.adobe.com",
+	} {
+		c, _ := mustLoad(t, map[string]string{"config.toml": fmt.Sprintf("environment = %q", name)})
+		expect(t, c.Endpoint, want)
+	}
 	for _, given := range []string{
 		"http://10.0.0.1", "http://localhost.example", "http://127.0.0.1.example", "http://0.0.0.0", "http://[::]", "https://:443",
 		"https:pass.example", "//pass.example", "https://pass.example:0", "https://pass example",

@@ -1,9 +1,10 @@
 // Package config turns TOML into validated values: config.toml, and what players' packages drop into apps.d beside it.
 //
 // It owns what the keys are called and mean, their defaults, and what a person is told about a fault: file, line, what is
-// wrong, what to do. document.go reads TOML, value.go checks single values, app.go joins the files, statement.go looks into
-// software statements. It opens nothing but these files, the statements they name, and the lists of users and groups;
-// whether a certificate, a socket or a directory is usable, others find out when they use it.
+// wrong, what to do. document.go reads a file of TOML, walk.go finds the lines, table.go asks for keys, value.go checks
+// values, app.go joins the files, statement.go looks into software statements. It opens nothing but these files, the
+// statements they name, and the lists of users and groups; whether a certificate, a socket or a directory is usable,
+// others find out when they use it.
 package config
 
 import (
@@ -128,12 +129,11 @@ func (d *document) socket(t *table) Socket {
 	if _, given := t.values["group"]; !given {
 		t.values["group"] = "tvpass"
 	}
-	group := text(`"tvpass"`, optional(d.names.optionalGroup))
 	return Socket{
 		Path:       read(t, "path", ipc.DefaultSocket, text(`"`+ipc.DefaultSocket+`"`, d.socketPath)),
 		Mode:       read(t, "mode", 0o660, text(`"0660"`, parseMode)),
-		Group:      read(t, "group", nil, group),
-		AdminGroup: read(t, "admin_group", nil, group),
+		Group:      read(t, "group", nil, d.names.optionalGroup),
+		AdminGroup: read(t, "admin_group", nil, d.names.optionalGroup),
 	}
 }
 

@@ -124,7 +124,7 @@ log_level   = "debug"
 path  = "run/s.sock"
 group = "901"
 mode  = "660"
-admin_group = "wheel"
+admin_group = 10
 
 [http]
 ca_file = "ca.pem"
@@ -221,6 +221,8 @@ func TestFaults(t *testing.T) {
 	for _, tt := range []struct{ name, content, want string }{
 		{"syntax", "log_level = \"info\"\nstate_dir = /var/lib\n",
 			"FILE:2: is not valid TOML: unexpected character U+002F '/' at start of value: text stands in quotes"},
+		{"a Windows path", "state_dir = \"C:\\x\"", `FILE:1: is not valid TOML: unicode escape sequence is too short`},
+		{"an unknown escape", "state_dir = \"\\\u00e9\"", `FILE:1: is not valid TOML: invalid escape character U+00C3 'Ã'`},
 		{"a key twice", "log_level = \"info\"\n\nlog_level = \"warn\"\n", "FILE:3: is not valid TOML: key log_level is already defined"},
 		{"a table twice", "[http]\n[socket]\n[http]\n", "FILE:3: is not valid TOML: table http already exists"},
 		{"a table after its value", "http = 1\n[http]\n", "FILE:2: is not valid TOML: key http should be a table, not a value"},
@@ -230,6 +232,8 @@ func TestFaults(t *testing.T) {
 			"FILE:1: is not valid TOML: arrays and inline tables are nested more than the maximum of 10000 levels deep"},
 		{"too long", "#" + strings.Repeat("x", maxFile), "FILE: can't be read: it is longer than 256 KiB"},
 
+		{"a statement for a key", "\"" + labStatement + "\" = 1", `FILE:1: unknown key "eyJ…": there are app, device, endpoint, ` +
+			`environment, http, log_level, socket, state_dir`},
 		{"mistyped", "\n\nenviroment = \"release-staging\"\n", `FILE:3: unknown key "enviroment": did you mean environment?`},
 		{"mistyped table", "[sockets]\n", `FILE:1: unknown key "sockets": did you mean socket?`},
 		{"mistyped in a table", "[http]\n\ntime-out = \"1s\"\n", `FILE:3: unknown key "time-out" in [http]: did you mean timeout?`},
@@ -281,6 +285,8 @@ func TestFaults(t *testing.T) {
 			`create it or correct the name, or write ""`},
 		{"admin_group", "[socket]\nadmin_group = \"4294967295\"",
 			`FILE:2: [socket] admin_group names the number "4294967295": there are 0 to 4294967294, or write ""`},
+
+		{"group of another type", "[socket]\ngroup = true", `FILE:2: [socket] group must be a name or a number such as "tvpass", not true`},
 
 		{"ca_file", "[http]\nca_file = 1979-05-27", `FILE:2: [http] ca_file must be a string such as "roots.pem", not a date`},
 		{"proxy", "[http]\nproxy = \"http://me:hid den@proxy\"", `FILE:2: [http] proxy must be a URL such as https://host or http://host:3128`},

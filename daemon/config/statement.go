@@ -62,21 +62,11 @@ func malformed(format string, args ...any) error {
 
 // claim gives a string to show, whoever made it up.
 func claim(raw json.RawMessage) string {
-	const most = 100
 	var text string
 	if json.Unmarshal(raw, &text) != nil {
 		return ""
 	}
-	text = strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return -1
-		}
-		return r
-	}, text)
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	return text
+	return printable(text)
 }
 
 // parseStatement drops the white space that copying and editors add, and checks the rest.

@@ -56,8 +56,21 @@ func kind(value any) string {
 	return "a date"
 }
 
-// quote shows what somebody wrote, but not much of it, and nothing of a software statement: all of those begin alike.
-func quote(s string) string {
+// quote shows what somebody wrote.
+func quote(s string) string { return strconv.Quote(short(s)) }
+
+// printable makes one line for a person of any text.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, short(s))
+}
+
+// short leaves out what is too much to show, and all of a software statement: they begin alike.
+func short(s string) string {
 	const most = 100
 	if at := strings.Index(s, "eyJ"); at >= 0 {
 		s = s[:at] + "eyJ…"
@@ -65,13 +78,7 @@ func quote(s string) string {
 	if len(s) > most {
 		s = strings.ToValidUTF8(s[:most], "") + "…"
 	}
-	return strconv.Quote(s)
-}
-
-// printable makes one line, not too long, of a message of the TOML parser, which may hold a key.
-func printable(s string) string {
-	quoted := quote(s)
-	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+	return s
 }
 
 const production = "https://sp.auth.adobe.com"
@@ -251,10 +258,7 @@ func list(example string, lookup func(string) (uint32, error)) func(any) ([]uint
 		}
 		ids := make([]uint32, 0, len(elements))
 		for _, element := range elements {
-			if n, ok := element.(int64); ok {
-				element = strconv.FormatInt(n, 10)
-			}
-			name, ok := element.(string)
+			name, ok := nameOrNumber(element)
 			if !ok {
 				return nil, fmt.Errorf("must hold names or numbers, such as [%s], not %s", example, kind(element))
 			}
@@ -280,8 +284,24 @@ func parseID(s string, lookup func(string) (uint32, error)) (uint32, error) {
 	return uint32(id), nil
 }
 
-func (n names) optionalGroup(s string) (*uint32, error) {
-	id, err := parseID(s, n.group)
+func nameOrNumber(value any) (string, bool) {
+	if n, ok := value.(int64); ok {
+		return strconv.FormatInt(n, 10), true
+	}
+	name, ok := value.(string)
+	return name, ok
+}
+
+// optionalGroup gives the number of a group, nil for "".
+func (n names) optionalGroup(value any) (*uint32, error) {
+	name, ok := nameOrNumber(value)
+	switch {
+	case !ok:
+		return nil, fmt.Errorf(`must be a name or a number such as "tvpass", not %s`, kind(value))
+	case name == "":
+		return nil, nil
+	}
+	id, err := parseID(name, n.group)
 	if err != nil {
 		return nil, fmt.Errorf(`%w, or write ""`, err)
 	}
