@@ -18,6 +18,9 @@ type item struct {
 	admin  bool   // for admins alone: it tells of what others have configured
 }
 
+// replacedFor is how long status tells of a replaced registration: as long as another one is out of the question.
+const replacedFor = 24 * time.Hour
+
 // items is that list. A cause hides its consequences: an app's own troubles stand in its status, and with the clock unset
 // it is no news that nothing can be reached.
 func (d *Daemon) items() []item {
@@ -31,6 +34,12 @@ func (d *Daemon) items() []item {
 	}
 	if mended := d.store.Mended(); mended != "" {
 		list = append(list, item{code: "state_mended", detail: mended})
+	}
+	for id, v := range d.broker.Views() {
+		if at := v.Replaced(); !at.IsZero() && o.Reading.Wall.Sub(at).Abs() < replacedFor {
+			list = append(list, item{code: "credentials_replaced", app: id, detail: fmt.Sprintf("app %s: the server no longer knew this device, "+
+				"so it was registered again: viewers must sign in to their TV provider again; if this comes back, ask who revokes the registrations", id)})
+		}
 	}
 	list = append(list, d.box.items()...)
 	return append(list, *d.reloaded.Load()...)
