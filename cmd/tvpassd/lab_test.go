@@ -61,7 +61,8 @@ type lab struct {
 	daemon   *process
 }
 
-// newLab starts a simulator over TLS and writes a configuration with the one app ref30.
+// newLab starts a simulator over TLS and writes a configuration with the one app ref30. The device has a model, a version
+// and a serial number, so that there is nothing to warn of.
 func newLab(t *testing.T, simFlags ...string) *lab {
 	t.Helper()
 	t.Parallel()                        // they mostly wait
@@ -78,8 +79,10 @@ func newLab(t *testing.T, simFlags ...string) *lab {
 	t.Cleanup(sim.kill)
 	sim.until("its addresses", func() bool { return l.exists("addr") && l.exists("admin") })
 	l.endpoint, l.admin = strings.TrimSpace(l.read("addr")), strings.TrimSpace(l.read("admin"))
-	l.configure("")
+	l.configure("", "[device]", `model = "Box"`, `version = "1"`)
 	l.addApp("ref30", "")
+	l.must(os.Mkdir(l.path("runtime"), 0o755))
+	l.write("runtime/identifier", `{"source":"dmi-product-uuid","raw":"ODU1NjY0YWItYTE1Ny00Y2I2"}`)
 	return l
 }
 
@@ -161,6 +164,7 @@ func (l *lab) startAs(who *syscall.Credential, name string, args ...string) *pro
 	l.t.Helper()
 	p := &process{t: l.t, cmd: exec.Command(name, args...), stderr: &logBuffer{}, done: make(chan struct{})}
 	p.cmd.Stderr, p.cmd.Stdout = p.stderr, p.stderr
+	p.cmd.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+l.path("runtime"))
 	if who != nil {
 		p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
 	}

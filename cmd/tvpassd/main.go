@@ -57,17 +57,17 @@ type command struct {
 // commands are in the order of the help.
 func commands() []command {
 	return []command{
-		{"run", "", "the daemon, in the foreground; logs to standard error", runCommand},
+		{"run", "", "the daemon, in the foreground; logs to stderr", runCommand},
 		{"status", "[--json] [--watch]", "health of the daemon, the device and every app", statusCommand},
 		{"token", "[--app ID]", "the access token alone", tokenCommand},
 		{"headers", "[--app ID]", "`Name: value` lines for curl -H @-", headersCommand},
-		{"device", "[--json] [--root DIR]", "the device info, and where each value comes from", deviceCommand},
+		{"device", "[--json] [--root DIR]", "the device info, and where it comes from", deviceCommand},
 		{"config", "check", "read the configuration as the daemon would", configCommand},
 		{"refresh", "--app ID", "fetch a token now", refreshCommand},
 		{"reload", "", "read the configuration again", reloadCommand},
 		{"reset", "--app ID [--yes]", "forget an app's credentials and register anew", resetCommand},
 		{"install", "", "make tvpassd a service of this system", serviceCommand("install")},
-		{"uninstall", "", "take the service out; configuration and state stay", serviceCommand("uninstall")},
+		{"uninstall", "", "take the service out; the state stays", serviceCommand("uninstall")},
 		{"start", "", "start the service", serviceCommand("start")},
 		{"stop", "", "stop the service", serviceCommand("stop")},
 		{"restart", "", "stop and start the service", serviceCommand("restart")},
@@ -169,13 +169,13 @@ func (e *env) parse(set *flag.FlagSet, args []string, help func(io.Writer)) erro
 }
 
 func (e *env) help(w io.Writer) {
-	fmt.Fprint(w, "tvpassd keeps an access token for Adobe Pass at hand for the player apps of this device.\n\n"+
+	fmt.Fprint(w, "tvpassd keeps an access token for Adobe Pass at hand for this device's players.\n\n"+
 		"usage: tvpassd [--config FILE] [--socket PATH] COMMAND\n\n")
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  %-31s %s\n", strings.TrimSpace(c.name+" "+c.usage), c.does)
 	}
-	fmt.Fprintf(w, "\n--config FILE  configuration, with apps.d beside it (default %s)\n"+
-		"--socket PATH  the daemon's socket (default: as the configuration has it)\n", config.DefaultFile)
+	fmt.Fprintf(w, "\n--config FILE  configuration, apps.d is beside it (%s)\n"+
+		"--socket PATH  the daemon's socket (as the configuration has it)\n", config.DefaultFile)
 }
 
 func (c command) help(w io.Writer, set *flag.FlagSet) {
