@@ -1,0 +1,56 @@
+# tvpassd. `make demo` shows it at work, `make test` proves it; both need Go and curl, nothing else.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := build
+
+# A build names itself after the commit, and takes the commit's date as the moment before which a clock is unset:
+# the same commit is the same binary wherever it is built.
+VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-unknown)
+COMMIT     ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+BUILD_DATE ?= $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null)
+
+# HTTP/1.1 keep-alive is all that a call every few hours needs: without HTTP/2 the binary is half a megabyte smaller.
+# User and network look-ups in Go: the binary is static.
+TAGS    := nethttpomithttp2,osusergo,netgo
+LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.buildDate=$(BUILD_DATE)
+GOBUILD := CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)'
+ARCHES  := armv5 armv6 armv7 arm64 amd64 mipsle riscv64
+
+.PHONY: build cross test check demo report bench fuzz clean
+
+build: ## the device binary and the simulator, for this machine
+	$(GOBUILD) -o bin/tvpassd ./cmd/tvpassd
+	CGO_ENABLED=0 go build -trimpath -o bin/passsim ./cmd/passsim
+
+cross: $(ARCHES:%=dist/tvpassd-linux-%) ## the device binary for every target
+
+.PHONY: $(ARCHES:%=dist/tvpassd-linux-%)
+$(filter dist/tvpassd-linux-armv%,$(ARCHES:%=dist/tvpassd-linux-%)): dist/tvpassd-linux-armv%:
+	GOOS=linux GOARCH=arm GOARM=$* $(GOBUILD) -o $@ ./cmd/tvpassd
+dist/tvpassd-linux-mipsle:
+	GOOS=linux GOARCH=mipsle GOMIPS=softfloat $(GOBUILD) -o $@ ./cmd/tvpassd
+dist/tvpassd-linux-arm64 dist/tvpassd-linux-amd64 dist/tvpassd-linux-riscv64: dist/tvpassd-linux-%:
+	GOOS=linux GOARCH=$* $(GOBUILD) -o $@ ./cmd/tvpassd
+
+test: ## every test, with the race detector
+	go test -race -parallel 8 -tags $(TAGS) ./...
+
+check: ## gofmt, vet, staticcheck, known vulnerabilities, the list of modules in the binary
+	scripts/check
+
+demo: build ## a player gets a token, in a temporary directory and without root
+	scripts/demo
+
+report: build dist/tvpassd-linux-armv7 ## size, memory, latency and flash wear, each beside its budget
+	scripts/report/run
+
+bench: ## the token path, the probe, a storage update
+	go test -run '^$$' -bench . -benchmem -tags $(TAGS) ./...
+
+FUZZTIME ?= 20s
+fuzz: ## every fuzz target for FUZZTIME
+	scripts/fuzz $(FUZZTIME)
+
+clean:
+	rm -rf bin dist
