@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -75,8 +76,8 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// Forget lets go of idle connections and of the roots, half a megabyte that no one needs for the next hours. TLS sessions
-// stay, so that the next handshake is a short one.
+// Forget lets go of idle connections and of the roots, which no one needs for the next hours. TLS sessions stay, so that the
+// next handshake is a short one.
 func (c *Client) Forget() {
 	c.mu.Lock()
 	t := c.transport
@@ -99,13 +100,15 @@ func (c *Client) connection() (*http.Transport, error) {
 		return nil, err
 	}
 	c.transport = &http.Transport{
-		Proxy:       c.proxy,
-		DialContext: (&net.Dialer{Timeout: c.timeout}).DialContext,
+		Proxy:                  c.proxy,
+		ProxyConnectHeader:     http.Header{"User-Agent": {c.userAgent}},
+		OnProxyConnectResponse: acceptTunnel,
+		// Every call has its deadline. These two end what the transport goes on with after that.
+		DialContext:         (&net.Dialer{Timeout: c.timeout}).DialContext,
+		TLSHandshakeTimeout: c.timeout,
 		TLSClientConfig: &tls.Config{
 			RootCAs: pool, MinVersion: tls.VersionTLS12, ClientSessionCache: c.sessions, Time: c.now,
 		},
-		TLSHandshakeTimeout:    c.timeout,
-		ResponseHeaderTimeout:  c.timeout,
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConnsPerHost:    1,
 		MaxResponseHeaderBytes: 64 << 10,
@@ -126,7 +129,7 @@ type answer struct {
 }
 
 // exchange sends one request and reads the answer. The transport is used directly: it follows no redirect, which would
-// carry secrets elsewhere, and repeats nothing that may have reached the server.
+// carry secrets elsewhere. It repeats a POST only where a kept connection turns out dead before the first byte was written.
 func (c *Client) exchange(ctx context.Context, x exchange) (*answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
@@ -135,18 +138,19 @@ func (c *Client) exchange(ctx context.Context, x exchange) (*answer, error) {
 		"Accept":       {"application/json;charset=utf-8"},
 		"User-Agent":   {c.userAgent},
 	}
-	var local, began bool // the request goes to this very machine; an answer began
+	var local bool        // the request goes to this very machine
+	var began atomic.Bool // an answer did; the transport's own goroutine tells, even after a call has been given up
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		// The header tells the address that the request leaves from, which is known only once there is a connection.
 		GotConn: func(info httptrace.GotConnInfo) {
 			header.Set("X-Device-Info", c.deviceInfo(x.applicationID, addrPort(info.Conn.LocalAddr())))
 			local = addrPort(info.Conn.RemoteAddr()).Addr().IsLoopback()
 		},
-		GotFirstResponseByte: func() { began = true },
+		GotFirstResponseByte: func() { began.Store(true) },
 	})
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.endpoint.JoinPath(x.path).String(), strings.NewReader(x.body))
 	if err != nil {
-		return nil, c.offline(err)
+		return nil, c.noAnswer(err, false)
 	}
 	req.Header = header
 	transport, err := c.connection()
@@ -154,18 +158,15 @@ func (c *Client) exchange(ctx context.Context, x exchange) (*answer, error) {
 		return nil, &Error{Kind: Offline, Detail: err.Error(), err: err}
 	}
 	resp, err := transport.RoundTrip(req)
-	if err != nil && began {
-		return nil, &Error{Kind: ServerError, Detail: fmt.Sprintf("%s answers something other than HTTP: check what stands between", c.endpoint.Host), err: err}
-	}
 	if err != nil {
-		return nil, c.offline(err)
+		return nil, c.noAnswer(err, began.Load())
 	}
 	defer resp.Body.Close()
-	return c.read(resp, local || resp.TLS != nil)
+	return c.read(ctx, resp, x.body, local || resp.TLS != nil)
 }
 
-// read judges an answer. Whether its Date is a witness of the time depends on the connection.
-func (c *Client) read(resp *http.Response, witness bool) (*answer, error) {
+// read judges an answer to what was sent. Whether its Date is a witness of the time depends on the connection.
+func (c *Client) read(ctx context.Context, resp *http.Response, sent string, witness bool) (*answer, error) {
 	ans := &answer{status: resp.StatusCode}
 	date, dateErr := http.ParseTime(resp.Header.Get("Date"))
 	if witness && dateErr == nil {
@@ -184,10 +185,13 @@ func (c *Client) read(resp *http.Response, witness bool) (*answer, error) {
 		return nil, fail(ServerError, "%s answers with a redirect, which is not followed: a captive portal, or a wrong endpoint", c.endpoint.Host)
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
+	if err == nil && ctx.Err() != nil && !json.Valid(body) { // the server's answer to our hanging up looks like the end of a body
+		err = ctx.Err()
+	}
 	var slow net.Error
 	switch {
 	case errors.As(err, &slow) && slow.Timeout(), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return nil, c.offline(err)
+		return nil, c.noAnswer(err, true)
 	case err != nil:
 		return nil, fail(ServerError, "the answer of %s (HTTP %d) is cut short", c.endpoint.Host, resp.StatusCode)
 	case len(body) > maxBody:
@@ -195,6 +199,9 @@ func (c *Client) read(resp *http.Response, witness bool) (*answer, error) {
 	}
 	isObject := json.Unmarshal(body, &ans.fields) == nil && ans.fields != nil
 	code := readable(ans.text("error"))
+	if strings.Contains(sent, code) { // whatever that is, it is no code, and may be the secret
+		code = ""
+	}
 	switch {
 	case resp.StatusCode >= 400 && resp.StatusCode < 500 && code != "":
 		e := fail(Rejected, "the server refuses: %s", code)
@@ -210,7 +217,8 @@ func (c *Client) read(resp *http.Response, witness bool) (*answer, error) {
 
 // retryAfter reads the header: seconds, or a date, which counts by the server's own clock where it tells that.
 func (c *Client) retryAfter(value string, date time.Time) time.Duration {
-	if seconds, err := strconv.ParseUint(strings.TrimSpace(value), 10, 31); err == nil {
+	// What is out of range comes as the highest number, 68 years.
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil || errors.Is(err, strconv.ErrRange) {
 		return time.Duration(seconds) * time.Second
 	}
 	at, err := http.ParseTime(value)

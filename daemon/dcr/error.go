@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"syscall"
@@ -42,43 +43,65 @@ func (e *Error) Error() string { return e.Kind.String() + ": " + e.Detail }
 
 func (e *Error) Unwrap() error { return e.err }
 
-// offline words an error of the network for a technician.
-func (c *Client) offline(err error) *Error {
-	host := c.endpoint.Hostname()
-	e := &Error{Kind: Offline, err: err}
+// noAnswer words an error of the network for a technician. An answer may have begun.
+func (c *Client) noAnswer(err error, began bool) *Error {
+	host := c.endpoint.Host
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "proxyconnect" {
+		host = "the proxy that [http] proxy or HTTPS_PROXY names"
+	}
+	e := &Error{Kind: Offline, Detail: certificateTrouble(host, err), err: err}
+	if e.Detail != "" {
+		return e
+	}
 	var (
-		dns       *net.DNSError
-		unknown   x509.UnknownAuthorityError
-		name      x509.HostnameError
-		invalid   x509.CertificateInvalidError
-		plain     tls.RecordHeaderError
-		handshake *tls.CertificateVerificationError
-		refusal   syscall.Errno
-		timeout   net.Error
+		dns     *net.DNSError
+		plain   tls.RecordHeaderError
+		refusal proxyRefusal
+		errno   syscall.Errno
+		timeout net.Error
 	)
 	switch {
 	case errors.As(err, &dns):
-		e.Detail = fmt.Sprintf("the name %s can't be resolved: check the network and its DNS server", host)
-	case errors.As(err, &unknown):
-		e.Detail = fmt.Sprintf("the certificate of %s comes from an authority that this box does not know: something intercepts the connection, or [http] ca_file is missing", host)
-	case errors.As(err, &name):
-		e.Detail = fmt.Sprintf("what answers as %s has a certificate for another name: check the endpoint, or what intercepts the connection", host)
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		e.Detail = fmt.Sprintf("the certificate of %s is not valid at the box's time: check the clock", host)
-	case errors.As(err, &handshake):
-		e.Detail = fmt.Sprintf("the certificate of %s is not to be trusted: %v", host, handshake.Err)
+		e.Detail = fmt.Sprintf("the name %s can't be resolved: check the network and its DNS server", dns.Name)
+	case errors.As(err, &refusal):
+		e.Detail = fmt.Sprintf("the proxy refuses to connect to %s (HTTP %d): check [http] proxy, or HTTPS_PROXY", host, int(refusal))
 	case errors.As(err, &plain):
-		e.Detail = fmt.Sprintf("%s does not speak TLS: something intercepts the connection, or the endpoint is wrong", c.endpoint.Host)
+		e.Detail = fmt.Sprintf("%s does not speak TLS: something intercepts the connection, or the endpoint is wrong", host)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		e.Detail = fmt.Sprintf("%s did not answer within %v: check the network", c.endpoint.Host, c.timeout)
+		e.Detail = fmt.Sprintf("%s did not answer within %v: check the network", host, c.timeout)
 	case errors.Is(err, context.Canceled):
 		e.Detail = "the call was given up"
-	case errors.As(err, &refusal):
-		e.Detail = fmt.Sprintf("%s can't be reached (%v): check the network", c.endpoint.Host, refusal)
+	case began:
+		e.Kind, e.Detail = ServerError, fmt.Sprintf("the answer of %s is cut short, or is not HTTP: check what stands between", host)
+	case errors.As(err, &errno):
+		e.Detail = fmt.Sprintf("%s can't be reached (%v): check the network", host, errno)
+	case errors.Is(err, io.EOF):
+		e.Detail = fmt.Sprintf("%s closed the connection without an answer", host)
 	default:
-		e.Detail = fmt.Sprintf("no answer from %s: %v", c.endpoint.Host, err)
+		e.Detail = fmt.Sprintf("no answer from %s: %v", host, err)
 	}
 	return e
+}
+
+// certificateTrouble words what is wrong with a certificate; "" where that is not it.
+func certificateTrouble(host string, err error) string {
+	var (
+		unknown x509.UnknownAuthorityError
+		name    x509.HostnameError
+		invalid x509.CertificateInvalidError
+		other   *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.As(err, &unknown):
+		return fmt.Sprintf("the certificate of %s comes from an authority that this box does not know: something intercepts the connection, or [http] ca_file is missing", host)
+	case errors.As(err, &name):
+		return fmt.Sprintf("what answers as %s has a certificate for another name: check the endpoint, or what intercepts the connection", host)
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
+		return fmt.Sprintf("the certificate of %s is not valid at the box's time: check the clock", host)
+	case errors.As(err, &other):
+		return fmt.Sprintf("the certificate of %s is not to be trusted: %v", host, other.Err)
+	}
+	return ""
 }
 
 // readable returns a server's error code if it looks like one, else "": it is shown and logged.

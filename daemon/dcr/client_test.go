@@ -1,0 +1,275 @@
+package dcr
+
+import (
+	"crypto/tls"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+)
+
+func TestRegisterAndToken(t *testing.T) {
+	up := newSim()
+	s := serve(t, up)
+	c := s.client(t)
+	cred, err := c.Register(t.Context(), labRegistration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tok, err := c.Token(t.Context(), TokenRequest{ClientID: cred.ClientID, ClientSecret: cred.ClientSecret, ApplicationID: labApp})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cred.ClientID != up.Requests()[0].ClientID || cred.ClientSecret == "" || tok.AccessToken == "" || tok.ID == "" {
+		t.Errorf("got %+v and %+v", cred, tok)
+	}
+	cred.ClientID, cred.ClientSecret, tok.AccessToken, tok.ID = "", "", "", ""
+	wantCred := Credentials{
+		IssuedAt: labTime, RedirectURIs: []string{"adobepass://com.programmer"},
+		GrantTypes: []string{"client_credentials"}, Scopes: []string{"api:client:v2"}, Date: labTime,
+	}
+	if diff := cmp.Diff(wantCred, cred); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(Token{ExpiresIn: 6 * time.Hour, Date: labTime}, tok); diff != "" {
+		t.Error(diff)
+	}
+	asked := s.asked()
+	if len(asked) != 2 || asked[0].remote != asked[1].remote {
+		t.Errorf("not one connection: %+v", asked)
+	}
+}
+
+// What the server sees is what its documentation asks for, and nothing else.
+func TestRequests(t *testing.T) {
+	s := serve(t, http.NotFoundHandler())
+	c := newClient(t, s.URL+"/base/", func(c *Config) { c.CAFile = s.caFile })
+	_, err := c.Register(t.Context(), labRegistration)
+	failure(t, err)
+	_, err = c.Register(t.Context(), RegisterRequest{SoftwareStatement: "a.b.c", ApplicationID: labApp})
+	failure(t, err)
+	_, err = c.Token(t.Context(), TokenRequest{ClientID: "a b", ClientSecret: "&=+é", ApplicationID: labApp})
+	failure(t, err)
+
+	const toRegister, toToken = "/base/o/client/register", "/base/o/client/token"
+	const json, form = "application/json;charset=utf-8", "application/x-www-form-urlencoded"
+	want := []seen{
+		{target: toRegister, header: http.Header{"Content-Type": {json}},
+			body: `{"software_statement":"` + labStatement + `","redirect_uri":"adobepass://com.programmer"}`},
+		{target: toRegister, header: http.Header{"Content-Type": {json}}, body: `{"software_statement":"a.b.c"}`},
+		{target: toToken, header: http.Header{"Content-Type": {form}},
+			body: "client_id=a+b&client_secret=%26%3D%2B%C3%A9&grant_type=client_credentials"},
+	}
+	asked := s.asked()
+	for i := range want {
+		w := &want[i]
+		w.method, w.proto, w.remote = http.MethodPost, "HTTP/1.1", asked[0].remote
+		w.header["Accept"] = []string{json}
+		w.header["User-Agent"] = []string{"tvpassd/1.2"}
+		w.header["X-Device-Info"] = []string{labDevice(labApp, netip.MustParseAddrPort(w.remote))}
+		w.header["Content-Length"] = []string{strconv.Itoa(len(w.body))}
+	}
+	if diff := cmp.Diff(want, asked, cmp.AllowUnexported(seen{})); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Without a User-Agent there is none, rather than a library's; user and password in an endpoint are no second credentials.
+func TestNothingIsAdded(t *testing.T) {
+	s := serve(t, newSim())
+	c := newClient(t, strings.Replace(s.URL, "://", "://user:password@", 1), func(c *Config) { c.CAFile, c.UserAgent = s.caFile, "" })
+	register(t, c)
+	if h := s.asked()[0].header; h["User-Agent"] != nil || h["Authorization"] != nil {
+		t.Errorf("got %v", h)
+	}
+}
+
+// After Forget there is a new connection, with a short handshake where the server allows it.
+func TestForget(t *testing.T) {
+	for name, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
+		s := serve(t, newSim(), func(c *tls.Config) { c.MinVersion, c.MaxVersion = version, version })
+		c := s.client(t)
+		r := register(t, c)
+		c.Forget()
+		if c.transport != nil {
+			t.Errorf("%s: the roots are still there", name)
+		}
+		for range 2 {
+			if _, err := c.Token(t.Context(), r); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+		asked := s.asked()
+		if asked[0].resumed || !asked[1].resumed {
+			t.Errorf("%s: resumed before and after: %v, %v", name, asked[0].resumed, asked[1].resumed)
+		}
+		if asked[1].remote == asked[0].remote || asked[2].remote != asked[1].remote {
+			t.Errorf("%s: the connections are %s, %s and %s", name, asked[0].remote, asked[1].remote, asked[2].remote)
+		}
+		for _, r := range asked {
+			if got := connectionOf(t, r); got != r.remote {
+				t.Errorf("%s: told %s, came from %s", name, got, r.remote)
+			}
+		}
+	}
+}
+
+// connectionOf is the address and port that a request's X-Device-Info tells.
+func connectionOf(t *testing.T, r seen) string {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(r.header.Get("X-Device-Info"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var info struct {
+		IP   netip.Addr `json:"connectionIp"`
+		Port uint16     `json:"connectionPort"`
+	}
+	if err := json.Unmarshal(raw, &info); err != nil {
+		t.Fatal(err)
+	}
+	return netip.AddrPortFrom(info.IP, info.Port).String()
+}
+
+// A server that closes a kept connection instead of answering may have acted on the request: it gets it once.
+func TestNothingIsSentTwice(t *testing.T) {
+	for name, end := range map[string]http.HandlerFunc{
+		"FIN": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"RST": func(w http.ResponseWriter, r *http.Request) {
+			s := newSim()
+			if err := s.SetFault(sim.Fault{Kind: sim.FaultReset}); err != nil {
+				t.Error(err)
+			}
+			s.ServeHTTP(w, r)
+		},
+	} {
+		up := newSim()
+		s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/o/client/token" {
+				end(w, r)
+			}
+			up.ServeHTTP(w, r)
+		}))
+		c := s.client(t)
+		_, err := c.Token(t.Context(), register(t, c))
+		if e := failure(t, err); e.Kind != Offline {
+			t.Errorf("%s: %v", name, e)
+		}
+		if asked := s.asked(); len(asked) != 2 || asked[0].remote != asked[1].remote {
+			t.Errorf("%s: got %+v", name, asked)
+		}
+	}
+}
+
+// A connection that the server closed while it was idle carries nothing, so another may take its place.
+func TestDeadConnection(t *testing.T) {
+	s := serve(t, newSim())
+	c := s.client(t)
+	r := register(t, c)
+	s.CloseClientConnections()
+	want := 2
+	if _, err := c.Token(t.Context(), r); err != nil {
+		failure(t, err)
+		want = 1
+	}
+	if got := len(s.asked()); got != want {
+		t.Errorf("%d requests came, want %d", got, want)
+	}
+	if _, err := c.Token(t.Context(), r); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestConcurrentCalls(t *testing.T) {
+	s := serve(t, newSim())
+	c := s.client(t)
+	r := register(t, c)
+	var all sync.WaitGroup
+	for range 10 {
+		all.Go(func() {
+			if _, err := c.Token(t.Context(), r); err != nil {
+				t.Error(err)
+			}
+			c.Forget()
+		})
+	}
+	all.Wait()
+	if got := len(s.asked()); got != 11 {
+		t.Errorf("%d requests came, want 11", got)
+	}
+	for _, r := range s.asked() {
+		if got := connectionOf(t, r); got != r.remote {
+			t.Errorf("told %s, came from %s", got, r.remote)
+		}
+	}
+}
+
+// Date is a witness of the time over TLS and on this very machine, and nowhere else.
+func TestDate(t *testing.T) {
+	plain := servePlain(t, newSim()).client(t)
+	cred, err := plain.Register(t.Context(), labRegistration)
+	if err != nil || !cred.Date.Equal(labTime) {
+		t.Errorf("on this machine: %v, %v", cred.Date, err)
+	}
+	_, err = plain.Token(t.Context(), labTokenRequest)
+	if e := failure(t, err); !e.Date.Equal(labTime) {
+		t.Errorf("with an error: %v", e.Date)
+	}
+	for witness, want := range map[bool]time.Time{true: labTime, false: {}} {
+		w := httptest.NewRecorder()
+		w.Header().Set("Date", labTime.Format(http.TimeFormat))
+		w.WriteString("{}")
+		ans, err := plain.read(t.Context(), w.Result(), "", witness)
+		if err != nil || !ans.date.Equal(want) {
+			t.Errorf("witness %v: %v, %v", witness, ans.date, err)
+		}
+	}
+	silent := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header()["Date"] = nil
+		w.WriteHeader(http.StatusTeapot)
+	}))
+	_, err = silent.client(t).Register(t.Context(), labRegistration)
+	if e := failure(t, err); !e.Date.IsZero() {
+		t.Errorf("a server that tells no time: %v", e.Date)
+	}
+}
+
+func TestNewChecks(t *testing.T) {
+	good := Config{Endpoint: "https://sp.example", Timeout: labTimeout, Now: labNow, DeviceInfo: labDevice}
+	_, caFile := labTLS(t)
+	for _, test := range []struct {
+		change func(*Config)
+		want   string // "": no error
+	}{
+		{func(*Config) {}, ""},
+		{func(c *Config) { c.CAFile = caFile }, ""},
+		{func(c *Config) { c.Endpoint = "https://[" }, "the endpoint"},
+		{func(c *Config) { c.CAFile = "/no/such/file" }, "/no/such/file"},
+		{func(c *Config) { c.CAFile = "lab_test.go" }, "lab_test.go holds no PEM certificate"},
+	} {
+		cfg := good
+		test.change(&cfg)
+		_, err := New(cfg)
+		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("got %v, want %q", err, test.want)
+		}
+	}
+}
+
+func TestKinds(t *testing.T) {
+	got := []string{Offline.String(), Throttled.String(), ServerError.String(), Rejected.String()}
+	if !slices.Equal(got, []string{"offline", "throttled", "server_error", "rejected"}) {
+		t.Error(got)
+	}
+}
