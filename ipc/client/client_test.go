@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -98,7 +99,7 @@ func (d *fakeDaemon) Reload(context.Context) error {
 }
 
 // run serves a daemon on a socket of its own until stop, or the end of the test.
-func run(t *testing.T, d *fakeDaemon) (c *Client, stop func()) {
+func run(t *testing.T, d ipc.Backend) (c *Client, stop func()) {
 	t.Helper()
 	c = &Client{Socket: filepath.Join(t.TempDir(), "s")}
 	t.Cleanup(c.Close)
@@ -233,8 +234,13 @@ func TestZeroClient(t *testing.T) {
 	if _, err := os.Lstat(ipc.DefaultSocket); err == nil {
 		t.Skip("a daemon is installed here")
 	}
-	if _, err := new(Client).Status(t.Context()); !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), ipc.DefaultSocket) {
-		t.Error(err)
+	_, clientErr := new(Client).Status(t.Context())
+	_, transportErr := new(Transport).RoundTrip(httptest.NewRequest("GET", "http://127.0.0.1/", nil))
+	_, sourceErr := new(TokenSource).Token()
+	for _, err := range []error{clientErr, transportErr, sourceErr} {
+		if !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), ipc.DefaultSocket) {
+			t.Error(err)
+		}
 	}
 }
 
