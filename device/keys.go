@@ -137,16 +137,21 @@ func typeName(value any) string {
 }
 
 func unknownKey(key string) error {
+	if best := Nearest(key, keys[:]); best != "" {
+		return fmt.Errorf("%q is no X-Device-Info key: did you mean %s?", key, best)
+	}
+	return fmt.Errorf("%q is no X-Device-Info key: there are %s", key, strings.Join(keys[:], ", "))
+}
+
+// Nearest is the one of words that somebody who wrote another one probably meant; "" if it is like none of them.
+func Nearest(written string, words []string) string {
 	best, distance := "", 4 // as many slips as still make a likely guess
-	for _, k := range keys {
-		if d := editDistance(strings.ToLower(k), strings.ToLower(key)); d < distance && 2*d < len(k) {
-			best, distance = k, d
+	for _, word := range words {
+		if d := editDistance(strings.ToLower(word), strings.ToLower(written)); d < distance && 2*d < len(word) {
+			best, distance = word, d
 		}
 	}
-	if best == "" {
-		return fmt.Errorf("%q is no X-Device-Info key: there are %s", key, strings.Join(keys[:], ", "))
-	}
-	return fmt.Errorf("%q is no X-Device-Info key: did you mean %s?", key, best)
+	return best
 }
 
 // editDistance counts the bytes to insert, delete or replace (Levenshtein), for keys as long as a person writes them.

@@ -32,10 +32,10 @@ func (d *document) apps(top *table, taken map[string]string) []App {
 			continue
 		}
 		if first, repeated := taken[app.ID]; repeated {
-			d.fault(t.line("id"), fmt.Sprintf("[[app]] id %s is taken by %s: give every app an id of its own", quote(app.ID), first))
+			t.fault("id", "[[app]] id %s is taken by %s: give every app an id of its own", quote(app.ID), first)
 			continue
 		}
-		taken[app.ID] = (&Error{File: d.file, Line: t.line("id")}).place()
+		taken[app.ID] = (&Error{File: d.file, Line: t.lineOf("id")}).place()
 	}
 	return apps
 }
@@ -43,30 +43,28 @@ func (d *document) apps(top *table, taken map[string]string) []App {
 func (d *document) app(t *table) App {
 	a := App{
 		File:          d.file,
-		ID:            read(t, "id", "", text(`"ref30"`, parseAppID)),
-		RedirectURI:   read(t, "redirect_uri", "", text(`"adobepass://com.programmer"`, parseRedirectURI)),
-		ApplicationID: read(t, "application_id", "", text(`"REF30"`, parseName)),
+		ID:            readText(t, "id", "", "ref30", parseAppID),
+		RedirectURI:   readText(t, "redirect_uri", "", "adobepass://com.programmer", parseRedirectURI),
+		ApplicationID: readText(t, "application_id", "", "REF30", parseName),
 		Everyone:      !t.has("allow_users") && !t.has("allow_groups"),
-		Users:         read(t, "allow_users", nil, list(`"player"`, d.names.user)),
-		Groups:        read(t, "allow_groups", nil, list(`"player"`, d.names.group)),
+		Users:         read(t, "allow_users", nil, d.names.users),
+		Groups:        read(t, "allow_groups", nil, d.names.groups),
 	}
-	a.SoftwareStatement = read(t, "software_statement", "", text(`"eyJ…"`, parseStatement))
-	a.StatementFile = read(t, "software_statement_file", "", text(`"ref30.jwt"`, d.statementFile))
+	a.SoftwareStatement = readText(t, "software_statement", "", "eyJ…", parseStatement)
+	a.StatementFile = readText(t, "software_statement_file", "", "ref30.jwt", d.statementFile)
 	if !t.has("id") {
-		d.fault(t.line("id"), "[[app]] id is missing: every app needs one")
+		t.fault("id", "[[app]] id is missing: every app needs one")
 	}
 	switch inline, named := t.has("software_statement"), t.has("software_statement_file"); {
 	case inline && named:
-		d.fault(t.line("software_statement"),
-			"[[app]] software_statement and software_statement_file are both given: leave one out")
+		t.fault("software_statement", "[[app]] software_statement and software_statement_file are both given: leave one out")
 	case !inline && !named:
-		d.fault(t.line("software_statement_file"),
+		t.fault("software_statement_file",
 			"[[app]] software_statement_file is missing: name the file of the statement that the TVE Dashboard gave you")
 	case a.StatementFile != "":
 		var err error
 		if a.SoftwareStatement, err = readStatement(a.StatementFile); err != nil {
-			d.fault(t.line("software_statement_file"),
-				fmt.Sprintf("[[app]] software_statement_file: %s %v", quote(a.StatementFile), err))
+			t.fault("software_statement_file", "[[app]] software_statement_file: %s %v", quote(a.StatementFile), err)
 		}
 	}
 	return a

@@ -1,7 +1,7 @@
 // Package config turns TOML into validated values: config.toml, and what players' packages drop into apps.d beside it.
 //
 // It owns what the keys are called and mean, their defaults, and what a person is told about a fault: file, line, what is
-// wrong, what to do. document.go reads a file of TOML, walk.go finds the lines, table.go asks for keys, value.go checks
+// wrong, what to do. document.go reads a file of TOML, tree.go makes tables of it, table.go asks for keys, value.go checks
 // values, app.go joins the files, statement.go looks into software statements. It opens nothing but these files, the
 // statements they name, and the lists of users and groups; whether a certificate, a socket or a directory is usable,
 // others find out when they use it.
@@ -16,10 +16,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"slices"
+	"sort"
 	"time"
-
-	"github.com/pelletier/go-toml/v2/unstable"
 
 	"github.com/tvpassd/tvpassd/device"
 	"github.com/tvpassd/tvpassd/ipc"
@@ -102,7 +100,7 @@ func load(file, otherwise string, n names) (*Config, error) {
 		c.File = path
 	}
 	c.addApps(filepath.Join(filepath.Dir(path), "apps.d"), taken, n)
-	slices.SortFunc(c.Apps, func(a, b App) int { return cmp.Compare(a.ID, b.ID) })
+	sort.Slice(c.Apps, func(i, j int) bool { return c.Apps[i].ID < c.Apps[j].ID })
 	return c, nil
 }
 
@@ -110,15 +108,15 @@ func load(file, otherwise string, n names) (*Config, error) {
 func (d *document) config(taken map[string]string) *Config {
 	top := d.top()
 	c := &Config{}
-	environment := read(top, "environment", production, text(`"release-production"`, parseEnvironment))
-	c.Endpoint = cmp.Or(read(top, "endpoint", "", text(`"`+production+`"`, parseEndpoint)), environment)
-	c.StateDir = read(top, "state_dir", "/var/lib/tvpassd", text(`"/var/lib/tvpassd"`, d.path))
-	c.LogLevel = read(top, "log_level", slog.LevelInfo, text(`"info"`, parseLevel))
+	environment := readText(top, "environment", production, "release-production", parseEnvironment)
+	c.Endpoint = cmp.Or(readText(top, "endpoint", "", production, parseEndpoint), environment)
+	c.StateDir = readText(top, "state_dir", "/var/lib/tvpassd", "/var/lib/tvpassd", d.path)
+	c.LogLevel = readText(top, "log_level", slog.LevelInfo, "info", parseLevel)
 	c.Socket = d.socket(top.table("socket"))
 	http := top.table("http")
-	c.HTTP.CAFile = read(http, "ca_file", "", text(`"roots.pem"`, optional(d.path)))
-	c.HTTP.Proxy = read(http, "proxy", nil, text(`"http://proxy:3128"`, optional(parseProxy)))
-	c.HTTP.Timeout = read(http, "timeout", 15*time.Second, text(`"15s"`, parseTimeout))
+	c.HTTP.CAFile = readText(http, "ca_file", "", "roots.pem", optional(d.path))
+	c.HTTP.Proxy = readText(http, "proxy", nil, "http://proxy:3128", optional(parseProxy))
+	c.HTTP.Timeout = readText(http, "timeout", 15*time.Second, "15s", parseTimeout)
 	c.Device = overrides(top.table("device"))
 	c.Apps = d.apps(top, taken)
 	d.unknownKeys()
@@ -126,12 +124,12 @@ func (d *document) config(taken map[string]string) *Config {
 }
 
 func (d *document) socket(t *table) Socket {
-	if _, given := t.values["group"]; !given {
-		t.values["group"] = "tvpass"
+	if !t.has("group") {
+		t.keys["group"] = &entry{value: "tvpass"}
 	}
 	return Socket{
-		Path:       read(t, "path", ipc.DefaultSocket, text(`"`+ipc.DefaultSocket+`"`, d.socketPath)),
-		Mode:       read(t, "mode", 0o660, text(`"0660"`, parseMode)),
+		Path:       readText(t, "path", ipc.DefaultSocket, ipc.DefaultSocket, d.socketPath),
+		Mode:       readText(t, "mode", 0o660, "0660", parseMode),
 		Group:      read(t, "group", nil, d.names.optionalGroup),
 		AdminGroup: read(t, "admin_group", nil, d.names.optionalGroup),
 	}
@@ -143,9 +141,9 @@ func overrides(t *table) map[string]any {
 		if !t.has(key) {
 			continue
 		}
-		value, err := device.CheckOverride(key, t.values[key])
+		value, err := device.CheckOverride(key, t.keys[key].value)
 		if err != nil {
-			t.doc.fault(t.line(key), t.name(err.Error()))
+			t.fault(key, "%s", t.name(err.Error()))
 			continue
 		}
 		values[key] = value
@@ -165,16 +163,10 @@ func SocketPath(file string) string {
 	if err != nil {
 		return ipc.DefaultSocket
 	}
-	d, found := document{file: path}, ipc.DefaultSocket
-	walk(data, func(at place, _ int, value *unstable.Node) {
-		if at != (place{"socket", "path"}) || value == nil || value.Kind != unstable.String {
-			return
-		}
-		if given, err := d.path(string(value.Data)); err == nil {
-			found = given
-		}
-	})
-	return found
+	d := document{file: path}
+	_ = d.parse(data) // what stands before a fault is there
+	socket := d.top().table("socket")
+	return readText(socket, "path", ipc.DefaultSocket, ipc.DefaultSocket, d.path)
 }
 
 // names looks up users and groups.

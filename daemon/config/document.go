@@ -8,13 +8,9 @@ import (
 	"os"
 	"slices"
 	"strings"
-
-	"github.com/pelletier/go-toml/v2"
-	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// maxFile bounds a TOML file, in bytes. The parser's time grows with the square of the number of keys in a table: this
-// is a second on a desktop, and room for a hundred apps with their statements.
+// maxFile bounds a TOML file, in bytes: there is room for a hundred apps with their statements.
 const maxFile = 256 << 10
 
 // readFile reads a regular file of at most so many bytes, without the byte order mark that some editors put in front.
@@ -46,14 +42,13 @@ type document struct {
 	file   string // absolute
 	inApps bool   // of apps.d
 	names  names
-	values map[string]any
-	lines  map[place]int
+	root   *table   // nil: nothing could be read
 	tables []*table // those that were asked for
 	faults []*Error
 }
 
-func (d *document) fault(line int, detail string) {
-	d.faults = append(d.faults, &Error{File: d.file, Line: line, Detail: detail})
+func (d *document) fault(line int, format string, args ...any) {
+	d.faults = append(d.faults, &Error{File: d.file, Line: line, Detail: fmt.Sprintf(format, args...)})
 }
 
 // sorted are the faults in the order of their lines.
@@ -75,35 +70,21 @@ func (d *document) err() error {
 func (d *document) read() error {
 	data, err := readFile(d.file, maxFile)
 	if err != nil {
-		d.fault(0, reason(err))
+		d.fault(0, "%s", reason(err))
 		return err
 	}
 	return d.parse(data)
 }
 
-// parse reads the values, and notes where they stand: the decoder tells a position only of what it refuses itself.
 func (d *document) parse(data []byte) error {
-	if err := toml.Unmarshal(data, &d.values); err != nil {
-		line := 0
-		var syntax *toml.DecodeError
-		if errors.As(err, &syntax) {
-			line, _ = syntax.Position()
+	d.root = newTable(0)
+	err := build(data, d.root)
+	if fault := (*Error)(nil); errors.As(err, &fault) {
+		fault.File = d.file
+		if strings.HasSuffix(fault.Detail, "at start of value") {
+			fault.Detail += ": text stands in quotes"
 		}
-		detail := "is not valid TOML: " + printable(strings.TrimPrefix(err.Error(), "toml: "))
-		if strings.HasSuffix(detail, "at start of value") {
-			detail += ": text stands in quotes"
-		}
-		d.fault(line, detail)
-		return err
+		d.faults = append(d.faults, fault)
 	}
-	d.lines = map[place]int{}
-	line, offset := 1, 0
-	walk(data, func(at place, start int, _ *unstable.Node) {
-		line += bytes.Count(data[offset:start], []byte("\n"))
-		offset = start
-		if _, known := d.lines[at]; !known {
-			d.lines[at] = line
-		}
-	})
-	return nil
+	return err
 }

@@ -4,26 +4,29 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
+
+	"github.com/tvpassd/tvpassd/device"
 )
 
 // table is one table of a document, or what would be there if it were given.
 type table struct {
-	doc    *document
-	at     place
-	label  string // for a person: "", "[socket]", "[[app]]"
-	values map[string]any
-	known  []string // the keys that were asked for
+	line  int // where it begins; 0: it is not given, or the whole document
+	keys  map[string]*entry
+	doc   *document
+	label string   // for a person: "", "[socket]", "[[app]]"
+	known []string // the keys that were asked for
 }
 
-func (d *document) top() *table { return d.add(place{}, "", d.values) }
-
-func (d *document) add(at place, label string, values map[string]any) *table {
-	if values == nil {
-		values = map[string]any{}
+func (d *document) top() *table {
+	if d.root == nil {
+		d.root = newTable(0)
 	}
-	t := &table{doc: d, at: at, label: label, values: values}
+	return d.ask(d.root, "")
+}
+
+func (d *document) ask(t *table, label string) *table {
+	t.doc, t.label = d, label
 	d.tables = append(d.tables, t)
 	return t
 }
@@ -31,59 +34,96 @@ func (d *document) add(at place, label string, values map[string]any) *table {
 // table is the table of that name in t.
 func (t *table) table(name string) *table {
 	t.known = append(t.known, name)
-	values, ok := t.values[name].(map[string]any)
-	if given := t.values[name]; !ok && given != nil {
-		t.doc.fault(t.line(name), fmt.Sprintf("%s must be a table, not %s: write [%s] above its keys", name, kind(given), name))
+	sub := newTable(0)
+	if e := t.keys[name]; e != nil {
+		if given, ok := e.value.(*table); ok {
+			sub = given
+		} else {
+			t.fault(name, "%s must be a table, not %s: write [%[1]s] above its keys", name, kind(e.value))
+		}
 	}
-	return t.doc.add(t.at.join(name), "["+name+"]", values)
+	return t.doc.ask(sub, "["+name+"]")
 }
 
 // list are the tables of a list of tables in t.
 func (t *table) list(name string) []*table {
 	t.known = append(t.known, name)
-	given, ok := t.values[name].([]any)
-	if !ok && t.values[name] != nil {
-		t.doc.fault(t.line(name),
-			fmt.Sprintf("%s must be a list of tables: write [[%s]], in two brackets, above its keys", name, name))
+	e := t.keys[name]
+	if e == nil {
+		return nil
+	}
+	given, ok := e.value.([]any)
+	if !ok {
+		t.fault(name, "%s must be a list of tables: write [[%[1]s]], in two brackets, above its keys", name)
 	}
 	var tables []*table
 	for i, element := range given {
-		at := t.at.join(name).join(strconv.Itoa(i))
-		values, ok := element.(map[string]any)
+		sub, ok := element.(*table)
 		if !ok {
-			t.doc.fault(t.line(name), fmt.Sprintf("%s must be a list of tables: element %d is %s", name, i+1, kind(element)))
+			t.fault(name, "%s must be a list of tables: element %d is %s", name, i+1, kind(element))
 			continue
 		}
-		tables = append(tables, t.doc.add(at, "[["+name+"]]", values))
+		tables = append(tables, t.doc.ask(sub, "[["+name+"]]"))
 	}
 	return tables
 }
 
-// line tells where a key stands, else where its table begins; 0 where neither does.
-func (t *table) line(key string) int {
-	if line := t.doc.lines[t.at.join(key)]; line > 0 {
-		return line
+// fault is one of a key that is there or should be.
+func (t *table) fault(key, format string, args ...any) { t.doc.fault(t.lineOf(key), format, args...) }
+
+// lineOf tells where a key stands, else where its table begins; 0 where neither does.
+func (t *table) lineOf(key string) int {
+	if e := t.keys[key]; e != nil && e.line > 0 {
+		return e.line
 	}
-	for at, last := t.at, len(t.at)-1; last >= 0; last-- {
-		if line := t.doc.lines[at]; line > 0 {
-			return line
-		}
-		at[last] = ""
-	}
-	return 0
+	return t.line
 }
 
 func (t *table) name(key string) string { return strings.TrimSpace(t.label + " " + key) }
 
-func (t *table) has(key string) bool { return t.values[key] != nil }
+func (t *table) has(key string) bool { return t.keys[key] != nil }
 
-// read gives the value of a key, or otherwise where it is not given or wrong. An error of parse goes on after the key's name.
-func read[T any](t *table, key string, otherwise T, parse func(any) (T, error)) T {
+// value gives the value of a key; nil where it is not given.
+func (t *table) value(key string) any {
 	t.known = append(t.known, key)
 	if !t.has(key) {
+		return nil
+	}
+	return t.keys[key].value
+}
+
+// text gives the value of a key that is a string, such as example; false where it is not given or not a string.
+func (t *table) text(key, example string) (string, bool) {
+	value := t.value(key)
+	s, ok := value.(string)
+	if !ok && value != nil {
+		t.wrong(key, fmt.Errorf("must be a string such as %q, not %s", example, kind(value)))
+	}
+	return s, ok
+}
+
+// read parses the value of a key, and gives otherwise where it is not given or wrong. An error of parse goes on after the
+// key's name.
+func read[T any](t *table, key string, otherwise T, parse func(any) (T, error)) T {
+	given := t.value(key)
+	if given == nil {
 		return otherwise
 	}
-	value, err := parse(t.values[key])
+	value, err := parse(given)
+	if err != nil {
+		t.wrong(key, err)
+		return otherwise
+	}
+	return value
+}
+
+// readText is read for a key whose value is a string, such as example.
+func readText[T any](t *table, key string, otherwise T, example string, parse func(string) (T, error)) T {
+	given, ok := t.text(key, example)
+	if !ok {
+		return otherwise
+	}
+	value, err := parse(given)
 	if err != nil {
 		t.wrong(key, err)
 		return otherwise
@@ -93,19 +133,19 @@ func read[T any](t *table, key string, otherwise T, parse func(any) (T, error)) 
 
 func (t *table) wrong(key string, err error) {
 	name := t.name(key)
-	if t.doc.lines[t.at.join(key)] == 0 { // nobody wrote it
+	if t.keys[key].line == 0 { // nobody wrote it
 		name = "the default of " + name
 	}
-	t.doc.fault(t.line(key), name+" "+err.Error())
+	t.fault(key, "%s %v", name, err)
 }
 
 // unknownKeys reports every key that nobody asked for.
 func (d *document) unknownKeys() {
 	sorts := slices.CompactFunc(slices.Clone(d.tables), func(a, b *table) bool { return a.label == b.label })
 	for _, t := range d.tables {
-		for _, key := range slices.Sorted(maps.Keys(t.values)) {
+		for _, key := range slices.Sorted(maps.Keys(t.keys)) {
 			if !slices.Contains(t.known, key) {
-				d.fault(t.line(key), unknown(t, key, sorts))
+				t.fault(key, "%s", unknown(t, key, sorts))
 			}
 		}
 	}
@@ -128,29 +168,8 @@ func unknown(t *table, key string, sorts []*table) string {
 			return what + ": it belongs to " + other.label
 		}
 	}
-	if best := nearest(key, t.known); best != "" {
+	if best := device.Nearest(key, t.known); best != "" {
 		return what + ": did you mean " + best + "?"
 	}
 	return what + ": there are " + strings.Join(slices.Sorted(slices.Values(t.known)), ", ")
-}
-
-// nearest is the one of words that was probably meant: it begins and ends as word does, but for a slip in between.
-func nearest(word string, words []string) string {
-	best, most := "", 0.6 // the share that must agree
-	fold := func(s string) string { return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(s)) }
-	for _, w := range words {
-		a, b := fold(word), fold(w)
-		front := 0
-		for front < min(len(a), len(b)) && a[front] == b[front] {
-			front++
-		}
-		back := 0
-		for back < min(len(a), len(b))-front && a[len(a)-1-back] == b[len(b)-1-back] {
-			back++
-		}
-		if share := float64(front+back) / float64(max(len(a), len(b), 1)); share > most {
-			best, most = w, share
-		}
-	}
-	return best
 }

@@ -17,18 +17,6 @@ import (
 	"unicode/utf8"
 )
 
-// text makes a parser of strings one of TOML values. example is how a value is written.
-func text[T any](example string, parse func(string) (T, error)) func(any) (T, error) {
-	return func(value any) (T, error) {
-		s, ok := value.(string)
-		if !ok {
-			var none T
-			return none, fmt.Errorf("must be a string such as %s, not %s", example, kind(value))
-		}
-		return parse(s)
-	}
-}
-
 // optional lets "" stand for nothing.
 func optional[T any](parse func(string) (T, error)) func(string) (T, error) {
 	return func(s string) (none T, _ error) {
@@ -50,7 +38,7 @@ func kind(value any) string {
 		return fmt.Sprint(v)
 	case []any:
 		return "a list"
-	case map[string]any:
+	case *table:
 		return "a table"
 	}
 	return "a date"
@@ -249,27 +237,28 @@ func parseName(s string) (string, error) {
 	return s, nil
 }
 
-// list makes a parser of names or numbers one of lists of them.
-func list(example string, lookup func(string) (uint32, error)) func(any) ([]uint32, error) {
-	return func(value any) ([]uint32, error) {
-		elements, ok := value.([]any)
-		if !ok {
-			return nil, fmt.Errorf("must be a list such as [%s], not %s", example, kind(value))
-		}
-		ids := make([]uint32, 0, len(elements))
-		for _, element := range elements {
-			name, ok := nameOrNumber(element)
-			if !ok {
-				return nil, fmt.Errorf("must hold names or numbers, such as [%s], not %s", example, kind(element))
-			}
-			id, err := parseID(name, lookup)
-			if err != nil {
-				return nil, err
-			}
-			ids = append(ids, id)
-		}
-		return ids, nil
+// users and groups give the numbers behind a list of names or numbers.
+func (n names) users(value any) ([]uint32, error)  { return ids(value, n.user) }
+func (n names) groups(value any) ([]uint32, error) { return ids(value, n.group) }
+
+func ids(value any, lookup func(string) (uint32, error)) ([]uint32, error) {
+	elements, ok := value.([]any)
+	if !ok {
+		return nil, fmt.Errorf(`must be a list such as ["player"], not %s`, kind(value))
 	}
+	ids := make([]uint32, 0, len(elements))
+	for _, element := range elements {
+		name, ok := nameOrNumber(element)
+		if !ok {
+			return nil, fmt.Errorf(`must hold names or numbers, such as ["player"], not %s`, kind(element))
+		}
+		id, err := parseID(name, lookup)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	return ids, nil
 }
 
 // parseID gives the number of a user or group. A number need not be anybody's.
