@@ -1,10 +1,6 @@
 package storage
 
-import (
-	"encoding/json"
-	"fmt"
-	"strings"
-)
+import "strings"
 
 // The kinds of entries of one app. Its key is endpoint, app and kind with NULs between, which neither may hold.
 const (
@@ -29,17 +25,16 @@ func splitKey(key string) (app, kind string, ok bool) {
 func (s *Store) App(endpoint, app string) (App, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, err := readAll(s.db)
-	if err != nil {
-		return App{}, fmt.Errorf("read %s: %w", s.path(dbName), err)
+	if s.lock == nil {
+		return App{}, errClosed
 	}
 	key := appKey(endpoint, app)
 	acc := s.identity.Apps[key]
 	a := App{Credentials: acc.Credentials, History: acc.History}
-	if t := (Token{}); found.decode(key+"\x00"+kindToken, &t) {
+	if t := (Token{}); s.held.decode(key+"\x00"+kindToken, &t) {
 		a.Token = &t
 	}
-	if r := (Retry{}); found.decode(key+"\x00"+kindRetry, &r) {
+	if r := (Retry{}); s.held.decode(key+"\x00"+kindRetry, &r) {
 		a.Retry = &r
 	}
 	return a, nil
@@ -88,12 +83,11 @@ func (s *Store) SaveIdentifier(dev Identifier) error {
 func (s *Store) Gate() (Gate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	found, err := readAll(s.db)
-	if err != nil {
-		return Gate{}, fmt.Errorf("read %s: %w", s.path(dbName), err)
+	if s.lock == nil {
+		return Gate{}, errClosed
 	}
 	var g Gate
-	found.decode(keyGate, &g)
+	s.held.decode(keyGate, &g)
 	return g, nil
 }
 
@@ -105,28 +99,32 @@ func (s *Store) SaveGate(g Gate) error {
 	if err != nil {
 		return err
 	}
-	return s.write([]entry{e})
+	return s.save([]entry{e}, s.identity)
 }
 
 // save writes entries and, where the identity changed, its generation and the copy. The database comes first: it is the
 // one that is read.
 func (s *Store) save(es []entry, next identity) error {
-	if next.Generation != s.identity.Generation {
+	changed := next.Generation != s.identity.Generation
+	if changed {
 		m, err := encode(keyMeta, meta{Version: version, Generation: next.Generation})
 		if err != nil {
 			return err
 		}
 		es = append(es, m)
 	}
-	if err := s.write(es); err != nil {
-		return err
+	err := s.commit(es)
+	if err == nil {
+		s.identity, s.copyStale = next, s.copyStale || changed
+		err = s.writeCopy()
 	}
-	changed := next.Generation != s.identity.Generation
-	s.identity = next
-	if changed || s.copyStale {
-		return s.writeCopy()
+	switch {
+	case err != nil:
+		s.unwritten = err
+	case s.unwritten != nil:
+		s.unwritten = s.flush()
 	}
-	return nil
+	return err
 }
 
 // with is the identity with one account changed, one generation on; or the same identity where nothing changes.
@@ -164,16 +162,4 @@ func (acc account) entries(key string) ([]entry, error) {
 	}
 	history, err := encode(key+"\x00"+kindHistory, acc.History)
 	return []entry{credentials, history}, err
-}
-
-// encode makes an entry of a value; a nil pointer becomes an entry to delete.
-func encode(key string, v any) (entry, error) {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return entry{}, fmt.Errorf("encode %q for the database: %w", key, err)
-	}
-	if string(raw) == "null" {
-		raw = nil
-	}
-	return entry{key, raw}, nil
 }

@@ -16,12 +16,17 @@ import (
 )
 
 // childEnv makes the test binary a second process of one of these kinds, instead of running tests.
-const childEnv = "TVPASSD_STORAGE_CHILD"
+const (
+	childEnv  = "TVPASSD_STORAGE_CHILD"
+	raceQuick = "GORACE=atexit_sleep_ms=0" // the race detector waits a second at the end of a process
+)
 
 var children = map[string]func() error{
-	"save": saveForever,
-	"hold": holdUntilTold,
-	"open": openEach,
+	"save":    saveForever,
+	"hold":    holdUntilTold,
+	"open":    openEach,
+	"live":    live,
+	"refresh": refreshAndSay,
 }
 
 func TestMain(m *testing.M) {
@@ -51,7 +56,7 @@ func startChild(t *testing.T, kind string, args ...string) *child {
 		t.Fatal(err)
 	}
 	c := &child{t: t, cmd: exec.Command(exe, args...)}
-	c.cmd.Env = append(os.Environ(), childEnv+"="+kind, "GOTRACEBACK=single")
+	c.cmd.Env = append(os.Environ(), childEnv+"="+kind, raceQuick, "GOTRACEBACK=single")
 	stdout, err := c.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -213,7 +218,7 @@ func TestASecondDaemonIsRefused(t *testing.T) {
 	if !errors.Is(err, ErrInUse) {
 		t.Fatalf("a second Open gives %v, want ErrInUse", err)
 	}
-	if want := filepath.Join(dir, dbName) + ": " + ErrInUse.Error(); err.Error() != want {
+	if want := dir + ": " + ErrInUse.Error(); err.Error() != want {
 		t.Errorf("the error reads %q, want %q", err, want)
 	}
 	if diff := cmp.Diff(before, lookAt(t, dir)); diff != "" {

@@ -6,10 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"path/filepath"
-	"syscall"
-	"time"
 )
 
 // identity is what a viewer is signed out without.
@@ -25,132 +21,87 @@ type account struct {
 	History     History      `json:"history"`
 }
 
-// readCopy reads the second copy. A missing one is fs.ErrNotExist, a damaged one ErrDamaged.
+// readCopy reads the second copy. Its errors are those of readFile.
 func readCopy(path string) (identity, error) {
-	raw, err := os.ReadFile(path)
+	raw, err := readFile(path)
 	if err != nil {
-		return identity{}, fmt.Errorf("read the copy of the credentials: %w", err)
+		return identity{}, err
 	}
 	var id identity
 	value, ok := unseal(copyName, raw)
 	if !ok || json.Unmarshal(value, &id) != nil {
-		return identity{}, fmt.Errorf("the copy of the credentials, %s: %w", path, ErrDamaged)
+		return identity{}, fmt.Errorf("%w: its checksum is wrong", ErrDamaged)
 	}
 	return id, nil
 }
 
-// writeCopy brings the second copy up to s.identity.
+// writeCopy brings the second copy up to s.identity, where it is not.
 func (s *Store) writeCopy() error {
+	if !s.copyStale {
+		return nil
+	}
 	value, err := json.Marshal(s.identity)
 	if err != nil {
 		return fmt.Errorf("encode the copy of the credentials: %w", err)
 	}
-	s.copyStale = true
-	if err := replaceFile(s.path(copyName), seal(copyName, value)); err != nil {
-		return fmt.Errorf("write the copy of the credentials: %w", err)
+	err = replace(s.path(copyName), func(name string) error {
+		if err := writeFile(name, seal(copyName, value)); err != nil {
+			return err
+		}
+		return s.aside(copyName, "the copy of the credentials", &s.copyBad)
+	})
+	if err != nil {
+		return fmt.Errorf("write the copy of the credentials: %w", advise(err))
 	}
 	s.copyStale = false
 	return nil
 }
 
-// replaceFile puts content in the place of the file at path, so that after a power cut there is either the old or the new.
-func replaceFile(path string, content []byte) (err error) {
-	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
+// reconcile decides what is held, of what database and copy hold. The one that has seen more changes is right: a cut
+// between the two writes leaves the copy behind, a database that fell back to its older meta page is behind itself.
+// Where the database is damaged each gives what the other lacks.
+func (s *Store) reconcile(found entries, dbErr error, kept identity, copyErr error) error {
+	id := identityOf(found)
+	behind := copyErr == nil && kept.Generation > id.Generation
+	_, hasMeta := found[keyMeta]
+	switch {
+	case behind && !hasMeta:
+		kept.fill(id)
+		id = kept
+	case behind:
+		id = kept
+	case copyErr == nil && dbErr != nil:
+		id.fill(kept)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(content)
-	if err == nil {
-		err = f.Sync()
+	s.identity = id
+	s.dbStale = behind || dbErr != nil
+	s.copyStale = copyErr != nil || errors.Is(dbErr, ErrDamaged) || kept.Generation != id.Generation
+	if errors.Is(dbErr, ErrDamaged) {
+		s.dbBad = dbErr
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
+	if copyErr != nil && !errors.Is(copyErr, fs.ErrNotExist) { // whatever keeps us from reading it: it may be the last
+		s.copyBad = copyErr
 	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
+	s.tell(dbErr, copyErr)
+	all, err := id.entries()
+	s.held = found.without(isIdentity).with(all)
+	return err
 }
 
-// syncDir makes the names in a directory survive a power cut.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, syscall.EINVAL) { // a file system without it
-		err = nil
-	}
-	return errors.Join(err, d.Close())
-}
-
-// setAside renames a damaged file and returns its new name. It never overwrites: two of one second get a number.
-func setAside(path string, now time.Time) (string, error) {
-	base := path + ".damaged-" + now.UTC().Format("20060102T150405Z")
-	for name, n := base, 2; ; name, n = fmt.Sprintf("%s-%d", base, n), n+1 {
-		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
-			if err != nil {
-				return "", err
-			}
-			continue
-		}
-		if err := os.Rename(path, name); err != nil {
-			return "", err
-		}
-		return name, syncDir(filepath.Dir(path))
+// tell notes what Mended says beside what was set aside.
+func (s *Store) tell(dbErr, copyErr error) {
+	switch {
+	case s.identity.empty() && (s.dbBad != nil || s.copyBad != nil):
+		s.mended = append(s.mended, "nothing could be restored: this device has no credentials and registers every app anew")
+	case errors.Is(dbErr, fs.ErrNotExist) && copyErr == nil && !s.identity.empty():
+		s.mended = append(s.mended, "the database was missing; the credentials were restored from their copy")
 	}
 }
 
-// reconcile makes database and copy agree after Open. The one that has seen more changes is right: a cut between the two
-// writes leaves the copy behind, a database that fell back to its older meta page is behind itself.
-func (s *Store) reconcile(found entries, kept identity, copyErr error) error {
-	s.identity = identityOf(found)
-	var m meta
-	hasMeta := found.decode(keyMeta, &m)
-	newer := copyErr == nil && (!hasMeta || kept.Generation > m.Generation || s.mended != "")
-	if newer {
-		s.identity.merge(kept)
-	}
-	if s.mended == "" && copyErr == nil && hasMeta && kept.Generation == m.Generation {
-		return nil
-	}
-	if errors.Is(copyErr, ErrDamaged) && s.mended == "" {
-		s.mended = copyErr.Error() + "; it was made anew from the database"
-	}
-	if newer && !hasMeta && s.mended == "" {
-		s.mended = "the database was missing or empty; the credentials were restored from their copy"
-	}
-	all, err := s.identity.entries()
-	if err != nil {
-		return err
-	}
-	for key, value := range found { // what was saved of a damaged database goes into the new one
-		all = append(all, entry{key, value})
-	}
-	all = dropShadowed(all)
-	if err := s.write(all); err != nil {
-		return err
-	}
-	return s.writeCopy()
-}
-
-// dropShadowed keeps the first entry of every key.
-func dropShadowed(all []entry) []entry {
-	seen := map[string]bool{}
-	kept := all[:0]
-	for _, e := range all {
-		if !seen[e.key] {
-			seen[e.key] = true
-			kept = append(kept, e)
-		}
-	}
-	return kept
+// isIdentity tells whether an entry is part of the identity.
+func isIdentity(key string) bool {
+	_, kind, _ := splitKey(key)
+	return key == keyMeta || key == keyIdentifier || kind == kindCredentials || kind == kindHistory
 }
 
 // identityOf collects the identity out of a database's entries.
@@ -184,19 +135,15 @@ func identityOf(found entries) identity {
 	return id
 }
 
-// merge takes over what the copy knows better: all of it where the copy has seen more changes, otherwise what is missing.
-func (id *identity) merge(kept identity) {
-	if kept.Generation > id.Generation {
-		*id = kept
-		if id.Apps == nil {
-			id.Apps = map[string]account{}
-		}
-		return
-	}
+// fill takes from another identity what this one lacks.
+func (id *identity) fill(other identity) {
 	if id.Identifier == nil {
-		id.Identifier = kept.Identifier
+		id.Identifier = other.Identifier
 	}
-	for key, acc := range kept.Apps {
+	if id.Apps == nil {
+		id.Apps = map[string]account{}
+	}
+	for key, acc := range other.Apps {
 		have := id.Apps[key]
 		if have.Credentials == nil {
 			have.Credentials = acc.Credentials
@@ -206,6 +153,17 @@ func (id *identity) merge(kept identity) {
 		}
 		id.Apps[key] = have
 	}
+	id.Generation = max(id.Generation, other.Generation)
+}
+
+// empty tells that there is nothing that a viewer would miss.
+func (id identity) empty() bool {
+	for _, acc := range id.Apps {
+		if acc.Credentials != nil {
+			return false
+		}
+	}
+	return id.Identifier == nil
 }
 
 // entries are the database's form of an identity.

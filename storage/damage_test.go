@@ -2,18 +2,24 @@ package storage
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/bbolt"
 )
 
-// damagedName is what the database is set aside as at labTime.
-const damagedName = dbName + ".damaged-20260301T201500Z"
+// What the database is set aside as at labTime.
+const (
+	damagedAt   = ".damaged-20260301T201500Z"
+	damagedName = dbName + damagedAt
+)
 
 // sample is a state directory as fill leaves it, in memory.
 type sample struct{ db, copy []byte }
@@ -31,13 +37,18 @@ func newSample(t testing.TB) sample {
 func put(t testing.TB, db, kept []byte) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
+	lay(t, dir, db, kept)
+	return dir
+}
+
+func lay(t testing.TB, dir string, db, kept []byte) {
+	t.Helper()
 	if db != nil {
 		write(t, filepath.Join(dir, dbName), db)
 	}
 	if kept != nil {
 		write(t, filepath.Join(dir, copyName), kept)
 	}
-	return dir
 }
 
 // hurt is a copy of a file after something happened to it.
@@ -67,18 +78,19 @@ func TestTheTwoFilesAgreeAgain(t *testing.T) {
 	}{
 		{"nothing is wrong", old.db, old.copy, 1, true, ""},
 		{"no copy", old.db, nil, 1, true, ""},
-		{"an empty copy", old.db, []byte{}, 1, true, "made anew from the database"},
-		{"a copy cut short", old.db, old.copy[:len(old.copy)/2], 1, true, "made anew from the database"},
-		{"a copy of noise", old.db, hurt(old.copy, noise), 1, true, "made anew from the database"},
-		{"a copy with a flipped bit", old.db, hurt(old.copy, func(f []byte) { f[40] ^= 1 }), 1, true, "made anew from the database"},
+		{"an empty copy", old.db, []byte{}, 1, true, copyName + damagedAt},
+		{"a copy cut short", old.db, old.copy[:len(old.copy)/2], 1, true, copyName + damagedAt},
+		{"a copy of noise", old.db, hurt(old.copy, noise), 1, true, copyName + damagedAt},
+		{"a copy with a flipped bit", old.db, hurt(old.copy, func(f []byte) { f[40] ^= 1 }), 1, true, copyName + damagedAt},
 		{"a copy that is behind", newer.db, old.copy, 3, true, ""},
 		{"a database that is behind", old.db, newer.copy, 3, true, ""},
 		{"no database", nil, old.copy, 1, false, "restored from their copy"},
-		{"an empty database", []byte{}, old.copy, 1, false, "restored from their copy"},
+		{"an empty database", []byte{}, old.copy, 1, false, damagedName},
 		{"neither", nil, nil, 0, false, ""},
-		{"a damaged copy and no database", nil, hurt(old.copy, noise), 0, false, "copy"},
+		{"a damaged copy and no database", nil, hurt(old.copy, noise), 0, false, "nothing could be restored"},
+		{"both empty", []byte{}, []byte{}, 0, false, "nothing could be restored"},
 		{"noise for a database", hurt(old.db, noise), old.copy, 1, false, damagedName},
-		{"noise for a database, and no copy", hurt(old.db, noise), nil, 0, false, damagedName},
+		{"noise for a database, and no copy", hurt(old.db, noise), nil, 0, false, "nothing could be restored"},
 		{"noise for both", hurt(old.db, noise), hurt(old.copy, noise), 0, false, damagedName},
 		{"both meta pages lost", hurt(old.db, func(f []byte) { clear(f[:2*4096]) }), old.copy, 1, false, damagedName},
 		{"one byte of a database", old.db[:1], old.copy, 1, false, damagedName},
@@ -139,16 +151,32 @@ func expectState(t *testing.T, s *Store, n int, token bool) {
 	}
 }
 
-// spoil makes the value of one entry unreadable, as a flipped bit does that hits neither a key nor a page's header.
-func spoil(t *testing.T, dir, key string) {
+// spoil makes the value of one entry unreadable, as a flipped bit does that hits neither a key nor a page's header, and
+// leaves it so for a number of transactions.
+func spoil(t *testing.T, dir, key string, transactions int) {
 	t.Helper()
-	s := open(t, dir)
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(bucket)
-		return b.Put([]byte(key), hurt(b.Get([]byte(key)), func(value []byte) { value[len(value)-1] ^= 1 }))
-	})
+	db, err := bbolt.Open(filepath.Join(dir, dbName), 0o600, nil)
 	save(t, err)
-	shut(t, s)
+	for n := range transactions {
+		save(t, db.Update(func(tx *bbolt.Tx) error {
+			b := tx.Bucket(bucket)
+			return b.Put([]byte(key), hurt(b.Get([]byte(key)), func(value []byte) { value[len(value)-1-n] ^= 1 }))
+		}))
+	}
+	save(t, db.Close())
+}
+
+func TestTheTransactionBeforeHasWhatTheLastOneLost(t *testing.T) {
+	whole := newSample(t)
+	for _, kind := range []string{kindCredentials, kindToken, kindRetry} {
+		dir := put(t, whole.db, nil)
+		spoil(t, dir, appKey(labEndpoint, labApp)+"\x00"+kind, 1)
+		s := open(t, dir)
+		if !strings.Contains(s.Mended(), damagedName) {
+			t.Errorf("Mended says %q", s.Mended())
+		}
+		expectFilled(t, s)
+	}
 }
 
 func TestOneSpoiltEntryTakesNoOtherAlong(t *testing.T) {
@@ -167,7 +195,7 @@ func TestOneSpoiltEntryTakesNoOtherAlong(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(tc.key, "\x00", " "), func(t *testing.T) {
 			dir := put(t, whole.db, whole.copy)
-			spoil(t, dir, tc.key)
+			spoil(t, dir, tc.key, 2)
 			want, wantGate := labState(1), labGate
 			tc.loses(&want, &wantGate)
 			s := open(t, dir)
@@ -212,7 +240,7 @@ func TestADatabaseOfANewerVersionIsSetAside(t *testing.T) {
 	s := open(t, dir)
 	newer, err := encode(keyMeta, map[string]any{"version": version + 1, "generation": 100, "more": "than we know"})
 	save(t, err)
-	save(t, s.write([]entry{newer}))
+	save(t, s.commit([]entry{newer}))
 	shut(t, s)
 	raw := read(t, filepath.Join(dir, dbName))
 	s = open(t, dir)
@@ -232,11 +260,114 @@ func TestADatabaseOfANewerVersionIsSetAside(t *testing.T) {
 func TestMendedTellsNoSecret(t *testing.T) {
 	whole := newSample(t)
 	dir := put(t, whole.db, whole.copy)
-	spoil(t, dir, appKey(labEndpoint, labApp)+"\x00"+kindCredentials)
+	spoil(t, dir, appKey(labEndpoint, labApp)+"\x00"+kindCredentials, 2)
 	mended := open(t, dir).Mended()
 	for _, secret := range []string{"secret", "token-", "client-"} {
 		if strings.Contains(mended, secret) {
 			t.Errorf("Mended holds a secret: %s", mended)
 		}
+	}
+}
+
+func TestWhatIsNoFileIsSetAside(t *testing.T) {
+	whole := newSample(t)
+	for name, lay := range map[string]func(path string) error{
+		"a directory": func(path string) error {
+			return errors.Join(os.Mkdir(path, 0o700), os.WriteFile(filepath.Join(path, "kept"), nil, 0o600))
+		},
+		"a pipe":            func(path string) error { return syscall.Mkfifo(path, 0o600) },
+		"a link to nothing": func(path string) error { return os.Symlink("nowhere", path) },
+		"a link to itself":  func(path string) error { return os.Symlink(filepath.Base(path), path) },
+		"a huge file": func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<40))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, file := range []string{dbName, copyName} {
+				dir := put(t, whole.db, whole.copy)
+				path := filepath.Join(dir, file)
+				remove(t, path)
+				save(t, lay(path))
+				before, err := os.Lstat(path)
+				save(t, err)
+				s := open(t, dir)
+				expectState(t, s, 1, file == copyName)
+				if !strings.Contains(s.Mended(), file+damagedAt) {
+					t.Errorf("Mended says %q", s.Mended())
+				}
+				save(t, s.SaveApp(labEndpoint, labApp, labState(4)))
+				shut(t, s)
+				after, err := os.Lstat(path + damagedAt)
+				if err != nil || !os.SameFile(before, after) {
+					t.Errorf("%s is not what was set aside: %v", file+damagedAt, err)
+				}
+				s = open(t, dir)
+				expectState(t, s, 4, file == copyName)
+				if s.Mended() != "" {
+					t.Errorf("a second start mends again: %s", s.Mended())
+				}
+			}
+		})
+	}
+}
+
+func TestAStateMayBeSomewhereElse(t *testing.T) {
+	whole := newSample(t)
+	elsewhere := put(t, whole.db, whole.copy)
+	dir := t.TempDir()
+	save(t, os.Symlink(filepath.Join(elsewhere, dbName), filepath.Join(dir, dbName)))
+	s := open(t, dir)
+	expectFilled(t, s)
+	save(t, s.SaveApp(labEndpoint, labApp, labState(4)))
+	shut(t, s)
+	expectState(t, open(t, elsewhere), 4, true)
+}
+
+// TestADaemonOutlivesItsFiles does to the files of a running daemon what people and worn flash do.
+func TestADaemonOutlivesItsFiles(t *testing.T) {
+	other := newSample(t)
+	db := func(dir string) string { return filepath.Join(dir, dbName) }
+	for _, tc := range []struct {
+		name   string
+		happen func(dir string) error
+		mended string
+	}{
+		{"nothing", func(string) error { return nil }, ""},
+		{"the database is emptied", func(dir string) error { return os.Truncate(db(dir), 0) }, damagedName},
+		{"the database is cut short", func(dir string) error { return os.Truncate(db(dir), 2*pageSize) }, damagedName},
+		{"the database is overwritten", func(dir string) error { return os.WriteFile(db(dir), make([]byte, 1<<15), 0o600) }, damagedName},
+		{"the database is removed", func(dir string) error { return os.Remove(db(dir)) }, ""},
+		{"all is removed", func(dir string) error {
+			return errors.Join(os.Remove(db(dir)), os.Remove(filepath.Join(dir, copyName)))
+		}, ""},
+		{"another database takes its place", func(dir string) error { return os.WriteFile(db(dir), other.db, 0o600) }, damagedName},
+		{"a directory takes its place", func(dir string) error { return errors.Join(os.Remove(db(dir)), os.Mkdir(db(dir), 0o700)) }, damagedName},
+		{"a leftover is in the way", func(dir string) error {
+			return errors.Join(syscall.Mkfifo(db(dir)+".new", 0o600), os.Remove(db(dir)), os.Symlink("/", filepath.Join(dir, copyName+".new")))
+		}, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			s := open(t, dir)
+			fill(t, s)
+			save(t, s.SaveApp(labEndpoint, labApp, labState(3)))
+			save(t, tc.happen(dir))
+			expectState(t, s, 3, true)
+			want := labState(4)
+			save(t, s.SaveApp(labEndpoint, labApp, want))
+			if got := s.Mended(); (got == "") != (tc.mended == "") || !strings.Contains(got, tc.mended) {
+				t.Errorf("Mended says %q, want %q in it", got, tc.mended)
+			}
+			shut(t, s)
+			s = open(t, dir)
+			expectApp(t, s, labApp, want)
+			expectState(t, s, 4, true)
+			if s.Mended() != "" {
+				t.Errorf("the next start mends again: %s", s.Mended())
+			}
+			shut(t, s)
+			remove(t, db(dir))
+			expectState(t, open(t, dir), 4, false)
+		})
 	}
 }

@@ -1,16 +1,13 @@
 package storage
 
 import (
-	"bytes"
-	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -22,35 +19,20 @@ import (
 const (
 	dbName   = "tvpassd.db"
 	copyName = "tvpassd.copy"
-
-	// lockTimeout is how long Open waits for another process to let go of the database: a service manager
-	// may start the new daemon while the old one writes its last page.
-	lockTimeout = 2 * time.Second
 )
 
 var (
-	// ErrInUse says that another process has the database open.
+	// ErrInUse says that another process has the state directory.
 	ErrInUse = errors.New("another tvpassd uses this state directory: stop it first, or give this one a state_dir of its own")
-	// ErrDamaged says that the database can't be read.
-	ErrDamaged = errors.New("the database is damaged")
+	// ErrDamaged says that a file can't be what was written to it.
+	ErrDamaged = errors.New("damaged")
+
+	errClosed = errors.New("the state directory is closed")
+	errStale  = errors.New("the database may hold something else")
 )
 
 // The one bucket. Everything is small and in few keys, so that a change touches one leaf, the root and a meta page.
 var bucket = []byte("tvpassd")
-
-const (
-	keyMeta       = "meta"
-	keyIdentifier = "device\x00identifier"
-	keyGate       = "gate"
-)
-
-// meta says which edition of the database this is.
-type meta struct {
-	Version    int    `json:"version"`
-	Generation uint64 `json:"generation"` // counts the changes of credentials and identifier; the copy carries it too
-}
-
-const version = 1
 
 // Config says where the state lives.
 type Config struct {
@@ -59,150 +41,225 @@ type Config struct {
 }
 
 // Store is an open state directory. Its methods may be called from any goroutine.
+//
+// It reads once and answers from memory; bbolt has the database open for the length of a write only. So what happens to
+// the disk later takes nothing from a running daemon, and nothing bbolt remembers of a failed write is ever built upon.
 type Store struct {
 	dir string
+	now func() time.Time
 
 	mu        sync.Mutex // guards what follows, and orders writes
-	db        *bbolt.DB
-	identity  identity // what the copy must hold
-	copyStale bool     // the copy does not hold it yet
-	mended    string
+	lock      *os.File   // the directory; nil: closed
+	held      entries    // what the database must hold
+	identity  identity   // what the copy must hold
+	dbStale   bool       // the database may hold something else
+	copyStale bool       // so may the copy
+	dbBad     error      // why the database is to be set aside; nil: it is sound, or not there
+	copyBad   error      // the same of the copy
+	mended    []string
+	unwritten error
 }
 
-// Open opens the state directory, mending what it can. What stays is ErrInUse, or an error that says what is wrong with
-// the directory itself; a damaged database is never an error.
+// Open opens the state directory, mending what it can. A damaged file is never an error, nor is a disk that can be read
+// and not written: see Mended and Unwritten. What stays is ErrInUse, a database that may not be read, and a directory
+// that neither holds a state nor takes one.
 func Open(cfg Config) (*Store, error) {
 	if err := prepareDir(cfg.Dir); err != nil {
 		return nil, err
 	}
-	s := &Store{dir: cfg.Dir}
-	kept, copyErr := readCopy(s.path(copyName))
-	db, found, dbErr := openDB(s.path(dbName))
-	switch {
-	case dbErr == nil:
-		s.db = db
-	case errors.Is(dbErr, ErrDamaged):
-		aside, err := setAside(s.path(dbName), cfg.Now())
-		if err != nil {
-			return nil, fmt.Errorf("set the damaged database aside: %w", err)
-		}
-		s.mended = fmt.Sprintf("the database was damaged (%v); it is kept as %s", dbErr, aside)
-		if s.db, _, err = openDB(s.path(dbName)); err != nil {
-			return nil, fmt.Errorf("make a new database: %w", err)
-		}
-	default:
-		return nil, dbErr
+	lock, err := lockDir(cfg.Dir)
+	if err != nil {
+		return nil, err
 	}
-	if err := s.reconcile(found, kept, copyErr); err != nil {
-		return nil, errors.Join(err, s.db.Close())
+	s := &Store{dir: cfg.Dir, now: cfg.Now, lock: lock}
+	if err := s.load(); err != nil {
+		return nil, errors.Join(err, lock.Close())
 	}
 	return s, nil
 }
 
-// Mended says what Open had to repair, in words for people; "" where all was well.
-func (s *Store) Mended() string { return s.mended }
-
-// Close lets go of the database.
-func (s *Store) Close() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.db.Close()
-}
-
-func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
-
-func prepareDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("make the state directory: %w", err)
+// load reads both files and brings them up to each other.
+func (s *Store) load() error {
+	found, err := readDB(s.path(dbName))
+	if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read the database: %w: check its owner and mode", err)
 	}
-	fi, err := os.Stat(dir)
-	if err != nil {
-		return fmt.Errorf("look at the state directory: %w", err)
+	kept, copyErr := readCopy(s.path(copyName))
+	if err := s.reconcile(found, err, kept, copyErr); err != nil {
+		return err
 	}
-	if !fi.IsDir() {
-		return fmt.Errorf("state_dir %s is not a directory", dir)
-	}
-	if fi.Mode().Perm()&0o077 == 0 {
-		return nil
-	}
-	if err := os.Chmod(dir, 0o700); err != nil {
-		return fmt.Errorf("close the state directory to others: %w", err)
+	if s.unwritten = s.flush(); s.unwritten != nil && s.identity.empty() && len(found) == 0 {
+		return s.unwritten
 	}
 	return nil
 }
 
-// openDB opens or makes the database and reads every entry once, so that damage shows now and not in the middle of a
-// night. What could be read comes back even where the database is damaged.
-func openDB(path string) (db *bbolt.DB, found entries, err error) {
-	_, statErr := os.Stat(path)
-	if found, err = inspect(path); err != nil {
-		return nil, found, err
-	}
-	err = guard(func() error {
-		var err error
-		db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, NoFreelistSync: true})
-		return err
-	})
-	if err != nil {
-		return nil, nil, openError(path, err)
-	}
-	if errors.Is(statErr, fs.ErrNotExist) {
-		if err := syncDir(filepath.Dir(path)); err != nil {
-			return nil, nil, errors.Join(err, db.Close())
-		}
-	}
-	if found, err = readAll(db); err != nil {
-		return nil, found, errors.Join(fmt.Errorf("%w: %w", ErrDamaged, err), closeDamaged(db))
-	}
-	return db, found, nil
+// Mended says what had to be repaired since Open, in words for people; "" where all was well.
+func (s *Store) Mended() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.mended, "; ")
 }
 
-// inspect looks at a database before bbolt may write to it, and returns what can be read of it. A missing or empty one is
-// sound: bbolt makes it anew. Read-only, bbolt does not look for free pages, which it does where it can't be guarded.
-func inspect(path string) (found entries, err error) {
-	if fi, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) || err == nil && fi.Size() == 0 {
-		return nil, nil
+// Unwritten says why the files do not hold all that the store does; nil where they do. The next save tries again.
+func (s *Store) Unwritten() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unwritten
+}
+
+// Close lets go of the state directory.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.lock == nil {
+		return nil
 	}
-	db, err := openReadOnly(path)
+	err := s.lock.Close()
+	s.lock = nil
+	return err
+}
+
+func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
+
+// flush brings the files up to what is held. A copy that is behind comes first where the database is to be set aside: at
+// every moment one of the two holds the credentials.
+func (s *Store) flush() error {
+	if s.dbBad != nil {
+		if err := s.writeCopy(); err != nil {
+			return err
+		}
+	}
+	if err := s.commit(nil); err != nil {
+		return err
+	}
+	if err := s.writeCopy(); err != nil {
+		return err
+	}
+	if err := syncFile(s.path(dbName)); err != nil {
+		return fmt.Errorf("sync the database: %w", advise(err))
+	}
+	return syncDir(s.dir)
+}
+
+// commit changes entries of the database in one transaction, and writes nothing where nothing changes: flash wears.
+func (s *Store) commit(want []entry) error {
+	if s.lock == nil {
+		return errClosed
+	}
+	news := s.held.news(want)
+	if len(news) == 0 && !s.dbStale {
+		return nil
+	}
+	next := s.held.with(news)
+	err := s.inspect()
+	if err == nil {
+		// Where a page could not be written the database is as it was. Where a sync failed nobody knows what it is.
+		err = update(s.path(dbName), news)
+		s.dbStale = err != nil && !errors.As(err, new(*fs.PathError))
+	}
+	if errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, errStale) {
+		err = s.rebuild(next, err)
+		s.dbStale = err != nil
+	}
 	if err != nil {
-		return nil, openError(path, err)
+		return fmt.Errorf("write %s: %w", s.path(dbName), advise(err))
 	}
-	err = guard(func() error {
-		file, err := os.ReadFile(path)
+	s.held = next
+	return nil
+}
+
+// inspect looks at the database before bbolt does, which trusts its pages: nil says that it can be changed in place.
+func (s *Store) inspect() error {
+	found, err := readDB(s.path(dbName))
+	switch {
+	case err != nil:
+		return err
+	case s.dbStale:
+		return errStale
+	case !found.equal(s.held):
+		return fmt.Errorf("%w: it does not hold what was written to it", ErrDamaged)
+	}
+	return nil
+}
+
+// rebuild makes a new database. The old one stays in its place until that is complete, and then, if it is damaged, under
+// another name. It is not written to: should a power cut undo a write that failed, bbolt would take for free what is not.
+func (s *Store) rebuild(next entries, why error) error {
+	s.dbBad = nil
+	if errors.Is(why, ErrDamaged) {
+		s.dbBad = why
+	}
+	return replace(s.path(dbName), func(name string) error {
+		if err := update(name, next.list()); err != nil {
+			return err
+		}
+		return s.aside(dbName, "the database", &s.dbBad)
+	})
+}
+
+// aside sets a file aside that is bad.
+func (s *Store) aside(name, what string, bad *error) error {
+	if *bad == nil {
+		return nil
+	}
+	kept, err := setAside(s.path(name), s.now())
+	if errors.Is(err, fs.ErrNotExist) { // somebody else took it away
+		*bad = nil
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("set %s aside, which is damaged: %w", what, err)
+	}
+	s.mended = append(s.mended, fmt.Sprintf("%s was not usable (%v); it is kept as %s", what, *bad, kept))
+	*bad = nil
+	return nil
+}
+
+// update changes a database that was seen to be sound, or makes one.
+func update(path string, changes []entry) error {
+	var file *os.File
+	open := func(name string, flag int, mode fs.FileMode) (f *os.File, err error) {
+		file, err = os.OpenFile(name, flag, mode)
+		return file, err
+	}
+	defer func() {
+		if file != nil {
+			_ = file.Close() // it is open still where bbolt panicked: nothing else lets go of its lock then
+		}
+	}()
+	return guard(func() error {
+		db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, NoFreelistSync: true, OpenFile: open})
+		if err != nil {
+			return openError(path, err)
+		}
+		return errors.Join(db.Update(func(tx *bbolt.Tx) error { return apply(tx, changes) }), db.Close())
+	})
+}
+
+func apply(tx *bbolt.Tx, changes []entry) error {
+	b, err := tx.CreateBucketIfNotExists(bucket)
+	for _, c := range changes {
 		if err != nil {
 			return err
 		}
-		return db.View(func(tx *bbolt.Tx) error {
-			found, err = walk(file, db.Info().PageSize, uint64(tx.Cursor().Bucket().Root()))
-			return err
-		})
-	})
-	if err != nil {
-		return found, errors.Join(fmt.Errorf("%w: %w", ErrDamaged, err), closeDamaged(db))
+		if c.value == nil {
+			err = b.Delete([]byte(c.key))
+		} else {
+			err = b.Put([]byte(c.key), seal(c.key, c.value))
+		}
 	}
-	return found, db.Close()
+	return err
 }
-
-func openReadOnly(path string) (db *bbolt.DB, err error) {
-	err = guard(func() error {
-		var err error
-		db, err = bbolt.Open(path, 0o600, &bbolt.Options{Timeout: lockTimeout, ReadOnly: true})
-		return err
-	})
-	return db, err
-}
-
-// closeDamaged lets go of a database that may panic on the way out.
-func closeDamaged(db *bbolt.DB) error { return guard(db.Close) }
 
 // openError sorts the errors of bbolt.Open: what the file system says of the place, or what the file says of itself.
 func openError(path string, err error) error {
 	var sys syscall.Errno
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
-		return fmt.Errorf("%s: %w", path, ErrInUse)
-	case errors.As(err, &sys) && sys != syscall.EINVAL:
-		return fmt.Errorf("open the database: %w: check owner, mode and free space of its directory", err)
+		return &fs.PathError{Op: "lock", Path: path, Err: errors.New("another program has it open: end that")}
+	case errors.As(err, &sys):
+		return err
 	default:
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
@@ -218,119 +275,4 @@ func guard(f func() error) (err error) {
 		}
 	}()
 	return f()
-}
-
-// entry is one key with its value as JSON; a nil value is one that is not there.
-type entry struct {
-	key   string
-	value []byte
-}
-
-// entries are what a database holds, by key.
-type entries map[string][]byte
-
-// readAll returns every entry whose checksum is right. The error says that there are others, or that the walk ended early.
-func readAll(db *bbolt.DB) (entries, error) {
-	found := entries{}
-	hasBucket := false
-	var bad error
-	err := guard(func() error {
-		return db.View(func(tx *bbolt.Tx) error {
-			b := tx.Bucket(bucket)
-			if b == nil {
-				return nil
-			}
-			hasBucket = true
-			return b.ForEach(func(k, v []byte) error {
-				if value, ok := unseal(string(k), v); ok {
-					found[string(k)] = bytes.Clone(value)
-				} else {
-					bad = fmt.Errorf("entry %q has a wrong checksum", k)
-				}
-				return nil
-			})
-		})
-	})
-	if err == nil {
-		err = bad
-	}
-	m := meta{}
-	if hasMeta := found.decode(keyMeta, &m); err == nil && hasBucket && !hasMeta {
-		err = errors.New("its first entry is missing")
-	}
-	if err == nil && m.Version > version {
-		err = fmt.Errorf("it is of version %d, and this program reads %d: a newer tvpassd wrote it", m.Version, version)
-	}
-	return found, err
-}
-
-// decode reads one entry into v and tells whether it was there and could be read.
-func (e entries) decode(key string, v any) bool {
-	raw, ok := e[key]
-	return ok && json.Unmarshal(raw, v) == nil
-}
-
-// write stores what differs from the database in one transaction, and nothing at all where nothing does.
-func (s *Store) write(want []entry) error {
-	err := guard(func() error {
-		return s.db.Update(func(tx *bbolt.Tx) error {
-			b, err := tx.CreateBucketIfNotExists(bucket)
-			if err != nil {
-				return err
-			}
-			changed := false
-			for _, e := range want {
-				wrote, err := putChanged(b, e)
-				if err != nil {
-					return err
-				}
-				changed = changed || wrote
-			}
-			if !changed {
-				return errUnchanged
-			}
-			return nil
-		})
-	})
-	if errors.Is(err, errUnchanged) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", s.path(dbName), err)
-	}
-	return nil
-}
-
-// errUnchanged rolls a transaction back that would write what is there already: flash wears.
-var errUnchanged = errors.New("nothing changed")
-
-func putChanged(b *bbolt.Bucket, e entry) (bool, error) {
-	old := b.Get([]byte(e.key))
-	if e.value == nil {
-		return old != nil, b.Delete([]byte(e.key))
-	}
-	sealed := seal(e.key, e.value)
-	if bytes.Equal(old, sealed) {
-		return false, nil
-	}
-	return true, b.Put([]byte(e.key), sealed)
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// seal puts a checksum of key and value before a value: bbolt checks its meta pages only.
-func seal(key string, value []byte) []byte {
-	return append(binary.BigEndian.AppendUint32(nil, checksum(key, value)), value...)
-}
-
-func checksum(key string, value []byte) uint32 {
-	return crc32.Update(crc32.Checksum([]byte(key), castagnoli), castagnoli, value)
-}
-
-func unseal(key string, sealed []byte) ([]byte, bool) {
-	if len(sealed) < 4 {
-		return nil, false
-	}
-	value := sealed[4:]
-	return value, binary.BigEndian.Uint32(sealed) == checksum(key, value)
 }

@@ -1,6 +1,7 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 )
 
@@ -176,14 +178,18 @@ func TestADiskThatWasFullAtTheFirstStart(t *testing.T) {
 func TestADirectoryThatCannotBeWritten(t *testing.T) {
 	whole := newSample(t)
 	for _, tc := range []struct {
-		name  string
-		state sample
-		parts []string // of the error of Open; none: it succeeds
+		name   string
+		state  sample
+		parts  []string // of what is said
+		refuse bool     // there is nothing to serve
+		token  bool     // there is all
 	}{
-		{"empty", sample{}, []string{dbName, "check owner, mode and free space"}},
-		{"with a database", whole, nil},
-		{"with a damaged database", sample{whole.db[:100], whole.copy}, []string{"set the damaged database aside", dbName}},
-		{"with a database and no copy", sample{whole.db, nil}, []string{"write the copy of the credentials", copyName}},
+		{"empty", sample{}, []string{dbName, "check owner, mode and free space"}, true, false},
+		{"with damage only", sample{whole.db[:100], whole.copy[:100]}, []string{copyName}, true, false},
+		{"with a damaged database", sample{whole.db[:2*pageSize], whole.copy}, []string{copyName}, false, false},
+		{"with a copy only", sample{nil, whole.copy}, []string{dbName}, false, false},
+		{"with a database and no copy", sample{whole.db, nil}, []string{"write the copy of the credentials", copyName}, false, true},
+		{"with a database and a damaged copy", sample{whole.db, whole.copy[:9]}, []string{"write the copy of the credentials"}, false, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dropRights(t)
@@ -192,17 +198,140 @@ func TestADirectoryThatCannotBeWritten(t *testing.T) {
 			t.Cleanup(func() { chmod(t, dir, 0o700) })
 			before := lookAt(t, dir)
 			s, err := Open(labConfig(dir))
-			if tc.parts == nil {
+			if !tc.refuse {
 				save(t, err)
-				expectFilled(t, s)
-				shut(t, s)
-				return
+				expectState(t, s, 1, tc.token)
+				err = s.Unwritten()
 			}
 			expectError(t, err, fs.ErrPermission, tc.parts...)
-			if after := lookAt(t, dir); len(after) != len(before) || after[dbName].Content != before[dbName].Content {
-				t.Error("the refused Open changed the files")
+			if diff := cmp.Diff(before, lookAt(t, dir)); diff != "" {
+				t.Errorf("Open changed the files (-before +after):\n%s", diff)
 			}
+			if tc.refuse {
+				return
+			}
+			chmod(t, dir, 0o700)
+			save(t, s.SaveGate(labGate)) // any save will do
+			save(t, s.Unwritten())
+			shut(t, s)
+			s = open(t, dir)
+			expectState(t, s, 1, tc.token)
+			save(t, s.Unwritten())
 		})
+	}
+}
+
+// TestAReadOnlyDiskIsServedFrom is what a kernel makes of a disk with errors.
+func TestAReadOnlyDiskIsServedFrom(t *testing.T) {
+	dir := smallDisk(t)
+	s := open(t, dir)
+	fill(t, s)
+	remount := func(flags uintptr) { save(t, unix.Mount("", dir, "", unix.MS_REMOUNT|flags, "")) }
+	remount(unix.MS_RDONLY)
+	refused := func(s *Store) {
+		t.Helper()
+		expectFilled(t, s)
+		expectError(t, s.SaveApp(labEndpoint, labApp, labState(5)), syscall.EROFS, dbName)
+		expectError(t, s.Unwritten(), syscall.EROFS)
+		expectFilled(t, s)
+	}
+	refused(s)
+	shut(t, s)
+	s = open(t, dir)
+	expectError(t, s.Unwritten(), syscall.EROFS, "check owner, mode and free space")
+	refused(s)
+	remount(0)
+	save(t, s.SaveApp(labEndpoint, labApp, labState(5)))
+	save(t, s.Unwritten())
+	shut(t, s)
+	s = open(t, dir)
+	expectState(t, s, 5, true)
+	if s.Mended() != "" {
+		t.Errorf("Mended: %s", s.Mended())
+	}
+}
+
+func TestADiskThatIsFullAtAStart(t *testing.T) {
+	whole := newSample(t)
+	newer := advance(t, whole)
+	for _, tc := range []struct {
+		name  string
+		state sample
+		n     int // of the state to serve
+		token bool
+	}{
+		{"nothing to do", whole, 1, true},
+		{"no copy", sample{whole.db, nil}, 1, true},
+		{"a copy that is behind", sample{newer.db, whole.copy}, 3, true},
+		{"a database that is behind", sample{whole.db, newer.copy}, 3, true},
+		{"no database", sample{nil, whole.copy}, 1, false},
+		{"an empty database", sample{[]byte{}, whole.copy}, 1, false},
+		{"a damaged database", sample{whole.db[:4096], whole.copy}, 1, false},
+		{"a damaged copy", sample{whole.db, whole.copy[:100]}, 1, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := smallDisk(t)
+			lay(t, dir, tc.state.db, tc.state.copy)
+			filler := fillDisk(t, dir, 0)
+			before := lookAt(t, dir)
+			s := open(t, dir)
+			expectState(t, s, tc.n, tc.token)
+			after := lookAt(t, dir)
+			for name, was := range before {
+				if now, ok := after[name]; !ok || name != dbName && now != was {
+					t.Errorf("%s was touched", name)
+				}
+			}
+			shut(t, s)
+			s = open(t, dir) // and again
+			expectState(t, s, tc.n, tc.token)
+			remove(t, filler)
+			save(t, s.SaveGate(labGate))
+			save(t, s.Unwritten())
+			shut(t, s)
+			s = open(t, dir)
+			expectState(t, s, tc.n, tc.token)
+			save(t, s.Unwritten())
+		})
+	}
+}
+
+func TestTheDatabaseOfSomebodyElse(t *testing.T) {
+	whole := newSample(t)
+	dir := put(t, whole.db, whole.copy)
+	dropRights(t)
+	chmod(t, filepath.Join(dir, dbName), 0)
+	_, err := Open(labConfig(dir))
+	expectError(t, err, fs.ErrPermission, "read the database", filepath.Join(dir, dbName), "check its owner and mode")
+	expectNames(t, dir, copyName, dbName)
+	chmod(t, filepath.Join(dir, dbName), 0o400) // it may be read
+	s := open(t, dir)
+	expectFilled(t, s)
+	expectError(t, s.Unwritten(), fs.ErrPermission, dbName)
+	expectError(t, s.SaveApp(labEndpoint, labApp, labState(5)), fs.ErrPermission, dbName)
+	chmod(t, filepath.Join(dir, dbName), 0)
+	expectError(t, s.SaveApp(labEndpoint, labApp, labState(5)), fs.ErrPermission, dbName)
+	expectNames(t, dir, copyName, dbName)
+	chmod(t, filepath.Join(dir, dbName), 0o600)
+	save(t, s.SaveApp(labEndpoint, labApp, labState(5)))
+	expectNames(t, dir, copyName, dbName)
+}
+
+func TestTheCopyOfSomebodyElseIsNotOverwritten(t *testing.T) {
+	whole := newSample(t)
+	for _, db := range [][]byte{nil, whole.db} {
+		dir := put(t, db, whole.copy)
+		dropRights(t)
+		chmod(t, filepath.Join(dir, copyName), 0)
+		s := open(t, dir)
+		if want := copyName + damagedAt; !strings.Contains(s.Mended(), want) {
+			t.Errorf("Mended says %q, want %s in it", s.Mended(), want)
+		}
+		chmod(t, filepath.Join(dir, copyName+damagedAt), 0o600)
+		if !bytes.Equal(read(t, filepath.Join(dir, copyName+damagedAt)), whole.copy) {
+			t.Error("what was set aside is not the copy")
+		}
+		shut(t, s)
 	}
 }
 

@@ -42,22 +42,3 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
-
-// BenchmarkSaveToken replaces an access token of 2 KiB, which is what a box does every few hours for years. What it
-// writes counts: flash wears.
-func BenchmarkSaveToken(b *testing.B) {
-	s := open(b, b.TempDir())
-	a := labState(1)
-	save(b, s.SaveApp(labEndpoint, labApp, a))
-	tokens := [2]*Token{labToken(0, 2048), labToken(1, 2048)}
-	before := s.db.Stats().TxStats
-	n := 0
-	for b.Loop() {
-		a.Token = tokens[n%2]
-		n++
-		save(b, s.SaveApp(labEndpoint, labApp, a))
-	}
-	spent := s.db.Stats().TxStats
-	b.ReportMetric(float64(spent.GetPageAlloc()-before.GetPageAlloc()+int64(n*s.db.Info().PageSize))/float64(n), "written-B/op")
-	b.ReportMetric(float64(spent.GetWrite()-before.GetWrite())/float64(n), "writes/op")
-}

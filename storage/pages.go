@@ -2,8 +2,12 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"hash/fnv"
+	"slices"
 )
 
 // The layout of bbolt's pages (go.etcd.io/bbolt/internal/common), in the machine's own byte order.
@@ -13,21 +17,111 @@ const (
 	branchPage  = 1
 	leafPage    = 2
 	bucketValue = 16 // root page u64, sequence u64
+
+	// A meta page, behind its header: magic, version, page size, flags u32, root page, sequence, free list, high water
+	// mark, transaction u64, and the checksum u64 of all these.
+	metaSize    = 64
+	metaMagic   = 0xED0CDAED
+	metaVersion = 2
+	minPage     = 1024
+	maxPage     = minPage << 14
 )
 
-// walker follows a database's pages from its root. bbolt does so too, but it trusts them, and partly in a goroutine of
-// its own where a panic ends the process: what it is given must be sound. The walker saves what it can of what is not.
+// readDB reads every entry of the database at path that can be read. Its errors are those of readFile.
+func readDB(path string) (entries, error) {
+	file, err := readFile(path)
+	if err != nil {
+		return nil, err
+	}
+	found, err := parse(file)
+	if err != nil {
+		return found, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return found, nil
+}
+
+// parse reads the entries of a database. bbolt does so too, but it trusts the pages, and partly in a goroutine of its own
+// where a panic ends the process: what it is given must be sound. Of a file that is not, parse saves what it can, of the
+// newest transaction first and then of the one before, whose pages are untouched until the next.
+func parse(file []byte) (entries, error) {
+	metas := metaPages(file)
+	if len(metas) == 0 {
+		return nil, errors.New("it has no valid meta page")
+	}
+	found, bad := walk(file, metas[0])
+	if bad == nil {
+		bad = found.edition()
+	}
+	if bad != nil && len(metas) > 1 {
+		older, _ := walk(file, metas[1])
+		for key, value := range older {
+			if _, ok := found[key]; !ok {
+				found[key] = value
+			}
+		}
+	}
+	return found, bad
+}
+
+// edition says what keeps these entries from being those of a database of ours.
+func (e entries) edition() error {
+	var m meta
+	switch {
+	case !e.decode(keyMeta, &m):
+		return errors.New("its first entry is missing")
+	case m.Version > version:
+		return fmt.Errorf("it is of version %d, and this program reads %d: a newer tvpassd wrote it", m.Version, version)
+	}
+	return nil
+}
+
+// metaPage is what one of the two meta pages says.
+type metaPage struct{ size, root, end, tx uint64 }
+
+// metaPages finds the valid meta pages, the newest first. The first one is at the start of the file, the second one page
+// behind it, and how long a page is stands in either.
+func metaPages(file []byte) (metas []metaPage) {
+	first, ok := metaAt(file, 0)
+	if ok {
+		metas = append(metas, first)
+	}
+	for at := uint64(minPage); at <= maxPage; at *= 2 {
+		if second, ok := metaAt(file, at); ok && second.size == at && (len(metas) == 0 || first.size == at) {
+			metas = append(metas, second)
+			break
+		}
+	}
+	slices.SortFunc(metas, func(a, b metaPage) int { return cmp.Compare(b.tx, a.tx) })
+	return metas
+}
+
+func metaAt(file []byte, at uint64) (m metaPage, ok bool) {
+	if at+pageHeader+metaSize > uint64(len(file)) {
+		return m, false
+	}
+	raw := file[at+pageHeader:][:metaSize]
+	sum := fnv.New64a()
+	sum.Write(raw[:metaSize-8])
+	if u32(raw, 0) != metaMagic || u32(raw, 4) != metaVersion || u64(raw, metaSize-8) != sum.Sum64() {
+		return m, false
+	}
+	m = metaPage{size: u32(raw, 8), root: u64(raw, 16), end: u64(raw, 40), tx: u64(raw, 48)}
+	return m, m.size >= minPage && m.size <= maxPage && m.size&(m.size-1) == 0
+}
+
+// walker follows the pages of one transaction from its root.
 type walker struct {
 	size  uint64 // of a page
+	pages uint64 // of the file that are in use
 	found entries
 	seen  map[uint64]bool // pages
 	bad   error           // the first damage
 }
 
-// walk reads every entry of a database, given the page that its newer meta page calls the root.
-func walk(file []byte, size int, root uint64) (entries, error) {
-	w := &walker{size: uint64(size), found: entries{}, seen: map[uint64]bool{0: true, 1: true}}
-	w.page(file, root, nil)
+// walk reads every entry of a database as one transaction left it.
+func walk(file []byte, m metaPage) (entries, error) {
+	w := &walker{size: m.size, pages: min(m.end, uint64(len(file))/m.size), found: entries{}, seen: map[uint64]bool{0: true, 1: true}}
+	w.page(file, m.root, nil)
 	return w.found, w.bad
 }
 
@@ -39,14 +133,13 @@ func (w *walker) damage(format string, args ...any) {
 
 // page reads a page of a file and what hangs from it; last is the key before, and the answer the last one in it.
 func (w *walker) page(file []byte, id uint64, last []byte) []byte {
-	pages := uint64(len(file)) / w.size
-	if id >= pages {
+	if id >= w.pages {
 		w.damage("page %d is behind the end", id)
 		return last
 	}
 	raw := file[id*w.size:]
-	overflow := uint64(binary.NativeEndian.Uint32(raw[12:]))
-	if binary.NativeEndian.Uint64(raw) != id || overflow >= pages-id {
+	overflow := u32(raw, 12)
+	if u64(raw, 0) != id || overflow >= w.pages-id {
 		w.damage("page %d has a wrong header", id)
 		return last
 	}
@@ -72,7 +165,7 @@ func (w *walker) elements(file []byte, id uint64, raw, last []byte) []byte {
 			if pos, size := u32(el, 0), u32(el, 4); size == 0 || pos+size > uint64(len(el)) || bytes.Compare(last, el[pos:pos+size]) >= 0 {
 				w.damage("page %d has a wrong element", id)
 			}
-			last = w.page(file, binary.NativeEndian.Uint64(el[8:]), last)
+			last = w.page(file, u64(el, 8), last)
 			continue
 		}
 		flags, pos, ksize, vsize := u32(el, 0), u32(el, 4), u32(el, 8), u32(el, 12)
@@ -88,6 +181,7 @@ func (w *walker) elements(file []byte, id uint64, raw, last []byte) []byte {
 }
 
 func u32(b []byte, at int) uint64 { return uint64(binary.NativeEndian.Uint32(b[at:])) }
+func u64(b []byte, at int) uint64 { return binary.NativeEndian.Uint64(b[at:]) }
 
 // element takes an entry, or goes into the one bucket.
 func (w *walker) element(file []byte, isBucket bool, key, value []byte) {
@@ -103,7 +197,7 @@ func (w *walker) element(file []byte, isBucket bool, key, value []byte) {
 		w.damage("there is a bucket %q", key)
 		return
 	}
-	if root := binary.NativeEndian.Uint64(value); root != 0 {
+	if root := u64(value, 0); root != 0 {
 		w.page(file, root, nil)
 		return
 	}

@@ -19,11 +19,9 @@ const pageSize = 4096
 
 // verdict is what a child found where it opened a directory.
 type verdict struct {
-	Err        string
-	Mended     string
-	Identifier Identifier
-	Gate       Gate
-	Apps       map[string]App
+	Err    string
+	Mended string
+	moment
 }
 
 // openEach opens the directories that its standard input names, and prints a verdict on each.
@@ -39,22 +37,31 @@ func openEach() error {
 	return names.Err()
 }
 
-func judge(dir string) (v verdict) {
+func judge(dir string) verdict {
 	s, err := Open(labConfig(dir))
 	if err != nil {
 		return verdict{Err: err.Error()}
 	}
-	v = verdict{Mended: s.Mended(), Apps: map[string]App{}}
-	v.Identifier, _ = s.Identifier()
-	for _, app := range []string{labApp, "com.example.other"} {
-		if v.Apps[app], err = s.App(labEndpoint, app); err != nil {
-			v.Err = err.Error()
-		}
-	}
-	if v.Gate, err = s.Gate(); err != nil {
+	v := judgeStore(s)
+	if err := s.Close(); err != nil {
 		v.Err = err.Error()
 	}
-	if err := s.Close(); err != nil {
+	return v
+}
+
+func judgeStore(s *Store) (v verdict) {
+	v.Mended = s.Mended()
+	v.Apps = map[string]App{}
+	v.Identifier, _ = s.Identifier()
+	err := s.Unwritten()
+	for _, app := range []string{labApp, otherApp} {
+		var appErr error
+		v.Apps[app], appErr = s.App(labEndpoint, app)
+		err = errors.Join(err, appErr)
+	}
+	gate, gateErr := s.Gate()
+	v.Gate = gate
+	if err = errors.Join(err, gateErr); err != nil {
 		v.Err = err.Error()
 	}
 	return v

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -263,6 +264,51 @@ func TestATokenLeavesTheCopyAlone(t *testing.T) {
 	if cmp.Equal(before[dbName], after[dbName]) {
 		t.Error("the database was not written")
 	}
+}
+
+// TestARefreshWearsTheFlashLittle counts what the kernel was asked to write: for a token of 2 KiB three pages of the
+// database, of which one is the meta page, and two syncs.
+func TestARefreshWearsTheFlashLittle(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	_, ops := record(t, dir, "refresh", []string{dir})
+	acks := 0
+	for start, o := range ops {
+		if o.kind != opAck {
+			continue
+		}
+		acks++
+		length := 1 + slices.IndexFunc(ops[start+1:], func(o op) bool { return o.kind == opAck })
+		if length == 0 {
+			break
+		}
+		if bytes, syncs := spent(ops[start:][:length]); bytes > 12300 || syncs > 2 {
+			t.Errorf("refresh %d wrote %d bytes with %d syncs, want 12300 and 2 at most: %v", acks, bytes, syncs, ops[start:][:length])
+		}
+	}
+	if acks < 20 {
+		t.Errorf("only %d refreshes seen", acks)
+	}
+}
+
+// refreshAndSay is a child that replaces a token again and again, and says so each time. What comes before is not
+// counted.
+func refreshAndSay() error {
+	s, err := Open(labConfig(os.Args[1]))
+	if err != nil {
+		return err
+	}
+	a := labState(1)
+	for n := range 25 {
+		a.Token = labToken(n, 2048)
+		if err := s.SaveApp(labEndpoint, labApp, a); err != nil {
+			return err
+		}
+		if n > 2 { // the file has grown to its size
+			fmt.Println(n)
+		}
+	}
+	return s.Close()
 }
 
 func TestTheDatabaseStaysSmall(t *testing.T) {
