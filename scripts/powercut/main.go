@@ -1,0 +1,272 @@
+// Command powercut cuts the power under package storage, again and again, and looks whether what was acknowledged is
+// still there. It takes root, a loop device, mkfs.ext4 and strace; nothing outside of a temporary directory is touched.
+//
+//	CUTS=300 go run ./scripts/powercut
+//
+// A process saves state after state on an ext4 file system of its own and prints the number of each save that returned.
+// At a moment of chance the file system is shut down as by a power cut: what was in memory only is gone. Then it is
+// mounted anew, and a second process says what it finds. The control is the same program with every sync turned into
+// nothing: it must lose, or the cuts prove nothing.
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const controls = 10 // cuts of the control
+
+func main() {
+	var err error
+	switch {
+	case len(os.Args) == 4 && os.Args[1] == "save":
+		err = saveFrom(os.Args[2], os.Args[3])
+	case len(os.Args) == 3 && os.Args[1] == "look":
+		err = look(os.Args[2])
+	case len(os.Args) == 1:
+		err = run()
+	default:
+		err = errors.New("usage: CUTS=300 powercut")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "powercut:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	cuts := 300
+	if text := os.Getenv("CUTS"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return fmt.Errorf("CUTS=%s is no number of cuts", text)
+		}
+		cuts = n
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("mounting a file system takes root")
+	}
+	for _, tool := range []string{"mkfs.ext4", "mount", "umount", "strace"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return fmt.Errorf("%s is missing: apt-get install e2fsprogs mount strace", tool)
+		}
+	}
+	begun := time.Now()
+	with, err := series(cuts, false)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d cuts in %.0f s under %d acknowledged saves: %d lost, %d times the database was taken for damaged\n",
+		cuts, time.Since(begun).Seconds(), with.saves, with.lost, with.mended)
+	without, err := series(controls, true)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("control without syncs: %d cuts under %d acknowledged saves: %d lost\n", controls, without.saves, without.lost)
+	switch {
+	case with.lost > 0 || with.mended > 0:
+		return fmt.Errorf("%d of %d cuts lost what was acknowledged", with.lost, cuts)
+	case without.lost == 0:
+		return errors.New("the control lost nothing: these cuts prove nothing")
+	}
+	return nil
+}
+
+// tally is what a number of cuts did.
+type tally struct{ saves, lost, mended int }
+
+// series cuts the power a number of times, each time into the life that the cut before left.
+func series(cuts int, unsynced bool) (sum tally, err error) {
+	tmp, err := os.MkdirTemp("", "powercut-")
+	if err != nil {
+		return sum, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(tmp)) }()
+	d := disk{image: filepath.Join(tmp, "disk"), dir: filepath.Join(tmp, "mnt")}
+	if err := d.make(); err != nil {
+		return sum, err
+	}
+	next := 1
+	for cut := range cuts {
+		said, err := d.cut(next, unsynced)
+		if err != nil {
+			return sum, fmt.Errorf("cut %d: %w", cut+1, err)
+		}
+		sum.saves += said.last - next + 1
+		switch {
+		case said.found != said.last && said.found != said.last+1:
+			sum.lost++
+			fmt.Printf("cut %d: save %d was acknowledged, %s\n", cut+1, said.last, said.text)
+			if !unsynced {
+				return sum, nil // the disk is gone; the message is what there is
+			}
+		case said.mended:
+			sum.mended++
+			fmt.Printf("cut %d: %s\n", cut+1, said.text)
+		}
+		next = max(said.found, 0) + 1
+		if unsynced { // what is left is no state to go on from
+			if err := d.make(); err != nil {
+				return sum, err
+			}
+			next = 1
+		}
+	}
+	return sum, nil
+}
+
+// disk is an ext4 file system in a file.
+type disk struct{ image, dir string }
+
+func (d disk) make() error {
+	if err := os.MkdirAll(d.dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(d.image, nil, 0o600); err != nil {
+		return err
+	}
+	if err := os.Truncate(d.image, 16<<20); err != nil {
+		return err
+	}
+	return command("mkfs.ext4", "-q", "-F", d.image)
+}
+
+func (d disk) mount() error {
+	if err := command("mount", "-o", "loop", d.image, d.dir); err != nil {
+		return fmt.Errorf("%w: are there loop devices (/dev/loop-control), and may they be mounted here?", err)
+	}
+	return nil
+}
+
+// command runs a tool; what it says goes into the error.
+func command(name string, args ...string) error {
+	if said, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", name, err, said)
+	}
+	return nil
+}
+
+// outcome is what one cut left.
+type outcome struct {
+	last, found int // the save acknowledged last, and the one that is there
+	mended      bool
+	text        string
+}
+
+// cut lets a process save for a while, cuts the power, and looks.
+func (d disk) cut(next int, unsynced bool) (out outcome, err error) {
+	if err := d.mount(); err != nil {
+		return out, err
+	}
+	mounted := true
+	defer func() {
+		if mounted {
+			err = errors.Join(err, command("umount", d.dir))
+		}
+	}()
+	state := filepath.Join(d.dir, "lib", "tvpassd")
+	if out.last, err = d.saveUntilCut(state, next, unsynced); err != nil {
+		return out, err
+	}
+	if err = command("umount", d.dir); err != nil {
+		return out, err
+	}
+	mounted = false
+	if err = d.mount(); err != nil {
+		return out, err
+	}
+	mounted = true
+	return d.found(state, out)
+}
+
+// found runs the process that looks.
+func (d disk) found(state string, out outcome) (outcome, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return out, err
+	}
+	said, err := exec.Command(exe, "look", state).CombinedOutput()
+	out.text = strings.TrimSpace(string(said))
+	if err != nil {
+		out.found = -1
+		return out, nil
+	}
+	var mended string
+	_, err = fmt.Sscanf(out.text, "found %d %s", &out.found, &mended)
+	out.mended = mended != "sound"
+	return out, err
+}
+
+// saveUntilCut runs the process that saves, cuts the power under it, and returns the save that it acknowledged last.
+func (d disk) saveUntilCut(state string, next int, unsynced bool) (last int, err error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return 0, err
+	}
+	args := []string{exe, "save", state, strconv.Itoa(next)}
+	if unsynced {
+		const syncs = "fsync,fdatasync"
+		args = append([]string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + syncs, "-e", "inject=" + syncs + ":retval=0"}, args...)
+	}
+	saver := exec.Command(args[0], args[1:]...)
+	lines, err := saver.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	if err := saver.Start(); err != nil {
+		return 0, err
+	}
+	last = next - 1
+	said := bufio.NewScanner(lines)
+	for range 1 + rand.IntN(5) { // it has begun
+		if said.Scan() {
+			if last, err = strconv.Atoi(said.Text()); err != nil {
+				break
+			}
+		}
+	}
+	time.Sleep(time.Duration(rand.Int64N(int64(30 * time.Millisecond))))
+	err = errors.Join(err, shutdown(d.dir))
+	// It ends by itself: nothing can be saved any more. What it had said by then is still to be read.
+	for said.Scan() {
+		n, convErr := strconv.Atoi(said.Text())
+		err = errors.Join(err, convErr)
+		last = n
+	}
+	var exit *exec.ExitError
+	switch waitErr := saver.Wait(); {
+	case waitErr == nil:
+		err = errors.Join(err, errors.New("the process that saves did not notice the cut"))
+	case !errors.As(waitErr, &exit):
+		err = errors.Join(err, waitErr)
+	}
+	return last, errors.Join(err, said.Err())
+}
+
+// shutdown ends a file system as a power cut does: without writing anything that was in memory (EXT4_IOC_SHUTDOWN, no
+// log flush).
+func shutdown(dir string) error {
+	const (
+		ioctl      = 0x8004587d
+		noLogFlush = 2
+	)
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = unix.IoctlSetPointerInt(int(d.Fd()), ioctl, noLogFlush)
+	if err != nil {
+		err = fmt.Errorf("cut the power (EXT4_IOC_SHUTDOWN): %w", err)
+	}
+	return errors.Join(err, d.Close())
+}
