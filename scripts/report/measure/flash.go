@@ -106,17 +106,27 @@ func (l *lab) storedRefreshes(ctx context.Context, state string) ([]row, error) 
 	if !installed("strace") {
 		return withoutStrace(flashRows(what, writes{}, n, "")), nil
 	}
+	opened, err := l.traceWear(ctx, state, 0)
+	if err != nil {
+		return nil, err
+	}
+	w, err := l.traceWear(ctx, state, n)
+	if err != nil {
+		return nil, err
+	}
+	w.bytes, w.syncs = w.bytes-opened.bytes, w.syncs-opened.syncs
+	return flashRows(what, w, n, "by package storage, as the daemon calls it"), nil
+}
+
+// traceWear is what the storage writes to be opened and refreshed n times.
+func (l *lab) traceWear(ctx context.Context, state string, n int) (writes, error) {
 	file := l.files.own("wear.trace")
 	args := append(tracing(file, writing), l.files.own("wear"), "-dir", state, "-n", strconv.Itoa(n),
 		"-size", strconv.Itoa(tokenSize))
 	if said, err := exec.CommandContext(ctx, "strace", args...).CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("trace the storage: %w\n%s", err, said)
+		return writes{}, fmt.Errorf("trace the storage: %w\n%s", err, said)
 	}
-	w, err := writesUnder(file, 0, state)
-	if err != nil {
-		return nil, err
-	}
-	return flashRows(what, w, n, "by package storage, as the daemon calls it"), nil
+	return writesUnder(file, 0, state)
 }
 
 // servedRefreshes has the daemon fetch new tokens and watches what it writes meanwhile.
