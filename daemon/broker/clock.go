@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/tvpassd/tvpassd/storage"
@@ -19,17 +21,28 @@ type Clock interface {
 	Synchronised() bool // the kernel says that the wall clock was set by a time service
 }
 
-// maxSkew is how far in the future a stored moment may seem to lie before it is taken as wrong.
+// maxSkew is how far two that vouch for the time may differ: a Date has whole seconds and is as old as its answer, and the
+// server's clock need not be the time service's. What spans two boots is reckoned with that much to spare.
 const maxSkew = time.Minute
 
 // timeline knows what the box can know about the time.
 type timeline struct {
-	clock Clock
-	build time.Time // a wall clock before this is unset
+	clock  Clock
+	bootID string
+	build  time.Time // a wall clock before this is unset
 
 	witnessed bool          // a Date came over a connection that proves it, in this boot
 	server    time.Time     // that Date
 	serverAt  time.Duration // and when it came
+}
+
+// newTimeline begins to know the time. Where the kernel has no name for this boot, this run of the daemon is a boot of its own.
+func newTimeline(clock Clock, build time.Time, random *rand.Rand) timeline {
+	id := clock.BootID()
+	if id == "" {
+		id = fmt.Sprintf("run-%016x", random.Uint64())
+	}
+	return timeline{clock: clock, bootID: id, build: build}
 }
 
 // set tells whether the wall clock can be right at all.
@@ -60,12 +73,12 @@ func (t *timeline) skew(now Reading) time.Duration {
 }
 
 func (t *timeline) stamp(now Reading) storage.Stamp {
-	return storage.Stamp{BootID: t.clock.BootID(), Boot: now.Boot, Wall: now.Wall.UTC().Round(0)}
+	return storage.Stamp{BootID: t.bootID, Boot: now.Boot, Wall: now.Wall.UTC().Round(0)}
 }
 
 // thisBoot tells whether a stamp's Boot reading can be compared with now's.
 func (t *timeline) thisBoot(s storage.Stamp, now Reading) bool {
-	return s.BootID != "" && s.BootID == t.clock.BootID() && s.Boot <= now.Boot
+	return s.BootID == t.bootID && s.Boot <= now.Boot
 }
 
 // tokenSent is the moment of this boot's clock from which a stored token's life counts. It is not known for a token of an
@@ -87,7 +100,7 @@ func (t *timeline) tokenSent(tok *storage.Token, now Reading) (time.Duration, bo
 	if elapsed < -maxSkew {
 		return 0, false
 	}
-	return now.Boot - max(elapsed, 0), true
+	return now.Boot - max(elapsed, 0) - maxSkew, true
 }
 
 // serverSent is the moment of a request on the server's clock, at the earliest; zero where nothing vouches for it.
@@ -117,5 +130,5 @@ func (t *timeline) passed(since storage.Stamp, d time.Duration, now Reading) boo
 		return now.Boot-since.Boot >= d
 	}
 	current, ok := t.trueTime(now)
-	return ok && current.Sub(since.Wall) >= d
+	return ok && !since.Wall.IsZero() && current.Sub(since.Wall) >= d+maxSkew
 }

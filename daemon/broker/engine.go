@@ -38,27 +38,29 @@ type engine struct {
 
 	time     timeline
 	gate     *gate
+	shut     storage.Gate // what shut it last, at the moment of that
 	endpoint string
 	tls      bool // the endpoint needs certificates checked, and so a clock that is set
 
 	machines  []*machine    // by app, every one since the start: a call may still be under way for an app that was taken out
 	saveAfter time.Duration // no write before
 	saveErr   error         // of the last write
-	nudged    time.Duration
+	linkUp    time.Duration // when the way to the server was last said to be free again
+	nudged    time.Duration // when waits were last cut short for that
+	epoch     time.Time     // what the wall clock showed at boot, by the last look at it
 }
 
 func newEngine(cfg Config) *engine {
 	now := cfg.Clock.Now()
 	e := &engine{
 		store: cfg.Store, random: cfg.Random, log: cfg.Log,
-		time:   timeline{clock: cfg.Clock, build: cfg.BuildDate},
+		time:   newTimeline(cfg.Clock, cfg.BuildDate, cfg.Random),
 		gate:   newGate(now),
 		nudged: now.Boot - nudgeEvery,
+		epoch:  now.Wall.Add(-now.Boot),
 	}
-	if shut, err := cfg.Store.Gate(); err != nil {
-		e.saveErr = err
-	} else {
-		e.gate.shutFor(now, e.time.remaining(shut.Noted, shut.Wait, now))
+	if e.shut, e.saveErr = cfg.Store.Gate(); e.saveErr == nil {
+		e.gate.shutFor(now, e.time.remaining(e.shut.Noted, e.shut.Wait, now))
 	}
 	return e
 }
@@ -73,10 +75,8 @@ func (e *engine) configure(setup Setup, now Reading) error {
 	}
 	for _, app := range setup.Apps {
 		if m := e.find(app.ID); m != nil {
-			if m.app.registrationMark() != app.registrationMark() {
-				m.hurry(now.Boot)
-			}
 			m.app, m.active = app, true
+			m.reconsider(now)
 			continue
 		}
 		m := &machine{endpoint: setup.Endpoint, app: app, active: true, calls: &Counts{}}
@@ -127,6 +127,7 @@ func (e *engine) clockUnset(now Reading) bool { return e.tls && !e.time.set(now)
 // step does what is due: it returns the calls to send now, and when to look again; never is the zero time.
 // What a call must leave behind is stored before it is returned.
 func (e *engine) step(now Reading) (calls []*call, wake time.Duration) {
+	e.noticeStep(now)
 	e.flush(now)
 	for {
 		m, kind, at := e.first(now)
@@ -155,6 +156,7 @@ func (e *engine) first(now Reading) (best *machine, kind callKind, at time.Durat
 	bestRank := 0
 	for _, m := range e.active() {
 		m.trust(&e.time, now)
+		m.dateReplacement(&e.time, now)
 		k, due := m.wants(&e.time, now)
 		if k == callNone {
 			continue
@@ -207,8 +209,13 @@ const storageAdvice = "new client credentials could not be kept, so none are req
 // finish takes the end of a call: the answer, or the error.
 func (e *engine) finish(c *call, answer any, err error, now Reading) {
 	m := c.machine
-	if m.flight != c {
-		return // the app was reset meanwhile
+	if m.flight != c { // the app was reset meanwhile; what the answer says of the throttle is true all the same
+		if err != nil {
+			if f := failureOf(err, now); f.Code == CodeThrottled {
+				e.throttled(f.retryAfter, now)
+			}
+		}
+		return
 	}
 	m.flight = nil
 	result := "success"
@@ -223,6 +230,7 @@ func (e *engine) finish(c *call, answer any, err error, now Reading) {
 
 func (e *engine) succeed(m *machine, c *call, answer any, now Reading) {
 	m.contact = now.Wall
+	e.forgetShut(now)
 	switch a := answer.(type) {
 	case dcr.Credentials:
 		e.time.observe(a.Date, now)
@@ -245,20 +253,42 @@ func (e *engine) fail(m *machine, c *call, err error, now Reading) (result strin
 	}
 	var gateWait time.Duration
 	if f.Code == CodeThrottled {
-		gateWait = e.gate.throttled(now, f.retryAfter)
-		if gateWait > shutAfter429 { // a restart opens the gate no sooner than that anyway
-			if err := e.store.SaveGate(storage.Gate{Noted: e.time.stamp(now), Wait: gateWait}); err != nil {
-				e.unsaved(err, now)
-			}
-		}
+		gateWait = e.throttled(f.retryAfter, now)
 	}
 	condemned := m.rec.Retry != nil && m.rec.Retry.Condemned
 	m.failed(f, c, gateWait, &e.time, now, e.random)
+	if f.Code == CodeOffline && c.sent.Boot <= e.linkUp { // it set out on the link of before
+		m.hurry(e.nextNudge(now))
+	}
 	if !condemned && m.rec.Retry.Condemned {
 		e.log.Error("the server no longer knows this device's client credentials: they are replaced, and the viewers of this app must sign in again",
 			"app", m.app.ID, "code", f.ServerCode)
 	}
 	return f.Code
+}
+
+// throttled shuts the gate after a 429, and returns for how long.
+func (e *engine) throttled(retryAfter time.Duration, now Reading) time.Duration {
+	wait := e.gate.throttled(now, retryAfter)
+	e.shut = storage.Gate{Noted: e.time.stamp(now), Wait: e.gate.shut - now.Boot} // another answer may have asked for more
+	if wait > shutAfter429 {                                                      // a restart opens the gate no sooner than that anyway
+		if err := e.store.SaveGate(e.shut); err != nil {
+			e.unsaved(err, now)
+		}
+	}
+	return wait
+}
+
+// forgetShut drops what shut the gate once it is open again: a later boot may not be able to tell how long ago that was.
+func (e *engine) forgetShut(now Reading) {
+	if e.shut.Wait <= shutAfter429 || now.Boot < e.gate.shut {
+		return
+	}
+	if err := e.store.SaveGate(storage.Gate{}); err != nil {
+		e.unsaved(err, now)
+		return
+	}
+	e.shut = storage.Gate{}
 }
 
 // flush stores what changed, unless a write has just failed.
@@ -307,9 +337,10 @@ func (e *engine) report(m *machine, now Reading) (action string) {
 		return ActionNone
 	}
 	m.reported, m.reportedAt = true, now.Boot
-	tok := *m.rec.Token
-	tok.Refused = true
-	m.rec.Token = &tok
+	if tok := *m.rec.Token; !tok.Refused {
+		tok.Refused = true
+		m.rec.Token = &tok
+	}
 	return ActionRefresh
 }
 
@@ -325,20 +356,46 @@ func (e *engine) reset(m *machine, now Reading) error {
 	m.reset(now)
 	if err := e.save(m, now); err != nil {
 		*m = before
-		return err
+		m.saved = storage.App{} // a write that failed may have got half the way
+		return errors.Join(err, e.save(m, now))
 	}
 	return nil
 }
 
 // nudge cuts the waits of apps short that could not reach the server: a link came up.
 func (e *engine) nudge(now Reading) {
-	at := max(now.Boot, e.nudged+nudgeEvery)
-	if at == now.Boot {
-		e.nudged = now.Boot
-	}
+	e.linkUp = now.Boot
+	at := e.nextNudge(now)
 	for _, m := range e.active() {
 		if r := m.rec.Retry; r != nil && r.Code == CodeOffline {
 			m.hurry(at)
 		}
 	}
+}
+
+// nextNudge is when a wait may be cut short.
+func (e *engine) nextNudge(now Reading) time.Duration {
+	at := max(now.Boot, e.nudged+nudgeEvery)
+	if at == now.Boot {
+		e.nudged = at
+	}
+	return at
+}
+
+// noticeStep sees a wall clock that was set: certificates that seemed not to be valid may be valid now, and what is left of
+// waits of an earlier boot can be told.
+func (e *engine) noticeStep(now Reading) {
+	epoch := now.Wall.Add(-now.Boot)
+	step := epoch.Sub(e.epoch)
+	e.epoch = epoch
+	if step.Abs() <= maxSkew {
+		return
+	}
+	e.gate.shut = min(e.gate.shut, now.Boot+e.time.remaining(e.shut.Noted, e.shut.Wait, now))
+	for _, m := range e.active() {
+		if r := m.rec.Retry; r != nil {
+			m.hurry(now.Boot + e.time.remaining(r.Noted, r.Wait, now))
+		}
+	}
+	e.nudge(now)
 }

@@ -51,7 +51,8 @@ type call struct {
 	kind     callKind
 	machine  *machine
 	sent     Reading
-	failures int // in a row, before this call
+	failures int    // in a row, before this call
+	mark     string // of what the app was configured with
 
 	register dcr.RegisterRequest // one of these two, by kind
 	token    dcr.TokenRequest
@@ -88,9 +89,7 @@ func (m *machine) load(rec storage.App, t *timeline, now Reading, random *rand.R
 	}
 	if r := rec.Retry; r != nil {
 		m.next = now.Boot + t.remaining(r.Noted, r.Wait, now)
-		if r.For != m.app.registrationMark() {
-			m.next = now.Boot
-		}
+		m.reconsider(now)
 	}
 	m.trust(t, now)
 	if m.live != nil && m.live.refresh <= now.Boot {
@@ -109,6 +108,9 @@ func (m *machine) trust(t *timeline, now Reading) {
 		return
 	}
 	m.live = &liveToken{sent: sent, expires: sent + tok.Life, refresh: sent + tok.RefreshAfter}
+	if !tok.Refused && !m.suspected() && now.Boot < m.live.refresh {
+		m.succeeded(now) // what failed was a refresh for want of trust: it is not needed any more
+	}
 }
 
 // valid tells whether there is a token that players may have.
@@ -121,7 +123,7 @@ func (m *machine) wants(t *timeline, now Reading) (callKind, time.Duration) {
 		return callNone, 0
 	case m.rec.Credentials == nil || m.mayReplace(m.rec.Retry, t, now):
 		return callRegister, m.next
-	case !m.valid(now) || m.now || m.rec.Token.Refused || m.suspected():
+	case !m.valid(now) || m.now || m.rec.Token.Refused || m.failing():
 		return callToken, m.next
 	default:
 		return callToken, max(m.live.refresh, m.next)
@@ -131,6 +133,9 @@ func (m *machine) wants(t *timeline, now Reading) (callKind, time.Duration) {
 // suspected tells whether the server said that it does not know the credentials: that is to be settled soon, even while
 // there is a valid token.
 func (m *machine) suspected() bool { return m.rec.Retry != nil && m.rec.Retry.Suspect != nil }
+
+// failing tells whether the last call failed: an admin's refresh is tried again until it succeeds, like any other.
+func (m *machine) failing() bool { return m.rec.Retry != nil && m.rec.Retry.Code != "" }
 
 // mayReplace tells whether refused credentials are to be replaced now.
 func (m *machine) mayReplace(retry *storage.Retry, t *timeline, now Reading) bool {
@@ -144,7 +149,7 @@ func (m *machine) mayReplace(retry *storage.Retry, t *timeline, now Reading) boo
 // begin starts a call. A registration is noted as if it had failed already: one whose answer is lost to a power cut must
 // wait its turn like any other failure.
 func (m *machine) begin(kind callKind, t *timeline, now Reading, random *rand.Rand) *call {
-	c := &call{kind: kind, machine: m, sent: now}
+	c := &call{kind: kind, machine: m, sent: now, mark: m.app.registrationMark()}
 	if m.rec.Retry != nil {
 		c.failures = m.rec.Retry.Failures
 	}
@@ -154,6 +159,7 @@ func (m *machine) begin(kind callKind, t *timeline, now Reading, random *rand.Ra
 			SoftwareStatement: m.app.SoftwareStatement, RedirectURI: m.app.RedirectURI, ApplicationID: m.app.ApplicationID,
 		}
 		retry := m.retryAfterFailure(c.failures+1, t, now)
+		retry.For = c.mark
 		retry.Wait = rungs(retry.Slow).draw(retry.Failures, rungs(retry.Slow).top, random)
 		m.setRetry(retry, now)
 	case callToken:
@@ -170,7 +176,7 @@ func (m *machine) retryAfterFailure(failures int, t *timeline, now Reading) stor
 	if m.rec.Retry != nil {
 		retry = *m.rec.Retry
 	}
-	retry.Failures, retry.Noted, retry.For = failures, t.stamp(now), m.app.registrationMark()
+	retry.Failures, retry.Noted = failures, t.stamp(now)
 	return retry
 }
 
@@ -185,10 +191,9 @@ func (m *machine) registered(c dcr.Credentials, t *timeline, now Reading) {
 		aside := append([]storage.Credentials{*old}, m.rec.History.Aside...)
 		m.rec.History.Aside = aside[:min(len(aside), keptAside)]
 		stamp := t.stamp(now)
-		if current, ok := t.trueTime(now); ok {
-			stamp.Wall = current.UTC()
-		}
+		stamp.Wall = time.Time{}
 		m.rec.History.Replaced = &stamp
+		m.dateReplacement(t, now)
 	}
 	m.rec.History.Registrations++
 	m.rec.Credentials = &storage.Credentials{
@@ -198,6 +203,23 @@ func (m *machine) registered(c dcr.Credentials, t *timeline, now Reading) {
 	}
 	m.succeeded(now)
 	m.now = true // a token of the replaced pair may still be valid; it is not to be relied on
+}
+
+// dateReplacement puts a date to the last replacement of refused credentials once something vouches for the time. After a
+// reboot that is later than it was: another replacement is rather put off than made twice in a day.
+func (m *machine) dateReplacement(t *timeline, now Reading) {
+	last := m.rec.History.Replaced
+	if last == nil || !last.Wall.IsZero() {
+		return
+	}
+	if current, ok := t.trueTime(now); ok {
+		stamp := *last
+		stamp.Wall = current.UTC()
+		if t.thisBoot(stamp, now) {
+			stamp.Wall = stamp.Wall.Add(stamp.Boot - now.Boot)
+		}
+		m.rec.History.Replaced = &stamp
+	}
 }
 
 // received takes a new token. Its life counts from when it was asked for, the latest moment known not to be too late.
@@ -227,7 +249,7 @@ func (m *machine) failed(f Failure, c *call, gateWait time.Duration, t *timeline
 		failures = 1 // another kind of trouble starts its own ladder
 	}
 	retry := m.retryAfterFailure(failures, t, now)
-	retry.Slow = slow
+	retry.Slow, retry.For = slow, c.mark
 	retry.Code, retry.ServerCode, retry.Detail, retry.At = f.Code, f.ServerCode, f.Detail, now.Wall.UTC().Truncate(time.Second)
 	retry.Wait = rungs(slow).draw(failures, m.waitLimit(slow, now), random)
 	if c.kind == callToken {
@@ -235,7 +257,18 @@ func (m *machine) failed(f Failure, c *call, gateWait time.Duration, t *timeline
 	}
 	retry.Wait = max(retry.Wait, gateWait, min(f.retryAfter, maxRetryAfter))
 	m.setRetry(retry, now)
+	m.reconsider(now)
 	m.now = false
+}
+
+// reconsider begins anew where what the app is configured with is no longer what failed.
+func (m *machine) reconsider(now Reading) {
+	mark := m.app.registrationMark()
+	if r := m.rec.Retry; r != nil && r.For != mark {
+		retry := *r
+		retry.Failures, retry.Slow, retry.Wait, retry.For = 0, false, 0, mark
+		m.setRetry(retry, now)
+	}
 }
 
 // suspect counts invalid_client answers to token requests. The second one in a row, some seconds after the first, condemns
@@ -247,7 +280,7 @@ func (m *machine) suspect(f Failure, retry *storage.Retry, t *timeline, now Read
 	case !f.invalidClient():
 		retry.Suspect, retry.Condemned = nil, false
 		return
-	case retry.Suspect == nil:
+	case retry.Suspect == nil || !t.thisBoot(*retry.Suspect, now): // what lies between is told by nothing but this boot's clock
 		stamp := t.stamp(now)
 		retry.Suspect = &stamp
 	case t.remaining(*retry.Suspect, confirmAfter, now) == 0:
@@ -258,6 +291,7 @@ func (m *machine) suspect(f Failure, retry *storage.Retry, t *timeline, now Read
 		retry.Slow = false
 		retry.Wait = between(confirmAfter, 2*confirmAfter, random)
 	case m.mayReplace(retry, t, now):
+		m.rec.History.Replaced = nil // that day is over, which a later start may not be able to tell
 		retry.Slow = false
 		retry.Wait = between(time.Second, 2*time.Second, random)
 	}

@@ -58,7 +58,7 @@ func (e *engine) view(m *machine, now Reading) *AppView {
 	if m.live != nil {
 		c.live = *m.live
 		c.refreshAt = max(m.live.refresh, m.next)
-		if m.rec.Token.Refused || m.now || m.suspected() {
+		if m.rec.Token.Refused || m.now || m.failing() {
 			c.refreshAt = m.next
 		}
 	}

@@ -1,0 +1,415 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr"
+)
+
+// simDevice is one box in its world: the real Broker, without its goroutine, and everything around it. It is driven by
+// what was drawn for its life and by nothing else: the same life always ends in the same state.
+type simDevice struct {
+	life   simLife
+	random *rand.Rand // of the world; the daemon draws from one of its own
+	ctx    context.Context
+
+	at     time.Duration // the true time, since simBirth
+	clocks simClocks
+	alarm  simAlarm
+	timeAt time.Duration // when the time service has an answer
+	disk   simDisk
+	server simServer
+
+	apps     []simApp
+	staging  bool // the configuration names the other endpoint
+	episodes [simEpisodes][simMostApps]time.Duration
+	asked    time.Duration // what the server's 429 asks for
+	trapCall func(sent, done time.Duration)
+
+	broker  *Broker // nil while the daemon is down
+	drawn   *rand.Rand
+	logs    bytes.Buffer
+	flights []simFlight
+	later   []simTimer
+
+	rules simRules
+	tally simTally
+	story *simStory // where it is told; nil: nowhere
+}
+
+// simApp is what the configuration says of an app.
+type simApp struct {
+	id      string
+	present bool
+	edition int // of its statement
+	bad     bool
+}
+
+// simFlight is a request that has left.
+type simFlight struct {
+	call   *call
+	at     time.Duration // when its end reaches the daemon
+	answer any
+	err    error
+
+	account *simAccount
+	pair    *simPair  // the answer's
+	token   *simToken // likewise
+	dropped bool      // an admin's reset came in between: only what it says of the server counts
+}
+
+// simTimer is what is to happen later on.
+type simTimer struct {
+	at time.Duration
+	f  func()
+}
+
+const (
+	simTimeout  = 15 * time.Second // of a request, as the configuration has it
+	simMostApps = 4
+)
+
+func newSimDevice(life simLife, medium simMedium, story *simStory) *simDevice {
+	d := &simDevice{
+		life: life, random: rand.New(rand.NewPCG(life.seed, 1)), drawn: rand.New(rand.NewPCG(life.seed, 2)),
+		ctx: context.Background(), story: story, timeAt: simNever,
+		server: simServer{
+			skew: life.skew, dates: !life.noDates, life: life.tokenLife, bucket: simBucket{capacity: 11, level: 11},
+			pairs: map[string]*simPair{}, tokens: map[string]*simToken{},
+		},
+		rules: newSimRules(), tally: simTally{requests: map[callKind]int{}},
+	}
+	d.clocks.noID = life.noBootID
+	d.alarm.clocks = &d.clocks
+	d.disk = newSimDisk(d, medium)
+	for n := range life.apps {
+		d.apps = append(d.apps, simApp{id: string(rune('a' + n)), present: true})
+	}
+	return d
+}
+
+// live runs the life to its end, or to the first broken rule.
+func (d *simDevice) live() (broken *simBroken) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case simBroken:
+			broken = &r
+		default:
+			broken = &simBroken{rule: "panic", at: d.at, what: fmt.Sprint(r)}
+		}
+	}()
+	if d.life.bootClock == bootsRestored {
+		d.clocks.wall = -150 * simDay // the date of the firmware
+	}
+	d.powerUp(0)
+	incidents := d.life.incidents
+	for d.at < simLength {
+		next := d.next()
+		if len(incidents) > 0 {
+			next = min(next, incidents[0].at)
+		}
+		d.pass(max(next-d.at, 0))
+		d.look()
+		d.keepTime()
+		for len(incidents) > 0 && incidents[0].at <= d.at {
+			d.happen(incidents[0])
+			incidents = incidents[1:]
+		}
+		d.runTimers()
+		d.land()
+		d.turns()
+		d.look()
+	}
+	return nil
+}
+
+// next is the next moment at which anything happens by itself.
+func (d *simDevice) next() time.Duration {
+	next := min(simLength, d.timeAt, d.rules.next(d))
+	for _, t := range d.later {
+		next = min(next, t.at)
+	}
+	for _, f := range d.flights {
+		next = min(next, f.at)
+	}
+	if d.broker != nil && d.alarm.at < simNever {
+		next = min(next, d.at+d.alarm.wait())
+	}
+	return next
+}
+
+// pass lets time go by in which nothing happens.
+func (d *simDevice) pass(t time.Duration) {
+	d.at += t
+	d.clocks.advance(t)
+}
+
+// after has f happen some time later.
+func (d *simDevice) after(t time.Duration, f func()) {
+	d.later = append(d.later, simTimer{d.at + t, f})
+}
+
+func (d *simDevice) runTimers() {
+	for {
+		i := slices.IndexFunc(d.later, func(t simTimer) bool { return t.at <= d.at })
+		if i < 0 {
+			return
+		}
+		f := d.later[i].f
+		d.later = slices.Delete(d.later, i, i+1)
+		f()
+	}
+}
+
+// The daemon.
+
+// start begins a run of the daemon on what is stored.
+func (d *simDevice) start() {
+	if d.broker != nil {
+		return
+	}
+	if err := d.disk.reopen(); err != nil {
+		d.breaks("d", "the state can't be opened: %v", err)
+	}
+	d.rules.starts(d)
+	d.guard(func() {
+		b, err := New(Config{
+			Clock: &d.clocks, Alarm: &d.alarm, Store: &d.disk, Random: d.drawn, BuildDate: labBuild,
+			Log: slog.New(slog.NewTextHandler(&d.logs, &slog.HandlerOptions{ReplaceAttr: withoutTime})),
+		}, d.setup())
+		if err != nil {
+			d.breaks("d", "the daemon can't read its state: %v", err)
+		}
+		d.broker = b
+	})
+	d.tally.starts++
+	d.tell("tvpassd starts")
+	d.rules.started(d)
+	d.alarm.ring()
+}
+
+// withoutTime leaves the real time out of a log line.
+func withoutTime(_ []string, a slog.Attr) slog.Attr {
+	if a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
+// kill ends the daemon between two instructions. What is on its way is lost to it, though not to the server.
+func (d *simDevice) kill() {
+	for _, f := range d.flights {
+		f.account.lost(f)
+	}
+	d.broker, d.flights, d.disk.cut = nil, nil, noCut
+}
+
+// stop ends the daemon in good order, as Broker.Run does when its context ends.
+func (d *simDevice) stop() {
+	if d.broker == nil {
+		return
+	}
+	end := d.at + stopGrace
+	for len(d.flights) > 0 && d.broker != nil {
+		first := slices.MinFunc(d.flights, func(a, b simFlight) int { return int(a.at - b.at) })
+		d.pass(max(min(first.at, end)-d.at, 0))
+		if first.at > end {
+			for i := range d.flights {
+				f := &d.flights[i]
+				f.at, f.answer, f.pair, f.token = d.at, nil, nil, nil
+				f.err = &dcr.Error{Kind: dcr.Offline, Detail: "the call was given up"}
+			}
+		}
+		d.land()
+	}
+	d.guard(func() {
+		if d.broker != nil {
+			_ = d.broker.engine.close(d.clocks.Now()) // a full disk is the story's, not a fault
+		}
+	})
+	d.kill()
+}
+
+// guard runs a part of the daemon, in which the power may fail.
+func (d *simDevice) guard(f func()) {
+	defer func() {
+		r := recover()
+		if _, cut := r.(simPowerCut); cut {
+			d.tell("the power fails in the middle of a write")
+			d.powerCut(time.Duration(d.random.Int64N(int64(time.Minute))))
+		} else if r != nil {
+			panic(r)
+		}
+	}()
+	f()
+}
+
+// turns runs the daemon's loop for as long as it has something to do.
+func (d *simDevice) turns() {
+	for n := 0; d.broker != nil && d.alarm.take(); n++ {
+		if n == 100 {
+			d.breaks("g", "the daemon's loop goes round without end")
+		}
+		d.guard(func() {
+			for _, c := range d.broker.turn() {
+				d.send(c)
+			}
+		})
+		d.tally.turns++
+	}
+}
+
+// land brings answers to the daemon.
+func (d *simDevice) land() {
+	for d.broker != nil {
+		i := slices.IndexFunc(d.flights, func(f simFlight) bool { return f.at <= d.at })
+		if i < 0 {
+			return
+		}
+		f := d.flights[i]
+		d.flights = slices.Delete(d.flights, i, i+1)
+		if d.story != nil {
+			d.tell("%s: %s for %s", f.describe(), f.call.kind, f.account.name)
+		}
+		d.rules.lands(d, f)
+		d.guard(func() { d.broker.engine.finish(f.call, f.answer, f.err, d.clocks.Now()) })
+		d.alarm.ring()
+	}
+}
+
+func (f simFlight) describe() string {
+	switch {
+	case f.err != nil:
+		return "<- " + f.err.Error()
+	case f.pair != nil:
+		return "<- credentials of " + f.pair.id
+	default:
+		return fmt.Sprintf("<- a token until %s", simTime(f.token.expires))
+	}
+}
+
+// setup is the present configuration.
+func (d *simDevice) setup() Setup {
+	s := Setup{Endpoint: d.endpoint(), TLS: !d.life.plain}
+	for _, a := range d.apps {
+		if a.present {
+			s.Apps = append(s.Apps, App{ID: a.id, SoftwareStatement: d.statementOf(a.id)})
+		}
+	}
+	return s
+}
+
+// statementOf is the software statement that an app is configured with.
+func (d *simDevice) statementOf(id string) string {
+	a := d.apps[d.number(id)]
+	return simStatement(a.id, a.edition, !a.bad)
+}
+
+func (d *simDevice) endpoint() string {
+	if d.staging {
+		return "https://staging.example"
+	}
+	return "https://production.example"
+}
+
+// reload makes the daemon read its configuration again.
+func (d *simDevice) reload() {
+	if d.broker == nil {
+		return
+	}
+	d.guard(func() {
+		if err := d.broker.configure(d.setup(), d.clocks.Now()); err != nil {
+			d.breaks("d", "the daemon can't read its state: %v", err)
+		}
+	})
+	d.rules.configured(d)
+	d.alarm.ring()
+}
+
+// The box.
+
+// powerUp begins a boot after the box was off; the daemon starts soon after.
+func (d *simDevice) powerUp(off time.Duration) {
+	d.at += off
+	up := between(8*time.Second, 40*time.Second, d.random)
+	d.at += up
+	d.clocks.reboot(d.life.bootClock, d.at, off, up, d.random)
+	d.timeAt = simNever
+	if d.life.timeService > 0 {
+		d.timeAt = d.at + time.Duration(float64(d.life.timeService)*(0.5+d.random.Float64()))
+	}
+	d.tell("boot %d, with a wall clock of %s", d.clocks.boots, d.clocks.Now().Wall.Format(time.DateTime))
+	d.rules.rebooted(d)
+	d.start()
+}
+
+func (d *simDevice) powerCut(off time.Duration) {
+	d.kill()
+	d.powerUp(off)
+}
+
+// suspend puts the box to sleep. An answer that comes meanwhile finds nobody.
+func (d *simDevice) suspend(t time.Duration) {
+	d.at += t
+	d.clocks.sleep(t)
+	for i := range d.flights {
+		if f := &d.flights[i]; f.at <= d.at {
+			f.account.lost(*f)
+			f.at, f.answer, f.pair, f.token = d.at+between(0, simTimeout, d.random), nil, nil, nil
+			f.err = &dcr.Error{Kind: dcr.Offline, Detail: "did not answer in time"}
+		}
+	}
+	d.alarm.ring()
+	d.rules.worry(d, d.at)
+}
+
+// step sets the wall clock.
+func (d *simDevice) step(wall time.Duration, synced bool) {
+	blind := !d.sees()
+	step := wall - d.clocks.wall
+	d.clocks.wall, d.clocks.synced = wall, synced
+	if step.Abs() > 500*time.Millisecond { // less is slewed
+		d.rules.reckonShut(d)
+		d.alarm.ring()
+	}
+	if blind && d.sees() {
+		d.rules.sighted(d)
+	}
+}
+
+// sees tells whether the wall clock lets the box make calls at all.
+func (d *simDevice) sees() bool {
+	return d.life.plain || (d.clocks.wall-d.at).Abs() < certificateSpan && !d.clocks.Now().Wall.Before(labBuild)
+}
+
+// keepTime is the time service's work.
+func (d *simDevice) keepTime() {
+	if d.at < d.timeAt {
+		return
+	}
+	if until := max(d.active(simOffline, 0), d.active(simPortal, 0)); until > d.at {
+		d.timeAt = until + between(time.Second, 64*time.Second, d.random)
+		return
+	}
+	d.timeAt = simNever
+	d.tell("the time service sets the clock, by %v", (d.at - d.clocks.wall).Round(time.Second))
+	d.step(d.at, true)
+}
+
+// active is until when an episode lasts.
+func (d *simDevice) active(e simEpisode, app int) time.Duration { return d.episodes[e][app] }
+
+func (d *simDevice) is(e simEpisode, app int) bool { return d.episodes[e][app] > d.at }
+
+func (d *simDevice) tell(format string, args ...any) {
+	if d.story != nil {
+		d.story.add(d.at, fmt.Sprintf(format, args...))
+	}
+}

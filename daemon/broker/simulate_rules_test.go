@@ -1,0 +1,545 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/storage"
+)
+
+// The rules that no life may break. They are stated from the outside: by what the server received, what reached the box, and
+// what a player was given.
+//
+//	a  no token is served after its true expiry, nor said to live longer than it does
+//	b  one received registration per life, but for a pair that the server refused twice, 5 s apart; that at most once a day
+//	c  the gate's bucket is never exceeded, 1 s is kept after each 429, and what Retry-After asks for
+//	d  credentials and device identifier are neither lost nor changed, unless the server revoked them or an admin did
+//	e  every app is ready soon after its last trouble is over
+//	f  no secret in any output
+//	g  no request loop: no token is asked for before its time, nor one thing again and again, whatever restarts
+//	h  nothing is written that did not change
+//	i  every configured app is known
+const (
+	// readyWithin is what (e) gives: the backoff's cap, and some time to make calls in.
+	readyWithin     = 15*time.Minute + time.Minute
+	readyByAPerson  = 6*time.Hour + time.Minute // after a refusal that a person mended without telling the box
+	readyAfterALink = time.Minute               // after a link came up or the clock was set
+
+	// A backoff with a cap of a minute makes some 20 calls in 10 minutes, one of an hour far less.
+	loopCalls  = 45
+	loopWithin = 10 * time.Minute
+)
+
+// simBroken is a rule that was broken.
+type simBroken struct {
+	rule string
+	at   time.Duration
+	what string
+}
+
+func (b simBroken) String() string {
+	return fmt.Sprintf("(%s) at %s: %s", b.rule, simTime(b.at), b.what)
+}
+
+// simRules is what must be remembered to judge a life.
+type simRules struct {
+	accounts  map[simKey]*simAccount
+	bucket    simBucket     // what the gate may let through
+	throttled time.Duration // when the last 429 came
+	shutUntil time.Duration // what it asked for, as far as the box can know
+	shutSaved simShut       // what of that is on disk
+	shutSeems time.Duration // until when it lasts as far as the box can tell
+	unsure    bool          // what is on disk is not known, since a write of it was cut off
+	calm      time.Duration // since when nothing keeps any app from the server
+	vouched   time.Duration // since when something vouches for the time, without a break
+	shown     map[string]*AppView
+}
+
+type simShut struct {
+	at     time.Duration
+	until  time.Duration
+	ahead  time.Duration // the wall clock, of the true time, when that was noted
+	bootID string
+}
+
+type simKey struct{ endpoint, app string }
+
+// simAccount is one app at one endpoint.
+type simAccount struct {
+	key  simKey
+	name string
+
+	held      *simPair // what reached the box
+	resetting bool
+	replaced  simMoment
+	saved     simSaved // what is on disk for certain
+	refused   simMoment
+	confirmed bool // refused again 5 s later
+
+	fresh *simToken // a token that need not be asked for again before its time
+
+	calm  time.Duration // since when nothing keeps this app from being ready
+	cut   simMoment     // a link came up or the clock was set, and nothing else was wrong
+	slow  bool          // a person must act, said the server
+	about string        // and the statement that it said so of
+	last  dcr.Kind      // of the last failure
+	fails bool          // since then nothing succeeded
+	calls []time.Duration
+}
+
+// simMoment is a moment that may not have come yet.
+type simMoment struct {
+	at  time.Duration
+	was bool
+}
+
+type simSaved struct {
+	id       string
+	replaced simMoment
+	token    *simToken
+}
+
+func newSimRules() simRules {
+	return simRules{
+		accounts: map[simKey]*simAccount{}, bucket: simBucket{capacity: 3, level: 3},
+		throttled: -simDay, shown: map[string]*AppView{},
+	}
+}
+
+func (r *simRules) account(endpoint, app string) *simAccount {
+	key := simKey{endpoint, app}
+	acc := r.accounts[key]
+	if acc == nil {
+		acc = &simAccount{key: key, name: app}
+		r.accounts[key] = acc
+	}
+	return acc
+}
+
+// breaks ends a life for a broken rule.
+func (d *simDevice) breaks(rule, format string, args ...any) {
+	panic(simBroken{rule, d.at, fmt.Sprintf(format, args...)})
+}
+
+// What players see, at any moment.
+
+// look has a player of every app ask, and checks what it gets and what else is shown.
+func (d *simDevice) look() {
+	d.rules.weigh(d)
+	for i := range d.apps {
+		d.ask(i, 0)
+	}
+	d.rules.judge(d)
+	if d.logs.Len() > 0 {
+		d.readLogs()
+	}
+}
+
+func (d *simDevice) readLogs() {
+	d.rules.reveal(d, "the log", d.logs.String())
+	for line := range strings.Lines(d.logs.String()) {
+		d.tell("   log: %s", strings.TrimSpace(line))
+	}
+	d.logs.Reset()
+}
+
+// ask is a player's request for a token, answered at once.
+func (d *simDevice) ask(number int, minTTL time.Duration) {
+	if d.broker == nil || !d.apps[number].present {
+		return
+	}
+	app := d.apps[number].id
+	d.tally.asked++
+	tok, err := d.broker.Token(d.ctx, app, 0, minTTL)
+	if err != nil {
+		var no *NoTokenError
+		if !errors.As(err, &no) {
+			d.breaks("i", "a player of %s gets the error %q", app, err)
+		}
+		if d.rules.shown[app] == nil || d.rules.shown[app].core.failure != no.Failure {
+			d.rules.reveal(d, "an error", no.Error()+no.ServerCode)
+		}
+		return
+	}
+	issued := d.server.tokens[tok.AccessToken]
+	switch {
+	case issued == nil:
+		d.breaks("a", "%s is served %q, which nobody issued", app, tok.AccessToken)
+	case issued.account != d.rules.account(d.endpoint(), app).key:
+		d.breaks("a", "%s is served a token of %v", app, issued.account)
+	case d.at >= issued.expires:
+		d.breaks("a", "%s is served a token that expired %v ago", app, d.at-issued.expires)
+	case tok.ExpiresIn > issued.expires-d.at:
+		d.breaks("a", "%s is told that its token lives %v, and it lives %v", app, tok.ExpiresIn, issued.expires-d.at)
+	}
+}
+
+// reveal checks that nothing secret stands in an output.
+func (r *simRules) reveal(d *simDevice, where, text string) {
+	if strings.Contains(text, secretMark) {
+		d.breaks("f", "a secret stands in %s: %s", where, text)
+	}
+}
+
+// judge checks what is the case at this moment.
+func (r *simRules) judge(d *simDevice) {
+	if d.broker == nil {
+		return
+	}
+	now := d.clocks.Now()
+	for _, m := range d.broker.engine.active() {
+		id := m.app.ID
+		v, acc := d.broker.Views()[id], r.account(d.endpoint(), id)
+		if got, want := clientOf(m.rec.Credentials), acc.heldID(); got != want {
+			d.breaks("d", "the credentials of %s are %q, the box got %q", id, got, want)
+		}
+		if d.at >= r.due(d, acc) && v.State(now) != StateReady {
+			f, _ := v.Failure()
+			d.breaks("e", "%s is %s (%s %s); its last trouble was over at %s",
+				id, v.State(now), f.Code, f.ServerCode, simTime(max(r.calm, acc.calm)))
+		}
+		if r.shown[id] != v {
+			r.shown[id] = v
+			f, _ := v.Failure()
+			r.reveal(d, "the status", string(v.State(now))+f.Code+f.ServerCode+f.Detail)
+			if d.story != nil {
+				d.tell("   %s is %s %s", id, v.State(now), f.Code)
+			}
+		}
+	}
+	if err := d.broker.Overview().StorageErr; err != nil {
+		r.reveal(d, "the storage error", err.Error())
+	}
+}
+
+// What leaves the box.
+
+// leaves judges a request that is about to leave.
+func (r *simRules) leaves(d *simDevice, f simFlight) {
+	acc := f.account
+	switch {
+	case !r.bucket.take(d.at):
+		d.breaks("c", "a request for %s exceeds 1 a second with a burst of %v", acc.name, r.bucket.capacity)
+	case d.at-r.throttled < time.Second:
+		d.breaks("c", "a request leaves %v after a 429", d.at-r.throttled)
+	case d.at < r.shutUntil:
+		d.breaks("c", "a request leaves %v before the end of Retry-After", r.shutUntil-d.at)
+	}
+	r.countCall(d, acc)
+	switch tok := acc.fresh; {
+	case f.call.kind == callRegister && acc.held != nil && !acc.confirmed:
+		d.breaks("b", "%s registers again, though the server did not refuse its credentials twice, 5 s apart", acc.name)
+	case f.call.kind == callRegister && acc.held != nil && acc.replaced.was && d.at-acc.replaced.at < simDay:
+		d.breaks("b", "%s registers again, %v after the last time", acc.name, d.at-acc.replaced.at)
+	case f.call.kind == callToken && tok != nil && d.at-tok.sent < tok.life*6/10:
+		d.breaks("g", "%s asks for a token, %v after it got one for %v", acc.name, d.at-tok.sent, tok.life)
+	}
+}
+
+// countCall looks whether an app calls again and again.
+func (r *simRules) countCall(d *simDevice, acc *simAccount) {
+	if d.disk.stuck() != diskWorks {
+		acc.calls = nil // a restart can't know of what could not be written
+		return
+	}
+	acc.calls = append(acc.calls, d.at)
+	if n := len(acc.calls) - loopCalls; n > 0 {
+		if since := d.at - acc.calls[0]; since < loopWithin {
+			d.breaks("g", "%s made %d calls in %v", acc.name, len(acc.calls), since)
+		}
+		acc.calls = acc.calls[n:]
+	}
+}
+
+// What reaches the box.
+
+// lands takes note of the end of a call that reaches the daemon.
+func (r *simRules) lands(d *simDevice, f simFlight) {
+	acc := f.account
+	var e *dcr.Error
+	switch {
+	case errors.As(f.err, &e):
+		r.fails(d, f, e)
+	case f.dropped:
+	case f.pair != nil:
+		if acc.held != nil {
+			acc.replaced = simMoment{d.at, true}
+		}
+		acc.held, acc.fresh, acc.refused, acc.confirmed = f.pair, nil, simMoment{}, false
+		acc.slow, acc.fails, acc.calm = false, false, d.at
+	case f.token != nil:
+		acc.fresh, acc.refused, acc.confirmed = f.token, simMoment{}, false
+		acc.slow, acc.fails = false, false
+	}
+}
+
+func (r *simRules) fails(d *simDevice, f simFlight, e *dcr.Error) {
+	acc := f.account
+	acc.last, acc.fails = e.Kind, true
+	switch e.Kind {
+	case dcr.Throttled:
+		r.throttled = d.at
+		r.shutUntil = max(r.shutUntil, d.at+min(e.RetryAfter, time.Hour))
+		acc.calm = max(acc.calm, d.at, r.shutUntil)
+		r.worry(d, r.shutUntil)
+	case dcr.Rejected:
+		if f.dropped {
+			return
+		}
+		acc.calm = d.at
+		acc.about = d.statementOf(acc.name)
+		if f.call.kind == callRegister {
+			acc.about = f.call.register.SoftwareStatement
+		}
+		if e.ServerCode == "invalid_client" {
+			acc.fresh = nil
+			untold := d.life.noDates && !d.clocks.synced // nothing says how long ago the last replacement was
+			acc.slow = acc.replaced.was && (d.at-acc.replaced.at < simDay+time.Minute || untold)
+			if !acc.refused.was {
+				acc.refused = simMoment{d.at, true}
+			}
+			acc.confirmed = acc.confirmed || d.at-acc.refused.at >= 5*time.Second
+			return
+		}
+		if f.call.kind == callToken {
+			acc.refused, acc.confirmed = simMoment{}, false
+		}
+		acc.slow = acc.about == d.statementOf(acc.name)
+	}
+}
+
+// lost is a call whose end the daemon never learns of. It may be made again; only a registration is noted before it leaves.
+func (acc *simAccount) lost(f simFlight) {
+	if f.call.kind == callToken && len(acc.calls) > 0 {
+		acc.calls = acc.calls[:len(acc.calls)-1]
+	}
+}
+
+// meddled is an admin or a player that asked for something.
+func (acc *simAccount) meddled(d *simDevice) {
+	acc.fresh, acc.calls, acc.calm = nil, nil, d.at
+}
+
+// forgotten is an admin's reset.
+func (acc *simAccount) forgotten() {
+	acc.held, acc.refused, acc.confirmed, acc.slow, acc.fails = nil, simMoment{}, false, false, false
+	acc.replaced = simMoment{}
+}
+
+// Restarts.
+
+// saves takes note of what is on disk for certain.
+func (r *simRules) saves(d *simDevice, key simKey, a storage.App) {
+	acc := r.accounts[key]
+	if acc == nil {
+		return
+	}
+	acc.saved = simSaved{id: clientOf(a.Credentials)}
+	if a.History.Replaced != nil {
+		acc.saved.replaced = acc.replaced
+	}
+	if a.Token != nil {
+		acc.saved.token = d.server.tokens[a.Token.AccessToken]
+	}
+}
+
+// savesGate takes note of a stored Retry-After, or of its end.
+func (r *simRules) savesGate(d *simDevice, g storage.Gate) {
+	r.shutSaved, r.unsure = simShut{}, false
+	if g.Wait > 0 {
+		r.shutSaved = simShut{at: d.at, until: r.shutUntil, ahead: d.clocks.wall - d.at, bootID: d.clocks.BootID()}
+	}
+}
+
+// damaged takes note of a database that is lost; what viewers would be signed out without is kept twice.
+func (r *simRules) damaged() {
+	r.shutSaved = simShut{}
+	for _, acc := range r.accounts {
+		acc.saved.token = nil
+		acc.calls = nil
+	}
+}
+
+// rebooted takes note of a new boot: a stored token is to be trusted only where something vouches for the time.
+func (r *simRules) rebooted(d *simDevice) {
+	for _, acc := range r.accounts {
+		acc.fresh = nil
+	}
+}
+
+// starts takes note of a start of the daemon that is about to be.
+func (r *simRules) starts(d *simDevice) {
+	r.calm = max(r.calm, d.at)
+	clear(r.shown)
+	for _, acc := range r.accounts {
+		acc.cut = simMoment{}
+		if d.clocks.noID || acc.fresh != acc.saved.token {
+			acc.fresh = nil
+		}
+		if d.clocks.noID {
+			acc.calls = nil // each start is a new boot to it, whose tokens it can't trust
+		}
+	}
+	r.shutUntil = min(r.shutUntil, r.shutSaved.until)
+	r.reckonShut(d)
+}
+
+// reckonShut takes note of what a wall clock says of how much of a Retry-After of an earlier boot is left.
+func (r *simRules) reckonShut(d *simDevice) {
+	shut := r.shutSaved
+	if shut.bootID != "" && shut.bootID == d.clocks.BootID() {
+		return
+	}
+	ahead := d.clocks.wall - d.at - shut.ahead
+	r.shutUntil = min(r.shutUntil, shut.until-max(ahead, 0))
+	r.shutSeems = min(d.at+shut.until-shut.at, shut.until-ahead)
+	if r.unsure {
+		r.shutSeems = d.at + time.Hour
+	}
+}
+
+// started compares what the daemon found on disk with what must be there.
+func (r *simRules) started(d *simDevice) {
+	if d.broker == nil {
+		return
+	}
+	for _, m := range d.broker.engine.machines {
+		r.found(d, m)
+	}
+}
+
+func (r *simRules) found(d *simDevice, m *machine) {
+	acc := r.account(m.endpoint, m.app.ID)
+	id := clientOf(m.rec.Credentials)
+	if id == acc.heldID() {
+		return
+	}
+	if id == "" && acc.resetting {
+		acc.forgotten()
+		return
+	}
+	if id != acc.saved.id {
+		d.breaks("d", "%s starts with the credentials of %q; %q were stored", m.app.ID, id, acc.saved.id)
+	}
+	acc.held, acc.replaced = d.server.pairs[id], acc.saved.replaced // what was never stored is a lost answer
+	acc.refused, acc.confirmed = simMoment{}, false
+}
+
+// configured takes note of a reload.
+func (r *simRules) configured(d *simDevice) {
+	if d.broker == nil {
+		return
+	}
+	for _, m := range d.broker.engine.active() {
+		acc := r.account(m.endpoint, m.app.ID)
+		acc.calm, acc.calls = d.at, nil
+		if acc.slow && acc.about != m.app.SoftwareStatement {
+			acc.slow, acc.cut = false, simMoment{d.at, true}
+		}
+		r.found(d, m)
+	}
+}
+
+// When every app must be ready.
+
+// weigh notes whether anything is wrong at this moment.
+func (r *simRules) weigh(d *simDevice) {
+	until := time.Duration(-1)
+	for e := range simEpisodes {
+		if e.hinders() {
+			until = max(until, d.active(e, 0))
+		}
+	}
+	if d.broker == nil || !d.sees() {
+		until = max(until, d.at)
+	}
+	r.calm = max(r.calm, until)
+	if !d.clocks.synced {
+		r.vouched = d.at
+	}
+	for n := range d.apps {
+		acc := r.accounts[simKey{d.endpoint(), d.apps[n].id}]
+		if acc == nil {
+			continue
+		}
+		acc.calm = max(acc.calm, d.active(simUnapproved, n), d.active(simUnauthorized, n), d.active(simAmnesia, n))
+		if d.apps[n].bad || !d.apps[n].present {
+			acc.calm = d.at
+		}
+	}
+}
+
+// worry says that something is wrong until a moment.
+func (r *simRules) worry(d *simDevice, until time.Duration) { r.calm = max(r.calm, d.at, until) }
+
+// linkUp notes that the daemon was told of a link: apps that could not reach the server are to be ready soon.
+func (r *simRules) linkUp(d *simDevice) {
+	r.weigh(d)
+	for _, acc := range r.accounts {
+		if acc.fails && acc.last == dcr.Offline && max(r.calm, acc.calm) <= d.at {
+			acc.cut = simMoment{d.at, true}
+			acc.calls = nil
+		}
+	}
+}
+
+// sighted notes that the clock was set.
+func (r *simRules) sighted(d *simDevice) {
+	r.worry(d, d.at)
+	r.linkUp(d)
+}
+
+// due is the moment at which an app must be ready, if nothing else goes wrong.
+func (r *simRules) due(d *simDevice, acc *simAccount) time.Duration {
+	calm, bound := max(r.calm, acc.calm, r.shutSeems), readyWithin
+	if acc.slow {
+		bound = readyByAPerson
+	}
+	if p := acc.held; p != nil && !p.known && acc.replaced.was { // the once-a-day limit
+		calm, bound = max(calm, acc.replaced.at+simDay), readyByAPerson
+		if d.life.noDates {
+			calm = max(calm, r.vouched+simDay) // it may have a date only since then
+		}
+	}
+	if acc.cut.was && acc.cut.at >= calm && !acc.slow {
+		bound = min(bound, acc.cut.at-calm+readyAfterALink)
+	}
+	return calm + bound
+}
+
+// next is the next moment at which a rule wants to look: an app must be ready, a token expires.
+func (r *simRules) next(d *simDevice) time.Duration {
+	next := simNever
+	if d.broker == nil {
+		return next
+	}
+	for id, v := range d.broker.Views() {
+		acc := r.account(d.endpoint(), id)
+		if due := r.due(d, acc); due > d.at {
+			next = min(next, due)
+		}
+		if v.core.token != nil {
+			if tok := d.server.tokens[v.core.token.AccessToken]; tok != nil && tok.expires > d.at {
+				next = min(next, tok.expires)
+			}
+		}
+	}
+	return next
+}
+
+func (acc *simAccount) heldID() string {
+	if acc.held == nil {
+		return ""
+	}
+	return acc.held.id
+}
+
+func clientOf(c *storage.Credentials) string {
+	if c == nil {
+		return ""
+	}
+	return c.ClientID
+}

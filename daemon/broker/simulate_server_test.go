@@ -1,0 +1,107 @@
+package broker
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr"
+)
+
+// secretMark stands in every secret of a simulated life, so that one search finds any of them.
+const secretMark = "SECRET"
+
+// simServer is the server. It knows true time but for skew, and remembers whom it gave what.
+type simServer struct {
+	skew   time.Duration // its clock before the true time
+	dates  bool          // its answers bring a Date that proves the time
+	life   time.Duration // of a token
+	bucket simBucket
+	issued int
+	pairs  map[string]*simPair // by client id
+	tokens map[string]*simToken
+}
+
+// simPair are client credentials.
+type simPair struct {
+	id, secret string
+	account    simKey
+	known      bool // until they are revoked
+}
+
+// simToken is an access token as the server sees it.
+type simToken struct {
+	account simKey
+	sent    time.Duration // its request
+	expires time.Duration
+	life    time.Duration
+}
+
+// simBucket is a token bucket: so many at once, refilled at one a second.
+type simBucket struct {
+	capacity, level float64
+	last            time.Duration
+}
+
+// take tells whether the bucket had one more to give.
+func (b *simBucket) take(at time.Duration) bool {
+	b.level = min(b.capacity, b.level+(at-b.last).Seconds())
+	b.last = at
+	if b.level < 1-1e-6 {
+		return false
+	}
+	b.level--
+	return true
+}
+
+func (b *simBucket) empty(at time.Duration) { b.level, b.last = 0, at }
+
+// date is what the server's clock shows, as a header can say it.
+func (s *simServer) date(at time.Duration) time.Time {
+	if !s.dates {
+		return time.Time{}
+	}
+	return simBirth.Add(at + s.skew).Truncate(time.Second)
+}
+
+func (s *simServer) fail(kind dcr.Kind, code string, at time.Duration) *dcr.Error {
+	return &dcr.Error{Kind: kind, ServerCode: code, Detail: kind.String() + " " + code, Date: s.date(at)}
+}
+
+// simStatement is what stands for an app's software statement: its edition, and whether it is one.
+func simStatement(app string, edition int, good bool) string {
+	quality := "good"
+	if !good {
+		quality = "bad"
+	}
+	return strings.Join([]string{secretMark, "statement", app, strconv.Itoa(edition), quality}, "-")
+}
+
+func (s *simServer) register(account simKey, r dcr.RegisterRequest, approved bool, at time.Duration) (any, *simPair, *dcr.Error) {
+	switch {
+	case !strings.HasSuffix(r.SoftwareStatement, "good"):
+		return nil, nil, s.fail(dcr.Rejected, "invalid_software_statement", at)
+	case !approved:
+		return nil, nil, s.fail(dcr.Rejected, "unapproved_software_statement", at)
+	}
+	s.issued++
+	n := strconv.Itoa(s.issued)
+	p := &simPair{id: "client-" + n, secret: secretMark + "-of-client-" + n, account: account, known: true}
+	s.pairs[p.id] = p
+	return dcr.Credentials{ClientID: p.id, ClientSecret: p.secret, IssuedAt: simBirth.Add(at + s.skew), Date: s.date(at)}, p, nil
+}
+
+func (s *simServer) token(account simKey, r dcr.TokenRequest, granted, amnesia bool, sent, at time.Duration) (any, *simToken, *dcr.Error) {
+	p := s.pairs[r.ClientID]
+	switch {
+	case amnesia || p == nil || !p.known || p.secret != r.ClientSecret || p.account != account:
+		return nil, nil, s.fail(dcr.Rejected, "invalid_client", at)
+	case !granted:
+		return nil, nil, s.fail(dcr.Rejected, "unauthorized_client", at)
+	}
+	s.issued++
+	name := secretMark + "-token-" + strconv.Itoa(s.issued)
+	tok := &simToken{account: account, sent: sent, expires: at + s.life, life: s.life}
+	s.tokens[name] = tok
+	return dcr.Token{AccessToken: name, ID: "id", ExpiresIn: s.life, Date: s.date(at)}, tok, nil
+}
