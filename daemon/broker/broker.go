@@ -206,6 +206,7 @@ func (b *Broker) publish(now Reading) {
 		if was != nil && v.sameAs(was) {
 			v = was
 		} else {
+			v.changed = make(chan struct{})
 			b.logNews(was, v, now)
 		}
 		next.apps[m.app.ID] = v
@@ -279,9 +280,12 @@ func (b *Broker) Token(ctx context.Context, app string, wait, minTTL time.Durati
 		tok, _ := v.Token(now)
 		return tok, nil
 	}
+	if wait == 0 {
+		return b.answer(v, minTTL, now)
+	}
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
-	for last := wait == 0; ; {
+	for last := false; ; {
 		if last || v.satisfies(minTTL, now) && !v.core.hold {
 			return b.answer(v, minTTL, now)
 		}

@@ -36,11 +36,12 @@ type engine struct {
 	random *rand.Rand
 	log    *slog.Logger
 
-	time     timeline
-	gate     *gate
-	shut     storage.Gate // what shut it last, at the moment of that
-	endpoint string
-	tls      bool // the endpoint needs certificates checked, and so a clock that is set
+	time        timeline
+	gate        *gate
+	shut        storage.Gate // what shut it last, at the moment of that
+	shutUnsaved bool
+	endpoint    string
+	tls         bool // the endpoint needs certificates checked, and so a clock that is set
 
 	machines  []*machine    // by app, every one since the start: a call may still be under way for an app that was taken out
 	saveAfter time.Duration // no write before
@@ -270,25 +271,28 @@ func (e *engine) fail(m *machine, c *call, err error, now Reading) (result strin
 // throttled shuts the gate after a 429, and returns for how long.
 func (e *engine) throttled(retryAfter time.Duration, now Reading) time.Duration {
 	wait := e.gate.throttled(now, retryAfter)
-	e.shut = storage.Gate{Noted: e.time.stamp(now), Wait: e.gate.shut - now.Boot} // another answer may have asked for more
-	if wait > shutAfter429 {                                                      // a restart opens the gate no sooner than that anyway
-		if err := e.store.SaveGate(e.shut); err != nil {
-			e.unsaved(err, now)
-		}
+	// Another answer may have asked for more.
+	e.shut = storage.Gate{Noted: e.time.stamp(now), Wait: e.gate.shut - now.Boot}
+	if e.shut.Wait > shutAfter429 { // a restart opens the gate no sooner than that anyway
+		_ = e.saveShut(now) // flush tries again
 	}
 	return wait
 }
 
 // forgetShut drops what shut the gate once it is open again: a later boot may not be able to tell how long ago that was.
 func (e *engine) forgetShut(now Reading) {
-	if e.shut.Wait <= shutAfter429 || now.Boot < e.gate.shut {
-		return
+	if e.shut.Wait > shutAfter429 && now.Boot >= e.gate.shut {
+		e.shut = storage.Gate{}
+		_ = e.saveShut(now) // flush tries again
 	}
-	if err := e.store.SaveGate(storage.Gate{}); err != nil {
+}
+
+func (e *engine) saveShut(now Reading) error {
+	err := e.store.SaveGate(e.shut)
+	if e.shutUnsaved = err != nil; err != nil {
 		e.unsaved(err, now)
-		return
 	}
-	e.shut = storage.Gate{}
+	return err
 }
 
 // flush stores what changed, unless a write has just failed.
@@ -296,12 +300,15 @@ func (e *engine) flush(now Reading) {
 	if e.saveErr != nil && now.Boot < e.saveAfter {
 		return
 	}
-	e.saveErr = nil
 	for _, m := range e.machines {
 		if !m.stored() && e.save(m, now) != nil {
 			return
 		}
 	}
+	if e.shutUnsaved && e.saveShut(now) != nil {
+		return
+	}
+	e.saveErr = nil
 }
 
 // close makes the last attempt to store what is not.

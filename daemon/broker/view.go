@@ -25,7 +25,7 @@ type AppView struct {
 	App  App
 	core core
 
-	changed chan struct{} // closed when this view is no longer the current one
+	changed chan struct{} // made when this view is published, closed when it is no longer the current one
 }
 
 // core is what makes one view differ from another.
@@ -53,7 +53,7 @@ func (e *engine) view(m *machine, now Reading) *AppView {
 	v := &AppView{App: m.app, core: core{
 		credentials: m.rec.Credentials, registrations: m.rec.History.Registrations, replaced: m.rec.History.Replaced,
 		token: m.rec.Token, valid: m.valid(now), next: m.next, contact: m.contact, calls: m.calls,
-	}, changed: make(chan struct{})}
+	}}
 	c := &v.core
 	if m.live != nil {
 		c.live = *m.live
