@@ -146,16 +146,16 @@ func (p *probe) apply(rules []rule) {
 		if p.has(r.key) {
 			continue
 		}
-		text, where := r.from(p)
+		text, where := r.from.find(p)
 		if text == "" {
 			continue
 		}
 		if r.as != nil {
 			text = clean([]byte(r.as(text))) // it may be longer now
 		}
-		switch allowed := restricted[r.key]; {
-		case text == "" || fillable[r.key] && isJunk(text):
-		case allowed != nil && !slices.Contains(allowed, text):
+		switch values := allowed(r.key); {
+		case text == "" || slices.Contains(fillable, r.key) && isJunk(text):
+		case values != nil && !slices.Contains(values, text):
 			p.warn("device_value_left_out", "%s is %q in %s, which X-Device-Info does not know: it is left out; set %s in [device]",
 				r.key, text, where, r.key)
 		default:

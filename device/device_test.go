@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io/fs"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -172,9 +171,9 @@ func TestRulesNameKeys(t *testing.T) {
 			t.Errorf("a rule for %q", r.key)
 		}
 	}
-	for key := range maps.Keys(restricted) {
-		if !slices.Contains(keys[:], key) {
-			t.Errorf("a set for %q", key)
+	for _, r := range restricted {
+		if !slices.Contains(keys[:], r.key) {
+			t.Errorf("a set for %q", r.key)
 		}
 	}
 }

@@ -23,8 +23,16 @@ var amlogicEDIDs = []string{
 	"/sys/devices/virtual/amhdmitx/amhdmitx0/rawedid",
 }
 
-// widthOf holds the heights of the modes that Amlogic names by their lines alone, and the widths that go with them.
-var widthOf = map[int]int{480: 720, 576: 720, 720: 1280, 1080: 1920, 1440: 2560, 2160: 3840, 4320: 7680}
+// widthOf is the width that goes with the lines of a mode that Amlogic names by these alone; 0 where there is none.
+func widthOf(lines int) int {
+	switch lines {
+	case 480, 576:
+		return 720
+	case 720, 1080, 1440, 2160, 4320:
+		return lines * 16 / 9
+	}
+	return 0
+}
 
 // display is the screen's size in pixels and inches, with the files that say so; zero is unknown.
 type display struct {
@@ -144,8 +152,8 @@ func parseAmlogicMode(mode string) (width, height int) {
 	case 'x':
 		return parseMode(mode)
 	case 'p', 'i', 'c':
-		if lines := pixels(mode[:n]); widthOf[lines] > 0 {
-			return widthOf[lines], lines
+		if lines := pixels(mode[:n]); widthOf(lines) > 0 {
+			return widthOf(lines), lines
 		}
 	}
 	return 0, 0
@@ -164,7 +172,7 @@ func parseVirtualSize(size string) (width, height int) {
 	}
 	for buffers := 2; buffers <= 3; buffers++ {
 		one := height / buffers
-		if height%buffers == 0 && (width*9 == one*16 || widthOf[one] == width || width == 4096 && one == 2160) {
+		if height%buffers == 0 && (width*9 == one*16 || widthOf(one) == width || width == 4096 && one == 2160) {
 			return width, one
 		}
 	}

@@ -56,26 +56,27 @@ func Generate(random io.Reader) (Candidate, error) {
 // identity is one place that an identifier may come from. The same source name may stand in several rows.
 type identity struct {
 	source string
-	find   func(*tree) []byte // nil: nothing usable there
+	file   string             // that holds a serial number and nothing else
+	find   func(*tree) []byte // where it is not as easy; it returns nil if there is nothing usable
 }
 
 // identities are in the order in which they count: what the operator or the maker burnt in, then what belongs to the
 // board, then what might be exchanged. /etc/machine-id is not among them: images are cloned with it.
 var identities = []identity{
-	{"rdk-serial", serialFile("/tmp/.STB_SER_NO")},
-	{"webos-nduid", func(t *tree) []byte { return serial([]byte(t.json(nyxDevice)["nduid"])) }},
-	{"android-serialno", androidSerial("ro.serialno")},
-	{"android-serialno", androidSerial("ro.boot.serialno")},
-	{"android-serialno", func(t *tree) []byte { return serial([]byte(t.bootArgument("androidboot.serialno"))) }},
-	{"cpuinfo-serial", func(t *tree) []byte { return serial([]byte(t.fields(cpuinfoFile, "/proc/cpuinfo")["Serial"])) }},
-	{"soc-serial", serialFile("/sys/devices/soc0/serial_number")},
-	{"soc-serial", serialFile("/sys/bus/platform/devices/firmware:secure-monitor/serial")}, // Amlogic
-	{"dt-serial", serialFile("/proc/device-tree/serial-number")},
-	{"emmc-cid", emmcCID},
-	{"dmi-product-uuid", productUUID},
-	{"dmi-product-serial", serialFile("/sys/class/dmi/id/product_serial")},
-	{"dmi-board-serial", boardSerial},
-	{"mac", macAddress},
+	{"rdk-serial", "/tmp/.STB_SER_NO", nil},
+	{"webos-nduid", "", func(t *tree) []byte { return serial([]byte(t.json(nyxDevice)["nduid"])) }},
+	{"android-serialno", "", func(t *tree) []byte { return t.propertySerial("ro.serialno") }},
+	{"android-serialno", "", func(t *tree) []byte { return t.propertySerial("ro.boot.serialno") }},
+	{"android-serialno", "", func(t *tree) []byte { return serial([]byte(t.bootArgument("androidboot.serialno"))) }},
+	{"cpuinfo-serial", "", func(t *tree) []byte { return serial([]byte(t.fields(cpuinfoFile, "/proc/cpuinfo")["Serial"])) }},
+	{"soc-serial", "/sys/devices/soc0/serial_number", nil},
+	{"soc-serial", "/sys/bus/platform/devices/firmware:secure-monitor/serial", nil}, // Amlogic
+	{"dt-serial", "/proc/device-tree/serial-number", nil},
+	{"emmc-cid", "", (*tree).emmcCID},
+	{"dmi-product-uuid", "", (*tree).productUUID},
+	{"dmi-product-serial", "/sys/class/dmi/id/product_serial", nil},
+	{"dmi-board-serial", "", (*tree).boardSerial},
+	{"mac", "", (*tree).macAddress},
 }
 
 // RootOnly tells whether only root can read a source: the kernel keeps DMI's serial numbers from everybody else.
@@ -83,7 +84,13 @@ func RootOnly(source string) bool { return strings.HasPrefix(source, "dmi-") }
 
 func (t *tree) findIdentifier() Candidate {
 	for _, id := range identities {
-		if raw := id.find(t); raw != nil {
+		var raw []byte
+		if id.find != nil {
+			raw = id.find(t)
+		} else {
+			raw = t.serialFile(id.file)
+		}
+		if raw != nil {
 			return Candidate{Source: id.source, Raw: raw}
 		}
 	}
@@ -113,43 +120,39 @@ func isPrintable(text []byte) bool {
 	return utf8.Valid(text) && bytes.IndexFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) < 0
 }
 
-func serialFile(name string) func(*tree) []byte {
-	return func(t *tree) []byte {
-		data, err := t.read(name)
-		if err != nil {
-			return nil
-		}
-		return serial(data)
-	}
-}
-
-func androidSerial(key string) func(*tree) []byte {
-	return func(t *tree) []byte {
-		for _, name := range propertyFiles {
-			if raw := serial([]byte(t.fields(propertyFile, name)[key])); raw != nil {
-				return raw
-			}
-		}
+func (t *tree) serialFile(name string) []byte {
+	data, err := t.read(name)
+	if err != nil {
 		return nil
 	}
+	return serial(data)
 }
 
-// emmcCID is the number of the memory that is soldered in; an SD card is not the device.
-func emmcCID(t *tree) []byte {
-	for _, name := range t.list("/sys/block") {
-		folder := "/sys/block/" + name + "/device/"
-		if !strings.HasPrefix(name, "mmcblk") || t.text(folder+"type") != "MMC" {
-			continue
-		}
-		if raw := serialFile(folder + "cid")(t); raw != nil {
+func (t *tree) propertySerial(key string) []byte {
+	for _, name := range propertyFiles {
+		if raw := serial([]byte(t.fields(propertyFile, name)[key])); raw != nil {
 			return raw
 		}
 	}
 	return nil
 }
 
-func productUUID(t *tree) []byte {
-	raw := serialFile("/sys/class/dmi/id/product_uuid")(t)
+// emmcCID is the number of the memory that is soldered in; an SD card is not the device.
+func (t *tree) emmcCID() []byte {
+	for _, name := range t.list("/sys/block") {
+		folder := "/sys/block/" + name + "/device/"
+		if !strings.HasPrefix(name, "mmcblk") || t.text(folder+"type") != "MMC" {
+			continue
+		}
+		if raw := t.serialFile(folder + "cid"); raw != nil {
+			return raw
+		}
+	}
+	return nil
+}
+
+func (t *tree) productUUID() []byte {
+	raw := t.serialFile("/sys/class/dmi/id/product_uuid")
 	if isJunkUUID(string(raw)) {
 		return nil
 	}
@@ -157,8 +160,8 @@ func productUUID(t *tree) []byte {
 }
 
 // boardSerial holds vendor and name too: makers number the boards of each model from the same start.
-func boardSerial(t *tree) []byte {
-	raw := serialFile("/sys/class/dmi/id/board_serial")(t)
+func (t *tree) boardSerial() []byte {
+	raw := t.serialFile("/sys/class/dmi/id/board_serial")
 	if raw == nil {
 		return nil
 	}
@@ -166,7 +169,7 @@ func boardSerial(t *tree) []byte {
 }
 
 // macAddress is the first address that was burnt in, of an Ethernet adapter before one for Wi-Fi.
-func macAddress(t *tree) []byte {
+func (t *tree) macAddress() []byte {
 	var wifi []byte
 	for _, name := range t.list(strings.TrimSuffix(netFolder, "/")) {
 		kind := t.devType(name)

@@ -23,22 +23,35 @@ var keys = [...]string{
 var required = []string{"model", "version", "osName", "osVersion", "connectionType"}
 
 // restricted are the values that "Header - X-Device-Info" allows, where it names them. Anything else is a wrong header.
-var restricted = map[string][]string{
-	"primaryHardwareType": {
+var restricted = []struct {
+	key    string
+	values []string
+}{
+	{"primaryHardwareType", []string{
 		"Camera", "DataCollectionTerminal", "Desktop", "EmbeddedNetworkModule", "eReader", "GamesConsole",
 		"GeolocationTracker", "Glasses", "MediaPlayer", "MobilePhone", "PaymentTerminal", "PluginModem", "SetTopBox", "TV",
 		"Tablet", "WirelessHotspot", "Wristwatch", "Unknown",
-	},
-	"osName": {
+	}},
+	{"osName", []string{
 		"Android", "Chrome OS", "Linux", "Mac OS", "OS X", "OpenBSD", "Roku OS", "Windows", "iOS", "tvOS", "webOS",
-	},
-	"osFamily": {
+	}},
+	{"osFamily", []string{
 		"Android", "BSD", "Linux", "PlayStation OS", "Roku OS", "Symbian", "Tizen", "Windows", "iOS", "tvOS", "macOS", "webOS",
-	},
-	"osVendor": {
+	}},
+	{"osVendor", []string{
 		"Amazon", "Apple", "Google", "LG", "Microsoft", "Mozilla", "Nintendo", "Nokia", "Roku", "Samsung", "Sony",
 		"Tizen Project",
-	},
+	}},
+}
+
+// allowed are the values that a key may have; nil where it may have any.
+func allowed(key string) []string {
+	for _, r := range restricted {
+		if r.key == key {
+			return r.values
+		}
+	}
+	return nil
 }
 
 // maxNumber bounds the whole numbers, so that a slip of the finger does not go out to the server.
@@ -107,8 +120,8 @@ func checkText(key, text string) (any, error) {
 	case cleaned == "":
 		return nil, fmt.Errorf("%s is empty: leave the line out instead", key)
 	}
-	if allowed := restricted[key]; allowed != nil && !slices.Contains(allowed, cleaned) {
-		return nil, fmt.Errorf("%s is %q: allowed are %s", key, cleaned, strings.Join(allowed, ", "))
+	if values := allowed(key); values != nil && !slices.Contains(values, cleaned) {
+		return nil, fmt.Errorf("%s is %q: allowed are %s", key, cleaned, strings.Join(values, ", "))
 	}
 	if key == "connectionIp" {
 		addr, err := netip.ParseAddr(cleaned)

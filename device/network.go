@@ -208,20 +208,20 @@ func (t *tree) devType(name string) string {
 
 // notPublic are blocks inside what looks global that can't be another's way to this box (IANA's special-purpose
 // address registries).
-var notPublic = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("100.64.0.0/10"), // behind a provider's NAT
-	netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("192.0.2.0/24"),
-	netip.MustParsePrefix("192.88.99.0/24"),
-	netip.MustParsePrefix("198.18.0.0/15"),
-	netip.MustParsePrefix("198.51.100.0/24"),
-	netip.MustParsePrefix("203.0.113.0/24"),
-	netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("2001::/23"),
-	netip.MustParsePrefix("2001:db8::/32"),
-	netip.MustParsePrefix("2002::/16"),
-	netip.MustParsePrefix("3fff::/20"),
+var notPublic = []string{
+	"0.0.0.0/8",
+	"100.64.0.0/10", // behind a provider's NAT
+	"192.0.0.0/24",
+	"192.0.2.0/24",
+	"192.88.99.0/24",
+	"198.18.0.0/15",
+	"198.51.100.0/24",
+	"203.0.113.0/24",
+	"240.0.0.0/4",
+	"2001::/23",
+	"2001:db8::/32",
+	"2002::/16",
+	"3fff::/20",
 }
 
 // ConnectionIP returns an address as connectionIp sends it; false unless it is globally routable. A private one is left
@@ -233,7 +233,7 @@ func ConnectionIP(addr netip.Addr) (string, bool) {
 		return "", false
 	}
 	for _, block := range notPublic {
-		if block.Contains(addr) {
+		if netip.MustParsePrefix(block).Contains(addr) {
 			return "", false
 		}
 	}

@@ -130,6 +130,13 @@ func TestVendorOf(t *testing.T) {
 			t.Errorf("%q, %q: got %q, want %q", test.compatible, test.model, got, test.want)
 		}
 	}
+	prefixes := map[string]bool{}
+	for _, vendor := range vendors {
+		if prefixes[vendor[0]] {
+			t.Errorf("%s is there twice", vendor[0])
+		}
+		prefixes[vendor[0]] = true
+	}
 }
 
 // What the fuzzers ask of every text that goes out.

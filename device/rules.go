@@ -18,7 +18,8 @@ const (
 	partnerID        = "/opt/www/authService/partnerId3.dat"
 )
 
-// rule is one place that a key's value may come from.
+// rule is one place that a key's value may come from. Rules are data, down to the functions that they name: the compiler
+// lays them out, and nothing runs at start.
 type rule struct {
 	key  string
 	from source
@@ -26,22 +27,22 @@ type rule struct {
 }
 
 // fillable are the keys for which makers leave "To Be Filled By O.E.M." and the like in place of a value.
-var fillable = map[string]bool{"model": true, "version": true, "manufacturer": true, "vendor": true}
+var fillable = []string{"model", "version", "manufacturer", "vendor"}
 
 // rules is the table of what comes from where. For each key the first usable value counts, so what is said on purpose
 // (by an operator's software) stands before what is there by design (the device tree), and that before what firmware
 // happens to leave (DMI). To support a new system, add its rows in that order.
 var rules = []rule{
-	{"model", field(shellFile, deviceProperties, "FRIENDLY_ID"), nil},
-	{"model", field(shellFile, deviceProperties, "MODEL_NUM"), nil},
+	{"model", field{shellFile, deviceProperties, "FRIENDLY_ID"}, nil},
+	{"model", field{shellFile, deviceProperties, "MODEL_NUM"}, nil},
 	{"model", product("model"), nil},
-	{"model", jsonField(nyxDevice, "product_id"), nil},
-	{"model", field(shellFile, enigmaInfo, "displaymodel"), nil},
+	{"model", jsonField{nyxDevice, "product_id"}, nil},
+	{"model", field{shellFile, enigmaInfo, "displaymodel"}, nil},
 	{"model", file(stbInfo + "modelname"), nil},
 	{"model", file(stbInfo + "hwmodel"), nil},
-	{"model", when(file(stbInfo+"boxtype"), is("gigablue"), file(stbInfo+"gbmodel")), nil},
+	{"model", when{file(stbInfo + "boxtype"), isGigaBlue, file(stbInfo + "gbmodel")}, nil},
 	{"model", file(stbInfo + "boxtype"), nil},
-	{"model", file(stbInfo + "vumodel"), prefixed("vu")},
+	{"model", file(stbInfo + "vumodel"), vuModel},
 	{"model", file(stbInfo + "model"), nil}, // last: "dm8000" on boxes that are none
 	{"model", deviceTree("model"), boardModel},
 	{"model", deviceTree("coreelec-dt-id"), boardModel},
@@ -53,8 +54,8 @@ var rules = []rule{
 
 	// The hardware's code, not the firmware's version: Adobe's own examples are Android's Build.DEVICE and Roku's 5303X.
 	{"version", product("device"), nil},
-	{"version", field(shellFile, deviceProperties, "MODEL_NUM"), nil},
-	{"version", jsonField(nyxDevice, "hardware_id"), nil},
+	{"version", field{shellFile, deviceProperties, "MODEL_NUM"}, nil},
+	{"version", jsonField{nyxDevice, "hardware_id"}, nil},
 	{"version", file(stbInfo + "version"), nil},
 	{"version", file(stbInfo + "board_revision"), nil},
 	{"version", file(stbInfo + "chipset"), nil},
@@ -65,81 +66,85 @@ var rules = []rule{
 	{"version", dmi("product_version"), dmiVersion},
 	{"version", dmi("board_version"), dmiVersion},
 	{"version", dmi("bios_version"), nil},
-	{"version", field(cpuinfoFile, "/proc/cpuinfo", "Hardware"), chip},
-	{"version", field(cpuinfoFile, "/proc/cpuinfo", "system type"), chip}, // MIPS
+	{"version", field{cpuinfoFile, "/proc/cpuinfo", "Hardware"}, chip},
+	{"version", field{cpuinfoFile, "/proc/cpuinfo", "system type"}, chip}, // MIPS
 
-	{"manufacturer", field(shellFile, deviceProperties, "MFG_NAME"), nil},
+	{"manufacturer", field{shellFile, deviceProperties, "MFG_NAME"}, nil},
 	{"manufacturer", product("manufacturer"), nil},
-	{"manufacturer", when(jsonField(nyxOS, "webos_name"), isWebOSTV, constant("LG", nyxOS+" webos_name")), nil},
-	{"manufacturer", field(shellFile, enigmaInfo, "displaybrand"), nil},
-	{"manufacturer", field(shellFile, enigmaInfo, "brand"), nil},
-	{"manufacturer", field(shellFile, imageVersion, "machine_brand"), nil},
-	{"manufacturer", file(stbInfo + "vumodel"), to("Vu+")},
+	{"manufacturer", means{webOSTV, "LG"}, nil},
+	{"manufacturer", field{shellFile, enigmaInfo, "displaybrand"}, nil},
+	{"manufacturer", field{shellFile, enigmaInfo, "brand"}, nil},
+	{"manufacturer", field{shellFile, imageVersion, "machine_brand"}, nil},
+	{"manufacturer", means{file(stbInfo + "vumodel"), "Vu+"}, nil},
 	{"manufacturer", bootArgument("osmcdev"), veroMaker},
-	{"manufacturer", boardMaker("/proc/device-tree/compatible", "/proc/device-tree/model"), nil},
-	{"manufacturer", boardMaker("/tmp/sysinfo/board_name", "/tmp/sysinfo/model"), nil}, // OpenWrt
+	{"manufacturer", boardMaker{"/proc/device-tree/compatible", "/proc/device-tree/model"}, nil},
+	{"manufacturer", boardMaker{"/tmp/sysinfo/board_name", "/tmp/sysinfo/model"}, nil}, // OpenWrt
 	{"manufacturer", dmi("sys_vendor"), nil},
 	{"manufacturer", dmi("board_vendor"), nil},
 
-	{"vendor", field(shellFile, deviceProperties, "BRAND_NAME"), nil},
+	{"vendor", field{shellFile, deviceProperties, "BRAND_NAME"}, nil},
 	{"vendor", file(partnerID), nil},
 	{"vendor", product("brand"), nil},
 	{"vendor", sameAs("manufacturer"), nil},
 
-	{"osName", android, to("Android")},
-	{"osName", webOS, to("webOS")},
-	{"osName", constant("Linux", "kernel"), nil}, // Tizen too: it isn't allowed here
+	{"osName", means{android, "Android"}, nil},
+	{"osName", means{webOS, "webOS"}, nil},
+	{"osName", constant{"Linux", "kernel"}, nil}, // Tizen too: it isn't allowed here
 
-	{"osFamily", android, to("Android")},
-	{"osFamily", webOS, to("webOS")},
-	{"osFamily", tizen, to("Tizen")},
-	{"osFamily", constant("Linux", "kernel"), nil},
+	{"osFamily", means{android, "Android"}, nil},
+	{"osFamily", means{webOS, "webOS"}, nil},
+	{"osFamily", means{tizen, "Tizen"}, nil},
+	{"osFamily", constant{"Linux", "kernel"}, nil},
 
-	{"osVendor", property("ro.build.version.fireos"), to("Amazon")},
-	{"osVendor", android, to("Google")},
-	{"osVendor", webOS, to("LG")},
-	{"osVendor", tizenTV, to("Samsung")},
-	{"osVendor", tizen, to("Tizen Project")},
+	{"osVendor", means{property("ro.build.version.fireos"), "Amazon"}, nil},
+	{"osVendor", means{android, "Google"}, nil},
+	{"osVendor", means{webOS, "LG"}, nil},
+	{"osVendor", means{tizenTV, "Samsung"}, nil},
+	{"osVendor", means{tizen, "Tizen Project"}, nil},
 
 	{"osVersion", property("ro.build.version.release"), nil},
-	{"osVersion", jsonField(nyxOS, "webos_release"), nil},
-	{"osVersion", field(versionFile, versionTxt, "imagename"), rdkRelease},
-	{"osVersion", field(versionFile, versionTxt, "VERSION"), rdkVersion},
-	{"osVersion", field(versionFile, versionTxt, "imagename"), nil},
+	{"osVersion", jsonField{nyxOS, "webos_release"}, nil},
+	{"osVersion", field{versionFile, versionTxt, "imagename"}, rdkRelease},
+	{"osVersion", field{versionFile, versionTxt, "VERSION"}, rdkVersion},
+	{"osVersion", field{versionFile, versionTxt, "imagename"}, nil},
 	{"osVersion", osRelease("VERSION_ID"), nil},
-	{"osVersion", field(shellFile, "/etc/openwrt_release", "DISTRIB_RELEASE"), nil},
-	{"osVersion", field(shellFile, enigmaInfo, "imageversion"), nil},
-	{"osVersion", field(shellFile, imageVersion, "version"), nil},
+	{"osVersion", field{shellFile, "/etc/openwrt_release", "DISTRIB_RELEASE"}, nil},
+	{"osVersion", field{shellFile, enigmaInfo, "imageversion"}, nil},
+	{"osVersion", field{shellFile, imageVersion, "version"}, nil},
 	{"osVersion", file("/proc/sys/kernel/osrelease"), nil},
-	{"osVersion", kernelRelease, nil},
+	{"osVersion", kernelRelease{}, nil},
 
-	{"primaryHardwareType", field(shellFile, deviceProperties, "RDK_PROFILE"), rdkProfile},
-	{"primaryHardwareType", field(shellFile, authService, "deviceType"), rdkDeviceType},
-	{"primaryHardwareType", field(shellFile, deviceProperties, "DEVICE_TYPE"), rdkClient},
-	{"primaryHardwareType", when(property("ro.build.characteristics"), hasTV, property("ro.hdmi.device_type")), hdmiType},
-	{"primaryHardwareType", when(jsonField(nyxOS, "webos_name"), isWebOSTV, constant("TV", nyxOS+" webos_name")), nil},
-	{"primaryHardwareType", tizenTV, to("TV")},
-	{"primaryHardwareType", present("/proc/stb"), to("SetTopBox")},
+	{"primaryHardwareType", field{shellFile, deviceProperties, "RDK_PROFILE"}, rdkProfile},
+	{"primaryHardwareType", field{shellFile, authService, "deviceType"}, rdkDeviceType},
+	{"primaryHardwareType", field{shellFile, deviceProperties, "DEVICE_TYPE"}, rdkClient},
+	{"primaryHardwareType", when{property("ro.build.characteristics"), hasTV, property("ro.hdmi.device_type")}, hdmiType},
+	{"primaryHardwareType", means{webOSTV, "TV"}, nil},
+	{"primaryHardwareType", means{tizenTV, "TV"}, nil},
+	{"primaryHardwareType", means{present("/proc/stb"), "SetTopBox"}, nil},
 	{"primaryHardwareType", osRelease("ID"), mediaSystem},
 	{"primaryHardwareType", deviceTree("chassis-type"), boardChassis},
 	{"primaryHardwareType", deviceTree("model"), boxName},
 	{"primaryHardwareType", deviceTree("compatible"), boxName},
-	{"primaryHardwareType", when(dmi("bios_vendor"), isNotUBoot, dmi("chassis_type")), dmiChassis},
+	{"primaryHardwareType", when{dmi("bios_vendor"), isNotUBoot, dmi("chassis_type")}, dmiChassis},
 }
 
 // The systems that are told apart, each by what only it has.
 var (
-	android = first(property("ro.build.version.release"), product("model"))
-	webOS   = first(jsonField(nyxOS, "webos_release"), jsonField(nyxOS, "webos_name"))
-	tizen   = first(when(osRelease("ID"), is("tizen"), osRelease("ID")), file("/etc/tizen-release"))
-	tizenTV = first(
-		when(field(shellFile, "/etc/tizen-build.conf", "TZ_BUILD_PROFILE"), is("tv"), constant("tv", "/etc/tizen-build.conf TZ_BUILD_PROFILE")),
-		when(field(shellFile, "/etc/info.ini", "TZ_BUILD_PROFILE"), is("tv"), constant("tv", "/etc/info.ini TZ_BUILD_PROFILE")))
+	android = first{property("ro.build.version.release"), product("model")}
+	webOS   = first{jsonField{nyxOS, "webos_release"}, jsonField{nyxOS, "webos_name"}}
+	webOSTV = only{jsonField{nyxOS, "webos_name"}, isWebOSTV}
+	tizen   = first{only{osRelease("ID"), isTizen}, file("/etc/tizen-release")}
+	tizenTV = first{
+		only{field{shellFile, "/etc/tizen-build.conf", "TZ_BUILD_PROFILE"}, isTV},
+		only{field{shellFile, "/etc/info.ini", "TZ_BUILD_PROFILE"}, isTV},
+	}
 )
 
-func is(want string) func(string) bool {
-	return func(text string) bool { return strings.EqualFold(strings.TrimRight(text, "; "), want) }
-}
+func isGigaBlue(brand string) bool { return is(brand, "gigablue") }
+func isTizen(id string) bool       { return is(id, "tizen") }
+func isTV(profile string) bool     { return is(profile, "tv") }
+
+func is(text, want string) bool { return strings.EqualFold(strings.TrimRight(text, "; "), want) }
 
 func isWebOSTV(name string) bool { return strings.HasPrefix(name, "webOS TV") }
 

@@ -7,8 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// source is one place that a value may stand in. It returns the text, cleaned, and where it was; "" if it isn't there.
-type source func(p *probe) (text, where string)
+// source is one place that a value may stand in. find returns the text, cleaned, and where it was; "" if it isn't there.
+type source interface {
+	find(p *probe) (text, where string)
+}
 
 // propertyFiles are Android's, in the order in which it loads them: of several ro.* of a name the first counts.
 var propertyFiles = []string{
@@ -19,55 +21,86 @@ var propertyFiles = []string{
 	"/product/etc/build.prop", "/product/build.prop", "/system/product/etc/build.prop", "/system/product/build.prop",
 }
 
+// partitions are those of an Android image, as they stand in the names of ro.product properties.
+var partitions = []string{"", "odm.", "vendor.", "product.", "system."}
+
 // file is a file that holds one value.
-func file(name string) source {
-	return func(p *probe) (string, string) { return p.text(name), name }
-}
+type file string
+
+func (name file) find(p *probe) (string, string) { return p.text(string(name)), string(name) }
 
 // deviceTree is a string property of the device tree's root node; of a list of strings it is the first.
-func deviceTree(name string) source { return file("/proc/device-tree/" + name) }
+type deviceTree string
+
+func (name deviceTree) find(p *probe) (string, string) {
+	return file("/proc/device-tree/" + name).find(p)
+}
 
 // dmi is a value that the firmware gives in its SMBIOS tables.
-func dmi(name string) source { return file("/sys/class/dmi/id/" + name) }
+type dmi string
+
+func (name dmi) find(p *probe) (string, string) { return file("/sys/class/dmi/id/" + name).find(p) }
 
 // field is the value of KEY in a file of KEY=VALUE lines.
-func field(d dialect, name, key string) source {
-	return func(p *probe) (string, string) { return clean([]byte(p.fields(d, name)[key])), name + " " + key }
+type field struct {
+	dialect   dialect
+	file, key string
+}
+
+func (f field) find(p *probe) (string, string) {
+	return clean([]byte(p.fields(f.dialect, f.file)[f.key])), f.file + " " + f.key
 }
 
 // osRelease is a field of os-release, which stands in one of two places.
-func osRelease(key string) source {
-	return first(field(shellFile, "/etc/os-release", key), field(shellFile, "/usr/lib/os-release", key))
+type osRelease string
+
+func (key osRelease) find(p *probe) (string, string) {
+	return first{field{shellFile, "/etc/os-release", string(key)}, field{shellFile, "/usr/lib/os-release", string(key)}}.find(p)
 }
 
 // jsonField is a string in a file that holds a JSON object.
-func jsonField(name, key string) source {
-	return func(p *probe) (string, string) { return clean([]byte(p.json(name)[key])), name + " " + key }
+type jsonField struct{ file, key string }
+
+func (f jsonField) find(p *probe) (string, string) {
+	return clean([]byte(p.json(f.file)[f.key])), f.file + " " + f.key
 }
 
 // property is an Android system property that is set at build time.
-func property(key string) source {
-	places := make([]source, len(propertyFiles))
-	for i, name := range propertyFiles {
-		places[i] = field(propertyFile, name, key)
+type property string
+
+func (key property) find(p *probe) (string, string) {
+	for _, name := range propertyFiles {
+		if text, where := (field{propertyFile, name, string(key)}).find(p); text != "" {
+			return text, where
+		}
 	}
-	return first(places...)
+	return "", ""
 }
 
 // product is an Android ro.product property. Since Android 10 images need not hold ro.product.model itself: the system
 // makes it at start of those of its partitions.
-func product(key string) source {
-	return first(property("ro.product."+key), property("ro.product.odm."+key), property("ro.product.vendor."+key),
-		property("ro.product.product."+key), property("ro.product.system."+key))
+type product string
+
+func (key product) find(p *probe) (string, string) {
+	for _, partition := range partitions {
+		if text, where := property("ro.product." + partition + string(key)).find(p); text != "" {
+			return text, where
+		}
+	}
+	return "", ""
 }
 
 // bootArgument is the value of name= on the kernel's command line.
-func bootArgument(name string) source {
-	return func(p *probe) (string, string) { return p.bootArgument(name), "/proc/cmdline " + name }
+type bootArgument string
+
+func (name bootArgument) find(p *probe) (string, string) {
+	return p.bootArgument(string(name)), "/proc/cmdline " + string(name)
 }
 
-// kernelRelease asks the kernel itself, so only on a live system.
-func kernelRelease(p *probe) (string, string) {
+// kernelRelease is what the kernel itself says, so only on a live system.
+type kernelRelease struct{}
+
+func (kernelRelease) find(p *probe) (string, string) {
 	var name unix.Utsname
 	if !p.live || unix.Uname(&name) != nil {
 		return "", ""
@@ -76,50 +109,89 @@ func kernelRelease(p *probe) (string, string) {
 }
 
 // first is the first of several places that holds something.
-func first(places ...source) source {
-	return func(p *probe) (string, string) {
-		for _, place := range places {
-			if text, where := place(p); text != "" {
-				return text, where
-			}
+type first []source
+
+func (places first) find(p *probe) (string, string) {
+	for _, place := range places {
+		if text, where := place.find(p); text != "" {
+			return text, where
 		}
-		return "", ""
 	}
+	return "", ""
 }
 
 // when is a value that counts only where another place satisfies a condition.
-func when(condition source, holds func(string) bool, then source) source {
-	return func(p *probe) (string, string) {
-		if text, _ := condition(p); !holds(text) {
-			return "", ""
-		}
-		return then(p)
+type when struct {
+	condition source
+	holds     func(text string) bool
+	then      source
+}
+
+func (w when) find(p *probe) (string, string) {
+	if text, _ := w.condition.find(p); !w.holds(text) {
+		return "", ""
 	}
+	return w.then.find(p)
+}
+
+// only is a value that counts only if it satisfies a condition.
+type only struct {
+	place source
+	holds func(text string) bool
+}
+
+func (o only) find(p *probe) (string, string) {
+	text, where := o.place.find(p)
+	if !o.holds(text) {
+		return "", ""
+	}
+	return text, where
+}
+
+// means is a value that there is wherever a place holds anything.
+type means struct {
+	place source
+	value string
+}
+
+func (m means) find(p *probe) (string, string) {
+	text, where := m.place.find(p)
+	if text == "" {
+		return "", ""
+	}
+	return m.value, where
+}
+
+// boardMaker is the maker that a file with "vendor,board" names; the file with the board's model gives the spelling.
+type boardMaker struct{ compatible, model string }
+
+func (b boardMaker) find(p *probe) (string, string) {
+	return vendorOf(p.text(b.compatible), p.text(b.model)), b.compatible
 }
 
 // present is where a file or folder exists; its text is the path.
-func present(name string) source {
-	return func(p *probe) (string, string) {
-		if !p.exists(name) {
-			return "", ""
-		}
-		return name, name
+type present string
+
+func (name present) find(p *probe) (string, string) {
+	if !p.exists(string(name)) {
+		return "", ""
 	}
+	return string(name), string(name)
 }
 
 // sameAs is the value of a key that the rules have dealt with before.
-func sameAs(key string) source {
-	return func(p *probe) (string, string) {
-		value, _ := p.info.Get(key)
-		text, _ := value.(string)
-		return text, p.sources[key]
-	}
+type sameAs string
+
+func (key sameAs) find(p *probe) (string, string) {
+	value, _ := p.info.Get(string(key))
+	text, _ := value.(string)
+	return text, p.sources[string(key)]
 }
 
 // constant is a value that needs no place.
-func constant(text, where string) source {
-	return func(*probe) (string, string) { return text, where }
-}
+type constant struct{ text, where string }
+
+func (c constant) find(*probe) (string, string) { return c.text, c.where }
 
 // text is a whole file's value; "" if there is none.
 func (t *tree) text(name string) string {

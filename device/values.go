@@ -1,16 +1,10 @@
 package device
 
-import (
-	"strings"
-)
+import "strings"
 
 // What the rules make of a text; "" where it is of no use.
 
-func to(value string) func(string) string { return func(string) string { return value } }
-
-func prefixed(prefix string) func(string) string {
-	return func(text string) string { return prefix + text }
-}
+func vuModel(model string) string { return "vu" + model }
 
 func dotsToBlanks(text string) string { return strings.ReplaceAll(text, ".", " ") }
 
@@ -51,11 +45,6 @@ func boardCode(compatible string) string {
 		return strings.TrimSpace(code)
 	}
 	return compatible
-}
-
-// boardMaker is the maker that a file with "vendor,board" names.
-func boardMaker(compatible, model string) source {
-	return func(p *probe) (string, string) { return vendorOf(p.text(compatible), p.text(model)), compatible }
 }
 
 // veroMaker: OSMC also runs on boards of others, only the Vero is its own.
