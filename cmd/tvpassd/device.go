@@ -8,7 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"text/tabwriter"
+	"unicode/utf8"
 
 	"github.com/tvpassd/tvpassd/daemon"
 	"github.com/tvpassd/tvpassd/daemon/config"
@@ -78,20 +78,25 @@ func (e *env) printDevice(view deviceView) error {
 	if err := json.Unmarshal(view.Info, &info); err != nil {
 		return fmt.Errorf("read the device info: %w", err)
 	}
-	table := tabwriter.NewWriter(e.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "KEY\tVALUE\tFROM")
+	rows := [][3]string{{"KEY", "VALUE", "FROM"}}
 	var missing []string
 	for _, key := range device.Keys() {
 		value, known := info[key]
 		switch {
 		case known:
-			fmt.Fprintf(table, "%s\t%v\t%s\n", key, value, view.Sources[key])
+			rows = append(rows, [3]string{key, fmt.Sprint(value), view.Sources[key]})
 		case !slices.Contains(elsewhere, key):
 			missing = append(missing, key)
 		}
 	}
-	if err := table.Flush(); err != nil {
-		return err
+	var widths [2]int
+	for _, row := range rows {
+		for i := range widths {
+			widths[i] = max(widths[i], utf8.RuneCountInString(row[i]))
+		}
+	}
+	for _, row := range rows {
+		fmt.Fprintf(e.stdout, "%-*s  %-*s  %s\n", widths[0], row[0], widths[1], row[1], row[2])
 	}
 	e.printIdentifier(view)
 	fmt.Fprintf(e.stdout, "\nX-Device-Info: %s\n", view.Header)
