@@ -8,7 +8,7 @@ step() { printf '\n== %s\n' "$*"; }
 fail() {
 	printf 'FAILED: %s\n' "$*"
 	systemctl --no-pager -l status tvpassd.service tvpassd.socket 2>&1 | head -n 40
-	journalctl --no-pager -o cat -u tvpassd -n 60
+	journalctl --no-pager -o cat -u tvpassd -n 400
 	exit 1
 }
 
@@ -50,7 +50,11 @@ as() { runuser -u "$1" -- "${@:2}"; }
 ask() { as "$1" curl -sS --fail-with-body --max-time $((70 * PATIENCE)) --unix-socket $socket "http://tvpassd$2"; }
 # answer USER PATH: its HTTP status alone.
 answer() { as "$1" curl -s -o /dev/null -w '%{http_code}' --unix-socket $socket "http://tvpassd$2"; }
-token() { ask player "/v1/apps/ref30/token$1" | value access_token; }
+# token QUERY: the player's token; fails where there is none.
+token() {
+	local got
+	got=$(ask player "/v1/apps/ref30/token$1") && got=$(value access_token <<<"$got") && [ -n "$got" ] && echo "$got"
+}
 
 # value NAME: the first value of that name in some JSON.
 value() { grep -o "\"$1\": *\(\"[^\"]*\"\|[^,}]*\)" | head -n 1 | sed 's/^[^:]*: *//; s/^"//; s/"$//'; }
@@ -72,7 +76,7 @@ people() {
 configure() {
 	printf 'endpoint = "%s"\n' "$1" >/etc/tvpassd/config.toml
 	[ -z "${2:-}" ] || printf '[http]\nca_file = "%s"\n' "$2" >>/etc/tvpassd/config.toml
-	/payload/passsim -statement ref30 >/etc/tvpassd/apps.d/ref30.jwt
+	cp /payload/ref30.jwt /etc/tvpassd/apps.d/
 	printf '[[app]]\nid = "ref30"\nsoftware_statement_file = "ref30.jwt"\nallow_users = ["player"]\n' >/etc/tvpassd/apps.d/ref30.toml
 }
 
