@@ -41,8 +41,8 @@ const maxAnswer = 4 << 20
 type Client struct {
 	Socket string
 
-	once sync.Once
-	http *http.Client
+	once      sync.Once
+	transport *http.Transport
 }
 
 // Token returns a token; a nil query is the daemon's default.
@@ -109,7 +109,7 @@ func (c *Client) Reload(ctx context.Context) error {
 }
 
 // Close lets go of kept connections. The client may be used again.
-func (c *Client) Close() { c.client().CloseIdleConnections() }
+func (c *Client) Close() { c.connection().CloseIdleConnections() }
 
 func appPath(app, name string) string {
 	if app == "" && (name == "token" || name == "headers") {
@@ -135,34 +135,29 @@ func (c *Client) call(ctx context.Context, method, path string, body []byte, v a
 	return finish(resp, v)
 }
 
-// do sends a request. Its error doesn't repeat the made-up URL.
+// do sends a request. The transport is used directly: there are no redirects to follow, and its errors don't repeat the made-up
+// URL.
 func (c *Client) do(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://tvpassd"+path, bytes.NewReader(body))
 	if err != nil {
 		return nil, fmt.Errorf("ask tvpassd: %w", err)
 	}
-	resp, err := c.client().Do(req)
-	if outer, ok := errors.AsType[*url.Error](err); ok {
-		err = outer.Err
-	}
+	resp, err := c.connection().RoundTrip(req)
 	if err != nil {
 		return nil, fmt.Errorf("ask tvpassd: %w", err)
 	}
 	return resp, nil
 }
 
-func (c *Client) client() *http.Client {
+func (c *Client) connection() *http.Transport {
 	c.once.Do(func() {
-		c.http = &http.Client{
-			Transport: &http.Transport{
-				DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
-				DisableCompression: true,
-				IdleConnTimeout:    time.Minute, // below the daemon's own
-			},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		c.transport = &http.Transport{
+			DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
+			DisableCompression: true,
+			IdleConnTimeout:    time.Minute, // below the daemon's own
 		}
 	})
-	return c.http
+	return c.transport
 }
 
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {
