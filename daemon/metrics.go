@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 
@@ -81,8 +82,10 @@ func (d *Daemon) appMetrics(m *metrics, sees func(string) bool) {
 	m.family("tvpassd_upstream_requests_total", "counter", "Requests to the server since the start, by how they ended.")
 	for _, v := range views {
 		calls := v.Calls()
-		outcomes := slices.SortedFunc(maps.Keys(calls), func(a, b broker.Outcome) int {
-			return cmp.Or(strings.Compare(a.Call, b.Call), strings.Compare(a.Result, b.Result))
+		outcomes := slices.Collect(maps.Keys(calls))
+		sort.Slice(outcomes, func(i, j int) bool {
+			a, b := outcomes[i], outcomes[j]
+			return cmp.Or(strings.Compare(a.Call, b.Call), strings.Compare(a.Result, b.Result)) < 0
 		})
 		for _, o := range outcomes {
 			m.sample(float64(calls[o]), "app", v.App.ID, "endpoint", o.Call, "outcome", o.Result)
@@ -162,8 +165,9 @@ func (s *served) list(sees func(string) bool) []servedCount {
 			list = append(list, servedCount{key, n})
 		}
 	}
-	slices.SortFunc(list, func(a, b servedCount) int {
-		return cmp.Or(strings.Compare(a.app, b.app), strings.Compare(a.outcome, b.outcome))
+	sort.Slice(list, func(i, j int) bool {
+		a, b := list[i], list[j]
+		return cmp.Or(strings.Compare(a.app, b.app), strings.Compare(a.outcome, b.outcome)) < 0
 	})
 	return list
 }

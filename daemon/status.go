@@ -1,8 +1,7 @@
 package daemon
 
 import (
-	"slices"
-	"strings"
+	"sort"
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
@@ -29,7 +28,7 @@ func (d *Daemon) Status(sees func(app string) bool, admin bool) ipc.Status {
 			st.Apps = append(st.Apps, appStatus(v, o.Reading))
 		}
 	}
-	slices.SortFunc(st.Apps, func(a, b ipc.AppStatus) int { return strings.Compare(a.App, b.App) })
+	sort.Slice(st.Apps, func(i, j int) bool { return st.Apps[i].App < st.Apps[j].App })
 	st.Warnings = d.since.warnings(d.items(), admin, sees, o.Reading.Wall)
 	st.Health = health(st.Warnings, st.Apps)
 	return st

@@ -2,12 +2,11 @@ package storage
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"slices"
+	"sort"
 )
 
 // The layout of bbolt's pages (go.etcd.io/bbolt/internal/common), in the machine's own byte order.
@@ -91,7 +90,7 @@ func metaPages(file []byte) (metas []metaPage) {
 			break
 		}
 	}
-	slices.SortFunc(metas, func(a, b metaPage) int { return cmp.Compare(b.tx, a.tx) })
+	sort.Slice(metas, func(i, j int) bool { return metas[i].tx > metas[j].tx })
 	return metas
 }
 
