@@ -83,6 +83,10 @@ func (s *Store) reconcile(found entries, dbErr error, kept identity, copyErr err
 		s.copyBad = copyErr
 	}
 	s.tell(dbErr, copyErr)
+	if !s.dbStale {
+		s.held = found // byte for byte: another version of this program may know more fields
+		return nil
+	}
 	all, err := id.entries()
 	s.held = found.without(isIdentity).with(all)
 	return err

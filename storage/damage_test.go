@@ -257,6 +257,27 @@ func TestADatabaseOfANewerVersionIsSetAside(t *testing.T) {
 	expectFilled(t, open(t, dir))
 }
 
+func TestAFieldThatOnlyALaterVersionKnowsIsNoDamage(t *testing.T) {
+	whole := newSample(t)
+	dir := put(t, whole.db, whole.copy)
+	key := appKey(labEndpoint, labApp) + "\x00" + kindCredentials
+	more := []byte(`{"client_id":"client-1","client_secret":"client secret 1","registered_at":"2026-03-01T20:15:01Z","since":7}`)
+	save(t, update(filepath.Join(dir, dbName), []entry{{key, more}}))
+	s := open(t, dir)
+	save(t, s.SaveApp(labEndpoint, otherApp, labState(7)))
+	shut(t, s)
+	s = open(t, dir)
+	if s.Mended() != "" || s.Unwritten() != nil {
+		t.Errorf("Mended: %q, %v", s.Mended(), s.Unwritten())
+	}
+	if !bytes.Equal(s.held[key], more) {
+		t.Errorf("the entry is now %s", s.held[key])
+	}
+	if a, err := s.App(labEndpoint, labApp); err != nil || a.Credentials.ClientID != "client-1" {
+		t.Errorf("the credentials are %v, %v", a.Credentials, err)
+	}
+}
+
 func TestMendedTellsNoSecret(t *testing.T) {
 	whole := newSample(t)
 	dir := put(t, whole.db, whole.copy)

@@ -88,23 +88,39 @@ func (s *Store) load() error {
 	if err := s.reconcile(found, err, kept, copyErr); err != nil {
 		return err
 	}
-	if s.unwritten = s.flush(); s.unwritten != nil && s.identity.empty() && len(found) == 0 {
+	bad := errors.Join(s.dbBad, s.copyBad)
+	s.unwritten = s.flush()
+	if s.unwritten != nil && bad != nil {
+		s.unwritten = fmt.Errorf("a file is not usable (%w) and could not be made anew: %w", bad, s.unwritten)
+	}
+	if s.unwritten != nil && s.identity.empty() && len(found) == 0 {
 		return s.unwritten
 	}
 	return nil
 }
 
-// Mended says what had to be repaired since Open, in words for people; "" where all was well.
+// Mended says what had to be repaired since Open began, in words for people; "" where all was well.
 func (s *Store) Mended() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return strings.Join(s.mended, "; ")
 }
 
-// Unwritten says why the files do not hold all that the store does; nil where they do. The next save tries again.
+// Unwritten says why the files do not hold all that the store does; nil where they do. The next save tries again, and so
+// does Flush.
 func (s *Store) Unwritten() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.unwritten
+}
+
+// Flush writes what a failed write left behind, and nothing where none did; the error is what Unwritten then says.
+func (s *Store) Flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unwritten != nil {
+		s.unwritten = s.flush()
+	}
 	return s.unwritten
 }
 
@@ -154,9 +170,8 @@ func (s *Store) commit(want []entry) error {
 	next := s.held.with(news)
 	err := s.inspect()
 	if err == nil {
-		// Where a page could not be written the database is as it was. Where a sync failed nobody knows what it is.
 		err = update(s.path(dbName), news)
-		s.dbStale = err != nil && !errors.As(err, new(*fs.PathError))
+		s.dbStale = err != nil && !asItWas(err)
 	}
 	if errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, errStale) {
 		err = s.rebuild(next, err)
@@ -167,6 +182,13 @@ func (s *Store) commit(want []entry) error {
 	}
 	s.held = next
 	return nil
+}
+
+// asItWas tells of an error of update whether the database is what it was before: it could not be opened, or a page found
+// no room. After a sync that failed nobody knows.
+func asItWas(err error) bool {
+	var at *fs.PathError
+	return errors.As(err, &at) && (at.Op == "open" || at.Op == "lock" || at.Op == "write")
 }
 
 // inspect looks at the database before bbolt does, which trusts its pages: nil says that it can be changed in place.

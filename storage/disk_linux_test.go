@@ -286,7 +286,7 @@ func TestADiskThatIsFullAtAStart(t *testing.T) {
 			s = open(t, dir) // and again
 			expectState(t, s, tc.n, tc.token)
 			remove(t, filler)
-			save(t, s.SaveGate(labGate))
+			save(t, s.Flush())
 			save(t, s.Unwritten())
 			shut(t, s)
 			s = open(t, dir)

@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// FuzzOpen makes a database of anything: of a sound one, by a patch somewhere in it and a new length. (Whole files for
-// inputs keep the fuzzer busy with making them smaller.) With a good copy beside it nobody is signed out.
+// FuzzOpen makes a database and a copy of anything: of sound ones, by a patch somewhere in each, and a new length of the
+// database. (Files, and even pages, for inputs keep the fuzzer busy with making them smaller.) While one of them is sound nobody is
+// signed out, and whatever they are, what is opened works.
 func FuzzOpen(f *testing.F) {
 	dir := f.TempDir()
 	s := open(f, dir)
@@ -16,29 +17,62 @@ func FuzzOpen(f *testing.F) {
 	shut(f, s)
 	sound, kept := read(f, filepath.Join(dir, dbName)), read(f, filepath.Join(dir, copyName))
 	size := uint16(len(sound))
-	f.Add(uint16(0), []byte{}, size)
-	f.Add(uint16(0), make([]byte, 100), size)
-	f.Add(uint16(0), []byte("nothing to see here"), uint16(19))
-	f.Add(uint16(0), []byte{}, size/8)
-	f.Add(uint16(0), []byte{}, uint16(0))
+	f.Add(uint16(0), []byte{}, uint16(1), size, uint16(0), []byte{})
+	f.Add(uint16(0), []byte{0}, uint16(100), size, uint16(0), []byte{0, 1, 2, 3})
+	f.Add(uint16(0), []byte("nothing to see here"), uint16(1), uint16(19), uint16(0), []byte("nor here"))
+	f.Add(uint16(0), []byte{}, uint16(1), size/8, uint16(40), []byte{1})
+	f.Add(uint16(0), []byte{}, uint16(1), uint16(0), uint16(0), []byte{})
 	for page := range size / pageSize { // each as a power cut might leave it
-		f.Add(page*pageSize, make([]byte, pageSize), size)
+		f.Add(page*pageSize, []byte{0}, uint16(pageSize), size, uint16(0), []byte{})
 	}
-	f.Fuzz(func(t *testing.T, at uint16, patch []byte, size uint16) {
-		db := append(bytes.Clone(sound), make([]byte, 1<<16-len(sound))...)
-		copy(db[at:], patch)
-		dir := put(t, db[:size], kept)
-		for range 2 { // as mended, and as it is found then
-			s := open(t, dir)
+	f.Fuzz(func(t *testing.T, at uint16, patch []byte, times, size, keptAt uint16, keptPatch []byte) {
+		db := patched(sound, at, patch, times)
+		second := bytes.Clone(kept)
+		copy(second[int(keptAt)%len(second):], keptPatch)
+		dir := memoryDir(t)
+		lay(t, dir, db[:size], second)
+		s := open(t, dir)
+		got, err := s.App(labEndpoint, labApp)
+		save(t, err)
+		if bytes.Equal(second, kept) {
 			expectIdentifier(t, s, labIdentifier)
-			got, err := s.App(labEndpoint, labApp)
-			if err != nil {
-				t.Fatal(err)
-			}
 			if want := labState(1).Credentials; got.Credentials == nil || got.Credentials.ClientSecret != want.ClientSecret {
 				t.Errorf("the credentials are %v", got.Credentials)
 			}
-			shut(t, s)
 		}
+		got.Token = labToken(2, 900)
+		save(t, s.SaveApp(labEndpoint, labApp, got)) // now bbolt has to do with it
+		save(t, s.Unwritten())
+		shut(t, s)
+		s = open(t, dir)
+		expectApp(t, s, labApp, got)
+		if s.Mended() != "" {
+			t.Errorf("a second start mends again: %s", s.Mended())
+		}
+		shut(t, s)
+	})
+}
+
+// patched is a file of 64 KiB that starts with another and has something written over it so many times in a row.
+func patched(file []byte, at uint16, patch []byte, times uint16) []byte {
+	file = append(bytes.Clone(file), make([]byte, 1<<16-len(file))...)
+	for rest := file[at:]; times > 0 && len(patch) > 0 && len(rest) > 0; times-- {
+		rest = rest[copy(rest, patch):]
+	}
+	return file
+}
+
+// FuzzParse looks for pages that end or hang the program that reads them, without a disk in the way.
+func FuzzParse(f *testing.F) {
+	sound := newSample(f).db
+	for page := range uint16(len(sound) / pageSize) {
+		f.Add(page*pageSize, []byte{1, 2, 3}, uint16(1), uint16(len(sound)))
+	}
+	f.Fuzz(func(t *testing.T, at uint16, patch []byte, times, size uint16) {
+		file := patched(sound, at, patch, times)
+		for _, m := range metaPages(sound) { // they have checksums, which a patch seldom gets right
+			walk(file[:size], m)
+		}
+		parse(file[:size])
 	})
 }

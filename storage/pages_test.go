@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -196,4 +197,30 @@ func pages(size int) (starts []int) {
 		starts = append(starts, at)
 	}
 	return starts
+}
+
+func TestADatabaseThatTheDiskDoesNotGiveBack(t *testing.T) {
+	t.Parallel()
+	whole := newSample(t)
+	for _, unreadable := range []string{dbName, copyName} {
+		dir := put(t, whole.db, whole.copy)
+		cmd := exec.Command(strace(t), "-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"), "-P", filepath.Join(dir, unreadable),
+			"-e", "trace=read", "-e", "inject=read:error=EIO", os.Args[0])
+		cmd.Env = append(os.Environ(), childEnv+"=open", raceQuick)
+		cmd.Stdin = strings.NewReader(dir + "\n")
+		said, err := cmd.Output()
+		save(t, err)
+		var v verdict
+		save(t, json.Unmarshal(said, &v))
+		want := moment{Identifier: labIdentifier, Apps: map[string]App{labApp: labState(1), otherApp: labState(2)}}
+		if v.Err != "" || !v.sameIdentity(want) {
+			t.Errorf("%s (-want +got)\n%s", v.Err, cmp.Diff(want, v.moment))
+		}
+		if !strings.Contains(v.Mended, unreadable+damagedAt) || !strings.Contains(v.Mended, "input/output error") {
+			t.Errorf("Mended says %q", v.Mended)
+		}
+		if unreadable == dbName && !bytes.Equal(read(t, filepath.Join(dir, damagedName)), whole.db) {
+			t.Error("what was set aside is not the database")
+		}
+	}
 }

@@ -302,12 +302,17 @@ type judges struct {
 }
 
 func newJudges(t *testing.T) *judges {
-	dir, err := os.MkdirTemp("/dev/shm", "tvpassd-test-") // thousands of syncs take their time on a disk
+	return &judges{opener{t: t}, memoryDir(t), map[[sha256.Size]byte]verdict{}}
+}
+
+// memoryDir is a temporary directory in memory where there is such a place: thousands of syncs take their time on a disk.
+func memoryDir(t testing.TB) string {
+	dir, err := os.MkdirTemp("/dev/shm", "tvpassd-test-")
 	if err != nil {
-		dir = t.TempDir()
+		return t.TempDir()
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	return &judges{opener{t: t}, dir, map[[sha256.Size]byte]verdict{}}
+	return dir
 }
 
 func (j *judges) verdict(t *testing.T, disk image) verdict {

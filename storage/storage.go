@@ -3,8 +3,8 @@
 //
 // It owns two files in the state directory. tvpassd.db (bbolt) holds everything; a change is one transaction.
 // tvpassd.copy holds what a viewer would be signed out without, the credentials and the identifier, a second time, and is
-// replaced as a whole. Whichever of the two is damaged is made anew from the other, and a damaged database is set aside
-// under a dated name, never deleted.
+// replaced as a whole. Whichever of the two is damaged is set aside under a dated name, never deleted, and made anew from
+// the other. docs/storage.md tells in which order they are written, and what a power cut leaves at each point.
 //
 // It decides nothing: when to write, what a stamp means and whether a token may be used is the broker's.
 package storage

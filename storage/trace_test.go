@@ -52,10 +52,6 @@ type op struct {
 func record(t *testing.T, dir, kind string, args []string, faults ...string) (before image, ops []op) {
 	t.Helper()
 	before = imageOf(t, dir)
-	strace, err := exec.LookPath("strace")
-	if err != nil {
-		t.Fatal("this test needs strace: apt-get install strace")
-	}
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -63,7 +59,7 @@ func record(t *testing.T, dir, kind string, args []string, faults ...string) (be
 	file := filepath.Join(t.TempDir(), "trace")
 	command := append([]string{"--seccomp-bpf", "-f", "-qq", "-y", "-xx", "-s", "1000000", "-e", "signal=none",
 		"-e", "trace=" + watched + ",?" + strings.ReplaceAll(foreign, ",", ",?"), "-o", file}, faults...)
-	cmd := exec.Command(strace, append(append(command, exe), args...)...)
+	cmd := exec.Command(strace(t), append(append(command, exe), args...)...)
 	cmd.Env = append(os.Environ(), childEnv+"="+kind, raceQuick)
 	if said, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s under strace: %v\n%.2000s", kind, err, said)
@@ -72,6 +68,15 @@ func record(t *testing.T, dir, kind string, args []string, faults ...string) (be
 		t.Fatal(err)
 	}
 	return before, ops
+}
+
+func strace(t *testing.T) (path string) {
+	t.Helper()
+	path, err := exec.LookPath("strace")
+	if err != nil {
+		t.Fatal("this test needs strace: apt-get install strace")
+	}
+	return path
 }
 
 // traced is a trace that is being read.
