@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -117,7 +118,11 @@ func unquote(value string) (string, bool) {
 // second closing brace in its device_info.json.
 func jsonTexts(data []byte) map[string]string {
 	var object map[string]any
-	if err := json.NewDecoder(bytes.NewReader(data)).Decode(&object); err != nil {
+	err := json.Unmarshal(data, &object)
+	if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) { // once more without it
+		err = json.Unmarshal(data[:max(syntax.Offset-1, 0)], &object)
+	}
+	if err != nil {
 		return nil
 	}
 	texts := map[string]string{}
