@@ -392,3 +392,58 @@ func TestADaemonOutlivesItsFiles(t *testing.T) {
 		})
 	}
 }
+
+// TestWhatOnlyBboltMinds damages a list of free pages, which this program neither keeps nor reads: bbolt panics.
+func TestWhatOnlyBboltMinds(t *testing.T) {
+	whole := newSample(t)
+	dir := put(t, whole.db, whole.copy)
+	path := filepath.Join(dir, dbName)
+	db, err := bbolt.Open(path, 0o600, nil) // as other programs do, with the list
+	save(t, errors.Join(err, db.Close()))
+	file := read(t, path)
+	list := u64(file[metaPages(file)[0].tx%2*pageSize+pageHeader:], 32)
+	noise(file[list*pageSize:][:pageSize])
+	write(t, path, file)
+	s := open(t, dir)
+	expectFilled(t, s)
+	save(t, s.SaveApp(labEndpoint, labApp, labState(3)))
+	if !strings.Contains(s.Mended(), damagedName) {
+		t.Errorf("Mended says %q", s.Mended())
+	}
+	if !bytes.Equal(read(t, filepath.Join(dir, damagedName)), file) {
+		t.Error("what was set aside is not the damaged file")
+	}
+	shut(t, s)
+	expectState(t, open(t, dir), 3, true)
+}
+
+func TestAnotherProgramMayLookAtTheDatabase(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	fill(t, s)
+	db, err := bbolt.Open(filepath.Join(dir, dbName), 0o600, &bbolt.Options{ReadOnly: true})
+	save(t, err)
+	err = s.SaveApp(labEndpoint, labApp, labState(3))
+	if err == nil || !strings.Contains(err.Error(), "another program has it open") {
+		t.Errorf("the save gives %v", err)
+	}
+	save(t, db.Close())
+	save(t, s.SaveApp(labEndpoint, labApp, labState(3)))
+	if s.Mended() != "" || s.Unwritten() != nil {
+		t.Errorf("Mended: %q, %v", s.Mended(), s.Unwritten())
+	}
+}
+
+func TestAClosedStoreRefuses(t *testing.T) {
+	s := open(t, t.TempDir())
+	fill(t, s)
+	shut(t, s)
+	_, appErr := s.App(labEndpoint, labApp)
+	_, gateErr := s.Gate()
+	for _, err := range []error{appErr, gateErr, s.SaveGate(Gate{}), s.SaveIdentifier(Identifier{}), s.SaveApp(labEndpoint, labApp, App{})} {
+		if !errors.Is(err, errClosed) {
+			t.Errorf("the error is %v", err)
+		}
+	}
+}
