@@ -25,6 +25,7 @@ type ReportAnswer struct {
 // send writes a whole answer. Its own length keeps net/http from chunking what outgrows a buffer.
 func (c *call) send(status int, contentType []string, body []byte) {
 	h := c.w.Header()
+	h["Date"] = nil // a box may not know it
 	h["Cache-Control"] = noStore
 	h["Content-Type"] = contentType
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}

@@ -113,14 +113,22 @@ type conn struct {
 	net.Conn
 	peer    Peer
 	release func()
+	writeBy time.Time // the deadline as it is set; net/http writes one thing at a time
 }
 
+// Write has between a half and the whole of writeTimeout: to set the deadline anew each time would cost a tenth of a request.
 func (c *conn) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return 0, err
+	if now := time.Now(); c.writeBy.Sub(now) < writeTimeout/2 {
+		c.writeBy = now.Add(writeTimeout)
+		if err := c.Conn.SetWriteDeadline(c.writeBy); err != nil {
+			return 0, err
+		}
 	}
 	return c.Conn.Write(b)
 }
+
+// SetWriteDeadline does nothing: net/http would take back after each request what Write needs.
+func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
 // CloseWrite lets net/http say its last words to a caller whose request it hasn't read whole: a bare close would cut them.
 func (c *conn) CloseWrite() error {

@@ -15,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -46,6 +47,7 @@ type Server struct {
 	identify  func(net.Conn) (Peer, error)
 	refreshes *rate.Limiter // admins' refreshes: each is a call to the server
 	buffers   sync.Pool     // of *[]byte, for tokens
+	lastPlain atomic.Pointer[string]
 }
 
 // New makes a server.

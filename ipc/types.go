@@ -149,9 +149,17 @@ func (t Token) MarshalJSON() ([]byte, error) { return t.AppendJSON(nil), nil }
 
 // AppendJSON appends the token object to b. It is written by hand because every player's every call comes by here, on
 // boxes where reflection is dear.
-func (t Token) AppendJSON(b []byte) []byte {
+func (t Token) AppendJSON(b []byte) []byte { return t.appendJSON(b, plain(t.AccessToken)) }
+
+// appendJSON is told whether the access token stands in JSON as it is.
+func (t Token) appendJSON(b []byte, plain bool) []byte {
 	b = appendString(append(b, `{"app":`...), t.App)
-	b = appendString(append(b, `,"access_token":`...), t.AccessToken)
+	b = append(b, `,"access_token":`...)
+	if plain {
+		b = appendPlain(b, t.AccessToken)
+	} else {
+		b = appendString(b, t.AccessToken)
+	}
 	b = appendString(append(b, `,"token_type":`...), t.TokenType)
 	if t.ID != "" {
 		b = appendString(append(b, `,"id":`...), t.ID)
@@ -164,12 +172,24 @@ func (t Token) AppendJSON(b []byte) []byte {
 
 // appendString appends s as a JSON string.
 func appendString(b []byte, s string) []byte {
+	if !plain(s) {
+		quoted, _ := json.Marshal(s) // a string never fails
+		return append(b, quoted...)
+	}
+	return appendPlain(b, s)
+}
+
+// plain tells whether s stands in JSON as it is.
+func plain(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
-			quoted, _ := json.Marshal(s) // a string never fails
-			return append(b, quoted...)
+			return false
 		}
 	}
+	return true
+}
+
+func appendPlain(b []byte, s string) []byte {
 	b = append(b, '"')
 	b = append(b, s...)
 	return append(b, '"')

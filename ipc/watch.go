@@ -23,6 +23,7 @@ func (c *call) watch() error {
 		}
 	}
 	h := c.w.Header()
+	h["Date"] = nil
 	h["Cache-Control"] = noStore
 	h["Content-Type"] = eventsType
 	c.w.WriteHeader(http.StatusOK)
