@@ -45,8 +45,8 @@ func (d *Daemon) Headers(ctx context.Context, app string, q ipc.Query) (ipc.Head
 	}
 	return ipc.Headers{App: app, ExpiresIn: tok.ExpiresIn, Headers: map[string]string{
 		"Authorization":        "Bearer " + tok.AccessToken,
-		"AP-Device-Identifier": d.box.identifier.Header(),
-		"X-Device-Info":        d.box.facts.Load().info(v.App.ApplicationID).Header(),
+		"AP-Device-Identifier": d.box.identity().Header(),
+		"X-Device-Info":        d.box.now().info(v.App.ApplicationID).Header(),
 	}}, nil
 }
 

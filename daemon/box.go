@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"net/netip"
 	"os"
@@ -20,16 +19,20 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// box is the device that the daemon runs on, as the server is to be told of it. The identifier is chosen once; the rest
-// is looked at again whenever the network or the configuration changes.
+// box is the device that the daemon runs on, as the server is to be told of it. It is first looked at once players are
+// served: a cached token needs none of this. The identifier is chosen then, for ever; the rest is looked at again whenever
+// the network or the configuration changes.
 type box struct {
-	root       string // file tree that is looked at; "" is this machine
-	log        *slog.Logger
+	cfg   Config
+	kept  identifiers
+	first func() // settles what follows; every method begins with it
+
 	identifier device.Identifier
 	warnings   []item // about the identifier
 
-	mu    sync.Mutex // one look at a time
-	facts atomic.Pointer[facts]
+	mu        sync.Mutex // guards what follows, and has one look at a time
+	overrides map[string]any
+	facts     atomic.Pointer[facts] // read without the mutex
 }
 
 // facts are one look at the device. They don't change; the next look takes their place.
@@ -45,31 +48,35 @@ type identifiers interface {
 	SaveIdentifier(storage.Identifier) error
 }
 
-// newBox looks at the device for the first time and settles its identifier: the stored one, whatever the hardware says now,
+func newBox(cfg Config, overrides map[string]any, kept identifiers) *box {
+	b := &box{cfg: cfg, kept: kept, overrides: overrides}
+	b.first = sync.OnceFunc(b.settle)
+	return b
+}
+
+// settle looks at the device for the first time and settles its identifier: the stored one, whatever the hardware says now,
 // for a viewer is signed in with that.
-func newBox(cfg Config, overrides map[string]any, kept identifiers) (*box, error) {
-	b := &box{root: cfg.Root, log: cfg.Log}
-	if err := b.look(overrides); err != nil {
-		return nil, err
-	}
-	found, err := privilegedCandidate(cfg.RuntimeDir)
+func (b *box) settle() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.look()
+	found, err := privilegedCandidate(b.cfg.RuntimeDir)
 	if err != nil {
-		b.log.Warn("what the privileged step found out about the hardware can't be read", "err", err)
+		b.cfg.Log.Warn("what the privileged step found out about the hardware can't be read", "err", err)
 	}
 	if found.Source == "" {
 		found = b.facts.Load().report.Identifier
 	}
-	if stored, ok := kept.Identifier(); ok {
+	if stored, ok := b.kept.Identifier(); ok {
 		b.identifier = device.Identifier{Value: stored.Value, Source: stored.Source}
 		b.compare(found)
-	} else if err := b.choose(found, kept); err != nil {
-		return nil, err
+	} else {
+		b.choose(found)
 	}
 	if b.identifier.Source == sourceGenerated {
 		b.warn("identifier_generated", "the hardware has no usable serial number, so the device identifier is a generated one: "+
-			"the viewer must sign in again if the state directory is lost; see tvpassd device")
+			"viewers must sign in again if the state directory is lost; see tvpassd device")
 	}
-	return b, nil
 }
 
 // sourceGenerated is the source of an identifier that comes from no hardware.
@@ -87,45 +94,44 @@ func (b *box) compare(found device.Candidate) {
 		"if this is another device with a copied state directory, stop tvpassd and empty that directory", found.Source, b.identifier.Source))
 }
 
-// choose settles the identifier of a device that has none yet.
-func (b *box) choose(found device.Candidate, kept identifiers) error {
+// choose settles the identifier of a device that has none yet. Where it can't be kept the daemon goes on all the same: with
+// the state as it is nothing is registered under it either.
+func (b *box) choose(found device.Candidate) {
 	if found.Source == "" {
 		var err error
 		if found, err = device.Generate(rand.Reader); err != nil {
-			return err
+			b.warn("identifier_missing", fmt.Sprintf("the device has no identifier (%v): tvpassd restart", err))
+			return
 		}
 	}
 	b.identifier = found.Identifier()
-	err := kept.SaveIdentifier(storage.Identifier{Value: b.identifier.Value, Source: b.identifier.Source})
-	if err != nil && b.identifier.Source == sourceGenerated { // the next start would generate another one
-		return fmt.Errorf("keep the generated device identifier: %w", err)
-	}
+	err := b.kept.SaveIdentifier(storage.Identifier{Value: b.identifier.Value, Source: b.identifier.Source})
 	if err != nil {
-		b.log.Warn("the device identifier could not be kept; it is worked out again at the next start", "err", err)
+		b.warn("identifier_not_kept", fmt.Sprintf("the device identifier could not be stored (%v): check free space and mode of the state directory, then tvpassd restart", err))
 	}
-	return nil
 }
 
 func (b *box) warn(code, detail string) {
 	b.warnings = append(b.warnings, item{code: code, detail: detail})
-	b.log.Warn(detail, "code", code)
+	b.cfg.Log.Warn(detail, "code", code)
 }
 
-// look probes the device. Its error is that of a root that can't be read.
-func (b *box) look(overrides map[string]any) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	next, err := look(b.root, overrides)
+// look probes the device, and keeps the former facts where that fails.
+func (b *box) look() {
+	next, err := look(b.cfg.Root, b.overrides)
 	if err != nil {
-		return err
+		b.cfg.Log.Error("the device can't be looked at", "err", err)
+		if b.facts.Load() != nil {
+			return
+		}
+		next = &facts{report: &device.Report{}, overrides: b.overrides}
 	}
 	old := b.facts.Swap(next)
 	for _, w := range next.report.Warnings {
 		if old == nil || !slices.Contains(old.report.Warnings, w) {
-			b.log.Warn(w.Detail, "code", w.Code)
+			b.cfg.Log.Warn(w.Detail, "code", w.Code)
 		}
 	}
-	return nil
 }
 
 func look(root string, overrides map[string]any) (*facts, error) {
@@ -145,22 +151,44 @@ func look(root string, overrides map[string]any) (*facts, error) {
 
 // lookAgain follows a change of the network, and tells whether anything that is told of the device changed.
 func (b *box) lookAgain() (changed bool) {
+	b.first()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	old := b.facts.Load()
-	if err := b.look(old.overrides); err != nil {
-		b.log.Warn("the device could not be looked at again", "err", err)
-		return false
-	}
+	b.look()
 	now := b.facts.Load()
 	return now.address != old.address || now.report.Info != old.report.Info
 }
 
+// configure takes over other overrides.
+func (b *box) configure(overrides map[string]any) {
+	b.first()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.overrides = overrides
+	b.look()
+}
+
+// now is what is known of the device.
+func (b *box) now() *facts {
+	b.first()
+	return b.facts.Load()
+}
+
 // items are what is not as it should be about the device.
 func (b *box) items() []item {
-	list := b.warnings
-	for _, w := range b.facts.Load().report.Warnings {
-		list = append(list[:len(list):len(list)], item{code: w.Code, detail: w.Detail})
+	report := b.now().report
+	list := slices.Clone(b.warnings)
+	for _, w := range report.Warnings {
+		list = append(list, item{code: w.Code, detail: w.Detail})
 	}
 	return list
+}
+
+// identity is the device identifier.
+func (b *box) identity() device.Identifier {
+	b.first()
+	return b.identifier
 }
 
 // info is what players send, and what status shows: without a port, for each of their calls has its own.
@@ -196,11 +224,11 @@ func withApplication(info device.Info, id string) device.Info {
 
 // requestHeader is the X-Device-Info of a request of the daemon's own.
 func (b *box) requestHeader(applicationID string, local netip.AddrPort) string {
-	return b.facts.Load().infoFrom(applicationID, local).Header()
+	return b.now().infoFrom(applicationID, local).Header()
 }
 
 // describe is the device as the socket shows it.
-func (b *box) describe() (ipc.Device, error) { return b.facts.Load().describe(b.identifier) }
+func (b *box) describe() (ipc.Device, error) { return b.now().describe(b.identity()) }
 
 func (f *facts) describe(id device.Identifier) (ipc.Device, error) {
 	info := f.info("")

@@ -70,6 +70,7 @@ type Daemon struct {
 	listener net.Listener
 	since    since
 	served   served
+	cleaner  *janitor
 	news     chan struct{} // something changed that people are told
 
 	reloading sync.Mutex // one reload at a time
@@ -91,6 +92,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 		cfg: cfg, first: conf, started: cfg.Clock.Now().Boot,
 		served: served{counts: map[servedKey]int64{}}, news: make(chan struct{}, 1),
 	}
+	d.cleaner = newJanitor(func() { d.upstream.Load().Forget() })
 	if d.store, err = storage.Open(storage.Config{Dir: conf.StateDir, Now: d.wall}); err != nil {
 		return nil, fmt.Errorf("open the state: %w", err)
 	}
@@ -102,9 +104,10 @@ func New(cfg Config) (_ *Daemon, err error) {
 	if mended := d.store.Mended(); mended != "" {
 		cfg.Log.Error("the state was damaged: " + mended)
 	}
-	if d.box, err = newBox(cfg, conf.Device, d.store); err != nil {
-		return nil, err
+	if err := d.store.Unwritten(); err != nil {
+		cfg.Log.Error("the state can be read, but not written", "err", err)
 	}
+	d.box = newBox(cfg, conf.Device, d.store)
 	setup, up, err := d.setup(conf)
 	if err != nil {
 		return nil, err
@@ -140,8 +143,7 @@ func (d *Daemon) listen(s config.Socket) (net.Listener, error) {
 func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	cleaner := newJanitor(func() { d.upstream.Load().Forget() })
-	server := ipc.New(ipc.Config{Backend: d, Log: d.cfg.Log, Now: d.wall, Busy: cleaner.busy})
+	server := ipc.New(ipc.Config{Backend: d, Log: d.cfg.Log, Now: d.wall, Busy: d.cleaner.busy})
 
 	var parts sync.WaitGroup
 	start := func(run func(context.Context) error) {
@@ -156,17 +158,18 @@ func (d *Daemon) Run(ctx context.Context) error {
 	start(d.followNetwork)
 	start(d.followNews)
 	start(d.followHangups)
+	start(d.writeLater)
 	start(func(ctx context.Context) error { return d.cfg.Notifier.Watchdog(ctx, d.alive) })
 
-	st := d.Status(everyApp, true)
 	d.cfg.Log.Info("tvpassd is running", "version", d.cfg.Version, "socket", d.listener.Addr().String(),
-		"endpoint", st.Endpoint, "apps", len(st.Apps), "health", st.Health)
-	d.cfg.Notifier.Ready(summary(st))
+		"endpoint", d.endpoint(), "apps", len(d.conf.Load().Apps))
+	d.cfg.Notifier.Ready("serving")
+	d.changed()
 
 	<-ctx.Done()
 	d.cfg.Notifier.Stopping()
 	parts.Wait()
-	cleaner.close()
+	d.cleaner.close()
 	err := d.store.Close()
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		err = errors.Join(cause, err)
@@ -184,7 +187,7 @@ func (d *Daemon) followNetwork(ctx context.Context) error {
 		if d.box.lookAgain() {
 			d.changed()
 		}
-		if d.box.facts.Load().report.Interface == "" {
+		if d.box.now().report.Interface == "" {
 			return
 		}
 		if err := d.broker.LinkUp(ctx); err != nil && ctx.Err() == nil {
@@ -231,6 +234,26 @@ func (d *Daemon) followHangups(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// writeAgain is how long after a start on a full disk the state is tried to be written again.
+const writeAgain = 30 * time.Second
+
+// writeLater tries again what the start could not write, until it is written. What can't be written later on the broker
+// tries again itself.
+func (d *Daemon) writeLater(ctx context.Context) error {
+	for d.store.Unwritten() != nil {
+		select {
+		case <-time.After(writeAgain):
+		case <-ctx.Done():
+			return nil
+		}
+		if d.store.Flush() == nil {
+			d.cfg.Log.Info("the state could be written at last")
+			d.changed()
+		}
+	}
+	return nil
 }
 
 // aliveWithin is how long the broker's loop may take to answer; a write to worn flash takes seconds.

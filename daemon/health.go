@@ -29,8 +29,8 @@ func (d *Daemon) items() []item {
 	if !o.ClockSet {
 		list = append(list, item{code: ipc.CodeClockUnset, detail: "the clock is not set, so the server's certificate can't be checked: set it, or wait for the time service"})
 	}
-	if o.StorageErr != nil {
-		list = append(list, item{code: ipc.CodeStorage, detail: fmt.Sprintf("state can't be written (%v): check free space and mode of the state directory", o.StorageErr)})
+	if err := d.unwritten(); err != nil {
+		list = append(list, item{code: ipc.CodeStorage, detail: fmt.Sprintf("state can't be written (%v): check free space and mode of the state directory", err)})
 	}
 	if mended := d.store.Mended(); mended != "" {
 		list = append(list, item{code: "state_mended", detail: mended})
@@ -43,6 +43,14 @@ func (d *Daemon) items() []item {
 	}
 	list = append(list, d.box.items()...)
 	return append(list, *d.reloaded.Load()...)
+}
+
+// unwritten is why the files do not hold all of the state; nil where they do.
+func (d *Daemon) unwritten() error {
+	if err := d.broker.Overview().StorageErr; err != nil {
+		return err
+	}
+	return d.store.Unwritten()
 }
 
 // since remembers when each item was first seen.

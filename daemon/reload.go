@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
@@ -39,9 +40,7 @@ func (d *Daemon) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := d.box.look(conf.Device); err != nil {
-		return err
-	}
+	d.box.configure(conf.Device)
 	if err := d.broker.Configure(ctx, setup); err != nil {
 		return err
 	}
@@ -53,7 +52,11 @@ func (d *Daemon) reload(ctx context.Context) error {
 func (d *Daemon) setup(conf *config.Config) (broker.Setup, *dcr.Client, error) {
 	up, err := dcr.New(dcr.Config{
 		Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile, Proxy: conf.HTTP.Proxy, Timeout: conf.HTTP.Timeout,
-		UserAgent: "tvpassd/" + d.cfg.Version, Now: d.wall, DeviceInfo: d.box.requestHeader,
+		UserAgent: "tvpassd/" + d.cfg.Version, Now: d.wall,
+		DeviceInfo: func(applicationID string, local netip.AddrPort) string {
+			d.cleaner.busy()
+			return d.box.requestHeader(applicationID, local)
+		},
 	})
 	if err != nil {
 		return broker.Setup{}, nil, err

@@ -18,10 +18,10 @@ func (d *Daemon) Status(sees func(app string) bool, admin bool) ipc.Status {
 		Device:    d.Device(true),
 		Clock:     ipc.Clock{Set: o.ClockSet, SkewMS: o.Skew.Milliseconds()},
 		Throttle:  ipc.Throttle{Open: o.GateOpens == 0, OpensInMS: o.GateOpens.Milliseconds()},
-		Storage:   ipc.Storage{OK: o.StorageErr == nil},
+		Storage:   ipc.Storage{OK: true},
 	}
-	if o.StorageErr != nil {
-		st.Storage.Detail = o.StorageErr.Error()
+	if err := d.unwritten(); err != nil {
+		st.Storage = ipc.Storage{Detail: err.Error()}
 	}
 	for id, v := range d.broker.Views() {
 		if sees(id) {
