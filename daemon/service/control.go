@@ -152,19 +152,27 @@ func install(s service.Service, o Options) error {
 	return nil
 }
 
-// check refuses files that the service could not reach: its sandbox hides the homes, and the others are gone after a boot.
+// check refuses what the service could not run.
 func (o *Options) check() error {
 	for _, path := range []string{o.Executable, o.ConfigFile} {
 		if path == "" {
 			continue
 		}
+		if err := lasting(path); err != nil {
+			return err
+		}
 		if _, err := os.Stat(path); err != nil {
 			return err
 		}
-		for _, folder := range []string{"/home/", "/root/", "/run/", "/tmp/"} {
-			if strings.HasPrefix(path, folder) {
-				return fmt.Errorf("a service can't rely on %s: move it out of %s first, say to /usr/local/bin or /etc/tvpassd", path, folder)
-			}
+	}
+	return nil
+}
+
+// lasting refuses a file that the service could not rely on: its sandbox hides the homes, and the others are gone after a boot.
+func lasting(path string) error {
+	for _, folder := range []string{"/home/", "/root/", "/run/", "/tmp/"} {
+		if strings.HasPrefix(path, folder) {
+			return fmt.Errorf("a service can't rely on %s: move it out of %s first, say to /usr/local/bin or /etc/tvpassd", path, folder)
 		}
 	}
 	return nil

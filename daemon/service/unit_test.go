@@ -88,20 +88,21 @@ func TestControlRefusesWhatItDoesNotKnow(t *testing.T) {
 }
 
 func TestServiceFilesMustOutliveABoot(t *testing.T) {
-	for _, folder := range []string{"/tmp", "/run"} {
-		f, err := os.CreateTemp(folder, "tvpassd")
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
-		defer os.Remove(f.Name())
-		for _, o := range []Options{{Executable: f.Name()}, {Executable: "/bin/sh", ConfigFile: f.Name()}} {
-			if err := o.check(); err == nil || !strings.Contains(err.Error(), folder) {
-				t.Errorf("%+v: %v", o, err)
-			}
+	for path, ok := range map[string]bool{
+		"/usr/bin/tvpassd": true, "/opt/home/tvpassd": true, "/homely/tvpassd": true,
+		"/home/me/tvpassd": false, "/root/tvpassd": false, "/run/tvpassd.toml": false, "/tmp/tvpassd": false,
+	} {
+		if err := lasting(path); (err == nil) != ok {
+			t.Errorf("%s: %v", path, err)
 		}
 	}
+}
+
+func TestServiceFilesMustBeThere(t *testing.T) {
 	if err := (&Options{Executable: "/bin/sh"}).check(); err != nil {
 		t.Error(err)
+	}
+	if err := (&Options{Executable: "/bin/sh", ConfigFile: "/etc/none.toml"}).check(); err == nil {
+		t.Error("no error for a configuration that is missing")
 	}
 }
