@@ -18,6 +18,9 @@ import (
 // patience is how long anything that should happen at once may take on a busy machine.
 const patience = 30 * time.Second
 
+// unitEnvironment is what tvpassd.service sets for the daemon. The other servers here don't know it.
+var unitEnvironment = []string{"GOMAXPROCS=1", "GOMEMLIMIT=16MiB"}
+
 // process is a server under measurement. Whoever starts it stops it.
 type process struct {
 	cmd  *exec.Cmd
@@ -34,6 +37,7 @@ func start(ctx context.Context, log string, cpu int, name string, args ...string
 	}
 	p := &process{cmd: exec.CommandContext(ctx, name, args...), log: log, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
+	p.cmd.Env = append(os.Environ(), unitEnvironment...)
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = patience
 	err = onProcessor(cpu, p.cmd.Start)
