@@ -67,9 +67,9 @@ func newSimDisk(d *simDevice, medium simMedium) simDisk {
 			}
 			return diskWorks
 		},
-		savesGate: func() { d.rules.unsure = true },
+		savesGate: d.rules.savesGate,
 		saved:     func(key simKey, a storage.App) { d.rules.saves(d, key, a) },
-		savedGate: func(g storage.Gate) { d.rules.savesGate(d, g) },
+		savedGate: d.rules.savedGate,
 		breaks:    d.breaks,
 	}
 }

@@ -273,7 +273,7 @@ func drawLife(seed uint64) simLife {
 		seed: seed, apps: 1 + min(random.IntN(simMostApps), random.IntN(simMostApps)), plain: chance(0.1),
 		tokenLife: pick(random, 24*time.Hour, 24*time.Hour, 24*time.Hour, 6*time.Hour, 6*time.Hour),
 		bootClock: pick(random, bootsAt1970, bootsAt1970, bootsRestored, bootsRestored, bootsRight, bootsWrong),
-		skew:      pick(random, 0, 0, 0, between(-40*time.Second, 40*time.Second, random), between(-2*time.Hour, 0, random)),
+		skew:      pick(random, 0, 0, between(-40*time.Second, 40*time.Second, random)),
 		noDates:   chance(0.1), noBootID: chance(0.05), files: seed%simFilesEvery == 0,
 	}
 	if chance(0.02) {

@@ -50,7 +50,7 @@ type simRules struct {
 	bucket    simBucket     // what the gate may let through
 	throttled time.Duration // when the last 429 came
 	shutUntil time.Duration // what it asked for, as far as the box can know
-	shutSaved simShut       // what of that is on disk
+	shutSaved simShut       // what of that must be on disk
 	shutSeems time.Duration // until when it lasts as far as the box can tell
 	unsure    bool          // what is on disk is not known, since a write of it was cut off
 	calm      time.Duration // since when nothing keeps any app from the server
@@ -100,6 +100,7 @@ type simSaved struct {
 	id       string
 	replaced simMoment
 	token    *simToken
+	slow     bool
 }
 
 func newSimRules() simRules {
@@ -230,6 +231,8 @@ func (r *simRules) leaves(d *simDevice, f simFlight) {
 	}
 	r.countCall(d, acc)
 	switch tok := acc.fresh; {
+	case f.call.kind == callRegister && d.disk.acknowledged[acc.key].Retry == nil:
+		d.breaks("b", "%s registers without a note on disk that it does", acc.name)
 	case f.call.kind == callRegister && acc.held != nil && !acc.confirmed:
 		d.breaks("b", "%s registers again, though the server did not refuse its credentials twice, 5 s apart", acc.name)
 	case f.call.kind == callRegister && acc.held != nil && acc.replaced.was && d.at-acc.replaced.at < simDay:
@@ -283,6 +286,9 @@ func (r *simRules) fails(d *simDevice, f simFlight, e *dcr.Error) {
 	case dcr.Throttled:
 		r.throttled = d.at
 		r.shutUntil = max(r.shutUntil, d.at+min(e.RetryAfter, time.Hour))
+		if e.RetryAfter > time.Second {
+			r.shutSaved = simShut{at: d.at, until: r.shutUntil, ahead: d.clocks.wall - d.at, bootID: d.clocks.BootID()}
+		}
 		acc.calm = max(acc.calm, d.at, r.shutUntil)
 		r.worry(d, r.shutUntil)
 	case dcr.Rejected:
@@ -337,7 +343,7 @@ func (r *simRules) saves(d *simDevice, key simKey, a storage.App) {
 	if acc == nil {
 		return
 	}
-	acc.saved = simSaved{id: clientOf(a.Credentials)}
+	acc.saved = simSaved{id: clientOf(a.Credentials), slow: a.Retry != nil && a.Retry.Slow}
 	if a.History.Replaced != nil {
 		acc.saved.replaced = acc.replaced
 	}
@@ -346,17 +352,20 @@ func (r *simRules) saves(d *simDevice, key simKey, a storage.App) {
 	}
 }
 
-// savesGate takes note of a stored Retry-After, or of its end.
-func (r *simRules) savesGate(d *simDevice, g storage.Gate) {
-	r.shutSaved, r.unsure = simShut{}, false
-	if g.Wait > 0 {
-		r.shutSaved = simShut{at: d.at, until: r.shutUntil, ahead: d.clocks.wall - d.at, bootID: d.clocks.BootID()}
+// savesGate takes note of a write of a Retry-After, or of its end, that begins.
+func (r *simRules) savesGate() { r.unsure = true }
+
+// savedGate takes note of one that succeeded.
+func (r *simRules) savedGate(g storage.Gate) {
+	r.unsure = false
+	if g.Wait == 0 {
+		r.shutSaved = simShut{}
 	}
 }
 
 // damaged takes note of a database that is lost; what viewers would be signed out without is kept twice.
 func (r *simRules) damaged() {
-	r.shutSaved = simShut{}
+	r.shutSaved, r.unsure = simShut{}, false
 	for _, acc := range r.accounts {
 		acc.saved.token = nil
 		acc.calls = nil
@@ -376,6 +385,7 @@ func (r *simRules) starts(d *simDevice) {
 	clear(r.shown)
 	for _, acc := range r.accounts {
 		acc.cut = simMoment{}
+		acc.slow = (acc.slow || acc.saved.slow) && acc.about == d.statementOf(acc.name) // a success may not have been stored
 		if d.clocks.noID || acc.fresh != acc.saved.token {
 			acc.fresh = nil
 		}
@@ -384,6 +394,9 @@ func (r *simRules) starts(d *simDevice) {
 		}
 	}
 	r.shutUntil = min(r.shutUntil, r.shutSaved.until)
+	if r.unsure {
+		r.shutUntil = min(r.shutUntil, d.at)
+	}
 	r.reckonShut(d)
 }
 
