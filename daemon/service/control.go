@@ -186,6 +186,9 @@ func uninstall(s service.Service, o Options) error {
 	if path == "" {
 		return service.ErrNotInstalled
 	}
+	if s.Platform() == systemd { // or the next player would start the service again
+		_ = exec.Command("systemctl", "disable", "--now", name+".socket").Run() // it need not be enabled
+	}
 	// A service that does not run can't be stopped on every system.
 	stopped := s.Stop()
 	if err := s.Uninstall(); err != nil {
