@@ -73,6 +73,9 @@ type simTimer struct {
 const (
 	simTimeout  = 15 * time.Second // of a request, as the configuration has it
 	simMostApps = 4
+
+	simProduction = "https://production.example"
+	simStaging    = "https://staging.example"
 )
 
 func newSimDevice(life simLife, medium simMedium, story *simStory) *simDevice {
@@ -320,9 +323,9 @@ func (d *simDevice) statementOf(id string) string {
 
 func (d *simDevice) endpoint() string {
 	if d.staging {
-		return "https://staging.example"
+		return simStaging
 	}
-	return "https://production.example"
+	return simProduction
 }
 
 // reload makes the daemon read its configuration again.

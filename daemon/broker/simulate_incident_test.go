@@ -13,7 +13,7 @@ import (
 const simLength = simYear / 4
 
 // simFilesEvery is every how many lives are stored by the real storage package, which takes longer than all the rest.
-const simFilesEvery = 100
+const simFilesEvery = 200
 
 // simLife is everything that is drawn for a device: what kind of box it is, and what happens to it. Running it needs
 // nothing else.

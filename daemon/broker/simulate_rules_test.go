@@ -46,7 +46,7 @@ func (b simBroken) String() string {
 
 // simRules is what must be remembered to judge a life.
 type simRules struct {
-	accounts  map[simKey]*simAccount
+	accounts  [2 * simMostApps]*simAccount
 	bucket    simBucket     // what the gate may let through
 	throttled time.Duration // when the last 429 came
 	shutUntil time.Duration // what it asked for, as far as the box can know
@@ -104,18 +104,22 @@ type simSaved struct {
 }
 
 func newSimRules() simRules {
-	return simRules{
-		accounts: map[simKey]*simAccount{}, bucket: simBucket{capacity: 3, level: 3},
-		throttled: -simDay, shown: map[string]*AppView{},
+	r := simRules{bucket: simBucket{capacity: 3, level: 3}, throttled: -simDay, shown: map[string]*AppView{}}
+	for n := range r.accounts {
+		r.accounts[n] = &simAccount{}
 	}
+	return r
 }
 
+// account finds what is remembered of an app at an endpoint.
 func (r *simRules) account(endpoint, app string) *simAccount {
-	key := simKey{endpoint, app}
-	acc := r.accounts[key]
-	if acc == nil {
-		acc = &simAccount{key: key, name: app}
-		r.accounts[key] = acc
+	n := int(app[0] - 'a')
+	if endpoint == simStaging {
+		n += simMostApps
+	}
+	acc := r.accounts[n]
+	if acc.name == "" {
+		acc.key, acc.name = simKey{endpoint, app}, app
 	}
 	return acc
 }
@@ -339,10 +343,7 @@ func (acc *simAccount) forgotten() {
 
 // saves takes note of what is on disk for certain.
 func (r *simRules) saves(d *simDevice, key simKey, a storage.App) {
-	acc := r.accounts[key]
-	if acc == nil {
-		return
-	}
+	acc := r.account(key.endpoint, key.app)
 	acc.saved = simSaved{id: clientOf(a.Credentials), slow: a.Retry != nil && a.Retry.Slow}
 	if a.History.Replaced != nil {
 		acc.saved.replaced = acc.replaced
@@ -384,6 +385,9 @@ func (r *simRules) starts(d *simDevice) {
 	r.calm = max(r.calm, d.at)
 	clear(r.shown)
 	for _, acc := range r.accounts {
+		if acc.name == "" {
+			continue
+		}
 		acc.cut = simMoment{}
 		acc.slow = (acc.slow || acc.saved.slow) && acc.about == d.statementOf(acc.name) // a success may not have been stored
 		if d.clocks.noID || acc.fresh != acc.saved.token {
@@ -474,9 +478,9 @@ func (r *simRules) weigh(d *simDevice) {
 		r.vouched = d.at
 	}
 	for n := range d.apps {
-		acc := r.accounts[simKey{d.endpoint(), d.apps[n].id}]
-		if acc == nil {
-			continue
+		acc := r.account(d.endpoint(), d.apps[n].id)
+		if d.disk.stuck() != diskWorks {
+			acc.fails = false // the daemon may wait for the disk now, which no link mends
 		}
 		acc.calm = max(acc.calm, d.active(simUnapproved, n), d.active(simUnauthorized, n), d.active(simAmnesia, n))
 		if d.apps[n].bad || !d.apps[n].present {
