@@ -297,6 +297,7 @@ func (e *engine) saveShut(now Reading) error {
 
 // flush stores what changed, unless a write has just failed.
 func (e *engine) flush(now Reading) {
+	e.narrate(now)
 	if e.saveErr != nil && now.Boot < e.saveAfter {
 		return
 	}

@@ -72,7 +72,7 @@ func TestWaitsAreReckonedAnewWhenTheClockIsSet(t *testing.T) {
 }
 
 func TestAShorterRetryAfterDoesNotReplaceALongerOne(t *testing.T) {
-	l := newLab(t, "a", "b")
+	l := newLab(t, "a", "b", "c")
 	l.pass(10 * time.Second)
 	waits := []time.Duration{time.Hour, 2 * time.Second}
 	l.answer = func(request) (any, error) {
@@ -80,12 +80,13 @@ func TestAShorterRetryAfterDoesNotReplaceALongerOne(t *testing.T) {
 		waits = waits[1:]
 		return nil, e
 	}
-	for _, app := range l.setup.Apps {
-		l.engine.refresh(l.engine.machine(app.ID), l.clock.Now())
+	for _, app := range []string{"a", "b"} {
+		l.engine.refresh(l.engine.machine(app), l.clock.Now())
 	}
 	l.pass(time.Second)
 	l.start()
 	l.answer, l.requests = l.healthy, nil
+	l.engine.refresh(l.engine.machine("c"), l.clock.Now())
 	l.pass(30 * time.Minute)
 	if len(l.requests) > 0 {
 		t.Errorf("%d requests within the longer Retry-After", len(l.requests))

@@ -33,6 +33,7 @@ type core struct {
 	credentials   *storage.Credentials
 	registrations int
 	replaced      *storage.Stamp
+	story         *storage.Story
 	token         *storage.Token
 	live          liveToken // zero: no token that can be trusted
 	valid         bool      // when the view was made
@@ -51,7 +52,7 @@ type core struct {
 // view makes the machine's present view.
 func (e *engine) view(m *machine, now Reading) *AppView {
 	v := &AppView{App: m.app, core: core{
-		credentials: m.rec.Credentials, registrations: m.rec.History.Registrations, replaced: m.rec.History.Replaced,
+		credentials: m.rec.Credentials, registrations: m.rec.History.Registrations, replaced: m.rec.History.Replaced, story: m.rec.Story,
 		token: m.rec.Token, valid: m.valid(now), next: m.next, contact: m.contact, calls: m.calls,
 	}}
 	c := &v.core
@@ -148,6 +149,14 @@ func (v *AppView) Replaced() time.Time {
 		return time.Time{}
 	}
 	return v.core.replaced.Wall
+}
+
+// Story is what happened to the app lately, oldest first. It is not to be changed.
+func (v *AppView) Story() storage.Story {
+	if v.core.story == nil {
+		return nil
+	}
+	return *v.core.story
 }
 
 // NextCall is how long it is until the server is called for this app, at the earliest; false while a call is under way or

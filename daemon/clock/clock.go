@@ -71,8 +71,9 @@ func NewAlarm(clock System) (*Alarm, error) {
 // far is the longest the timer is armed for: short enough that a 32-bit kernel can still write the date down.
 const far = 7 * 24 * time.Hour
 
-// Set moves the alarm to a reading of the boot clock; one that is past rings at once, one beyond a week in a week. A step of the wall clock moves the
-// timer away from that reading, but also rings it, and its owner sets it anew.
+// Set moves the alarm to a reading of the boot clock; one that is past rings at once, one beyond a week in a week. A step of
+// the wall clock moves the timer away from that reading, but also rings it, and its owner sets it anew. A step that comes
+// while Set is at work is not missed either: the kernel then says ECANCELED.
 func (a *Alarm) Set(at time.Duration) {
 	now := a.clock.Now()
 	wait := min(max(at-now.Boot, time.Millisecond), far) // zero would disarm the timer

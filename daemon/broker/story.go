@@ -1,0 +1,42 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/tvpassd/tvpassd/storage"
+)
+
+// storyLength is how many transitions are kept for each app: enough for a night's incident.
+const storyLength = 20
+
+// narrate adds to each app's story what is news. It goes to the disk with the change that it tells of.
+func (e *engine) narrate(now Reading) {
+	for _, m := range e.machines {
+		if m.active {
+			m.narrate(e.view(m, now), now)
+		}
+	}
+}
+
+// narrate adds a transition if a view tells of one: another state, or another trouble. That a call is under way is none, for
+// retries of the same trouble would push the story's beginning out.
+func (m *machine) narrate(v *AppView, now Reading) {
+	still := *v
+	if still.core.failing && !still.valid(now) {
+		still.core.flight, still.core.next = callNone, never
+	}
+	next := storage.Transition{State: string(still.State(now)), Code: v.core.failure.Code, ServerCode: v.core.failure.ServerCode}
+	var story storage.Story
+	if m.rec.Story != nil {
+		story = *m.rec.Story
+	}
+	if n := len(story); n > 0 {
+		last := story[n-1]
+		if last.At = (time.Time{}); last == next {
+			return
+		}
+	}
+	next.At = now.Wall.UTC().Truncate(time.Second)
+	story = append(story[max(len(story)+1-storyLength, 0):len(story):len(story)], next)
+	m.rec.Story = &story
+}

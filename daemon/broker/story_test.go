@@ -1,0 +1,60 @@
+package broker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr"
+)
+
+// states are an app's story in words.
+func (l *lab) states() []string {
+	var states []string
+	for _, t := range l.view().Story() {
+		states = append(states, t.State+" "+t.Code+t.ServerCode)
+	}
+	return states
+}
+
+// A night without the server, a restart in it, a refusal in the morning: the story tells each once, and is there afterwards.
+func TestTheStoryTellsChangesAndNotRetries(t *testing.T) {
+	l := newLab(t)
+	l.pass(time.Minute)
+	l.answer = func(request) (any, error) { return nil, &dcr.Error{Kind: dcr.Offline, Detail: "no network"} }
+	l.pass(8 * time.Hour)
+	l.start()
+	l.pass(time.Hour)
+	l.answer = l.healthy
+	l.pass(time.Hour)
+	want := []string{"registering ", "refreshing ", "ready ", "stale offline", "waiting offline", "ready "}
+	if diff := cmp.Diff(want, l.states()); diff != "" {
+		t.Errorf("the story (-want +got):\n%s", diff)
+	}
+	at := l.view().Story()[3].At
+	if night := at.Sub(labStart); night < 3*time.Hour || night > 4*time.Hour+time.Minute {
+		t.Errorf("the trouble is dated %v after the start", night)
+	}
+
+	// A healthy week adds nothing to it.
+	l.pass(7 * 24 * time.Hour)
+	if diff := cmp.Diff(want, l.states()); diff != "" {
+		t.Errorf("after a week (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheStoryStaysShort(t *testing.T) {
+	l := newLab(t)
+	for n := range 3 * storyLength {
+		kind := dcr.Offline
+		if n%2 == 0 {
+			kind = dcr.ServerError
+		}
+		l.answer = func(request) (any, error) { return nil, &dcr.Error{Kind: kind} }
+		l.pass(time.Hour)
+	}
+	if n := len(l.view().Story()); n != storyLength {
+		t.Errorf("%d transitions are kept, want %d", n, storyLength)
+	}
+}
