@@ -14,7 +14,10 @@ BUILD_DATE ?= $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%
 # User and network look-ups in Go: the binary is static.
 TAGS    := nethttpomithttp2,osusergo,netgo
 LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.buildDate=$(BUILD_DATE)
-GOBUILD := CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)'
+# Half of crypto/tls is small functions copied into larger ones. Left as calls they make the ARM binary 113 kB smaller, and a
+# resumed handshake, of ten million instructions, 0.5 % dearer. Nothing on a token's way is in there.
+GCFLAGS := crypto/tls=-l
+GOBUILD := CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -gcflags '$(GCFLAGS)' -ldflags '$(LDFLAGS)'
 ARCHES  := armv5 armv6 armv7 arm64 amd64 mipsle riscv64
 
 .PHONY: build cross test check demo report bench fuzz clean
