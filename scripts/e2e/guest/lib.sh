@@ -46,8 +46,8 @@ holds() { [[ $1 == *$2* ]] || { echo "'$1' does not hold '$2'"; return 1; }; }
 
 as() { runuser -u "$1" -- "${@:2}"; }
 
-# ask USER PATH: what the daemon answers this user; fails for an error.
-ask() { as "$1" curl -sS --fail-with-body --max-time $((70 * PATIENCE)) --unix-socket $socket "http://tvpassd$2"; }
+# ask USER PATH [OPTION...]: what the daemon answers this user; fails for an error.
+ask() { as "$1" curl -sS --fail-with-body --max-time $((70 * PATIENCE)) --unix-socket $socket "${@:3}" "http://tvpassd$2"; }
 # answer USER PATH: its HTTP status alone.
 answer() { as "$1" curl -s -o /dev/null -w '%{http_code}' --unix-socket $socket "http://tvpassd$2"; }
 # token QUERY: the player's token; fails where there is none.
