@@ -51,6 +51,9 @@ func appStatus(v *broker.AppView, now broker.Reading) ipc.AppStatus {
 	if at := v.LastContact(); !at.IsZero() {
 		st.LastContactAt = &at
 	}
+	for _, t := range v.Story() {
+		st.Transitions = append(st.Transitions, ipc.Transition(t))
+	}
 	if f, failed := v.Failure(); failed {
 		st.LastError = &ipc.LastError{Code: f.Code, ServerCode: f.ServerCode, Detail: f.Detail, At: f.At}
 	}

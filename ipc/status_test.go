@@ -46,7 +46,7 @@ func TestStatusJSON(t *testing.T) {
 		`"device":{"info":{},"x_device_info":"","device_identifier":{"value":"v","source":"","header":""}},` +
 		`"clock":{"set":false,"skew_ms":0},"throttle":{"open":false,"opens_in_ms":0},"storage":{"ok":false,"detail":""},` +
 		`"apps":[{"app":"one","state":"ready","client_id":"","registered_at":null,"registrations":0,"token_expires_at":null,` +
-		`"token_expires_in":null,"next_refresh_in":null,"last_contact_at":null,"last_error":null}]}` + "\n"
+		`"token_expires_in":null,"next_refresh_in":null,"last_contact_at":null,"last_error":null,"transitions":[]}]}` + "\n"
 	if a.body != want {
 		t.Errorf("\n got %s\nwant %s", a.body, want)
 	}

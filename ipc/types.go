@@ -128,6 +128,16 @@ type AppStatus struct {
 	NextRefreshIn  *int64     `json:"next_refresh_in"`  // seconds
 	LastContactAt  *time.Time `json:"last_contact_at"`
 	LastError      *LastError `json:"last_error"`
+
+	Transitions []Transition `json:"transitions"` // the last ones, oldest first, kept through restarts
+}
+
+// Transition is one change of an app's state.
+type Transition struct {
+	At         time.Time `json:"at"`
+	State      string    `json:"state"`
+	Code       string    `json:"code,omitempty"` // of the failure that led there, as in LastError
+	ServerCode string    `json:"server_code,omitempty"`
 }
 
 // LastError is why an app has no token, or no new one.
@@ -223,6 +233,9 @@ func (a AppStatus) MarshalJSON() ([]byte, error) {
 		e := *a.LastError
 		e.At = wholeSeconds(e.At)
 		a.LastError = &e
+	}
+	if a.Transitions == nil {
+		a.Transitions = []Transition{}
 	}
 	return json.Marshal(plain(a))
 }

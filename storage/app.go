@@ -8,6 +8,7 @@ const (
 	kindHistory     = "history"
 	kindToken       = "token"
 	kindRetry       = "retry"
+	kindStory       = "story"
 )
 
 func appKey(endpoint, app string) string { return endpoint + "\x00" + app }
@@ -36,6 +37,9 @@ func (s *Store) App(endpoint, app string) (App, error) {
 	}
 	if r := (Retry{}); s.held.decode(key+"\x00"+kindRetry, &r) {
 		a.Retry = &r
+	}
+	if st := (Story{}); s.held.decode(key+"\x00"+kindStory, &st) {
+		a.Story = &st
 	}
 	return a, nil
 }
@@ -152,7 +156,11 @@ func (a App) entries(endpoint, app string) ([]entry, error) {
 		return nil, err
 	}
 	retry, err := encode(key+"\x00"+kindRetry, a.Retry)
-	return append(es, token, retry), err
+	if err != nil {
+		return nil, err
+	}
+	story, err := encode(key+"\x00"+kindStory, a.Story)
+	return append(es, token, retry, story), err
 }
 
 func (acc account) entries(key string) ([]entry, error) {

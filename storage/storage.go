@@ -25,6 +25,7 @@ type App struct {
 	History     History
 	Token       *Token // nil: none
 	Retry       *Retry // nil: nothing has failed
+	Story       *Story // nil: nothing has happened
 }
 
 // Credentials are the client credentials of a registration ("Retrieve client credentials").
@@ -69,6 +70,17 @@ type Retry struct {
 	ServerCode string        `json:"server_code,omitempty"` // the server's own
 	Detail     string        `json:"detail,omitempty"`
 	At         time.Time     `json:"at,omitzero"`
+}
+
+// Story is what happened to an app lately, oldest first: its owner keeps it short.
+type Story []Transition
+
+// Transition is one change of an app's state.
+type Transition struct {
+	At         time.Time `json:"at"` // by the box's wall clock
+	State      string    `json:"state"`
+	Code       string    `json:"code,omitempty"` // of the failure that led there, as in Retry
+	ServerCode string    `json:"server_code,omitempty"`
 }
 
 // Gate is how long the server's throttle keeps every app from calling.

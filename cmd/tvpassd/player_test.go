@@ -146,6 +146,14 @@ func TestATokenIsServedToItsEndAndNoLonger(t *testing.T) {
 	if l.token() == first {
 		t.Error("the dead token is served again")
 	}
+	story := l.run("status")
+	story.expect(t, 0, "\nlately, ref30:\n", "stale        server_error", "waiting      server_error")
+	l.daemon.stop()
+	l.up()
+	l.token()
+	if after := l.run("status"); !strings.Contains(after.stdout, story.stdout[strings.Index(story.stdout, "\nlately"):]) {
+		t.Errorf("a restart lost the story\n%s", after.stdout)
+	}
 }
 
 // Behaviour 3: after a 429 no request for a second, for any app.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,25 @@ func statusText(st ipc.Status, terminal bool) string {
 	for _, w := range st.Warnings {
 		fmt.Fprintf(&b, "\nwarning %s, since %s\n%s", w.Code, stamp(w.Since), wrap(w.Detail, "  "))
 	}
+	for _, a := range st.Apps {
+		storyText(&b, a)
+	}
 	return b.String()
+}
+
+// storyLines is how much of an app's story fits the screen; --json has all.
+const storyLines = 5
+
+// storyText tells how an app came to be as it is, unless all went well from the start.
+func storyText(b *strings.Builder, a ipc.AppStatus) {
+	if !slices.ContainsFunc(a.Transitions, func(t ipc.Transition) bool { return t.Code != "" }) {
+		return
+	}
+	fmt.Fprintf(b, "\nlately, %s:\n", a.App)
+	for _, t := range a.Transitions[max(len(a.Transitions)-storyLines, 0):] {
+		line := fmt.Sprintf("  %s  %-11s  %s %s", stamp(t.At), t.State, t.Code, t.ServerCode)
+		b.WriteString(strings.TrimRight(line, " ") + "\n")
+	}
 }
 
 // appText is an app's paragraph.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/tvpassd/tvpassd/storage"
@@ -132,7 +133,7 @@ func (d *simDisk) write(f func() error) error {
 
 // sameRecord tells whether two records say the same.
 func sameRecord(a, b storage.App) bool {
-	if (a.Retry == nil) != (b.Retry == nil) || clientOf(a.Credentials) != clientOf(b.Credentials) || a.History.Registrations != b.History.Registrations {
+	if (a.Retry == nil) != (b.Retry == nil) || (a.Story == nil) != (b.Story == nil) || clientOf(a.Credentials) != clientOf(b.Credentials) || a.History.Registrations != b.History.Registrations {
 		return false
 	}
 	if a.Retry != nil {
@@ -143,7 +144,14 @@ func sameRecord(a, b storage.App) bool {
 			return false
 		}
 	}
-	return sameValue(a.Token, b.Token) && sameValue(a.History.Replaced, b.History.Replaced)
+	if a.Story != nil && !slices.Equal(*a.Story, *b.Story) {
+		return false
+	}
+	return sameValue(a.Token, b.Token) && sameValue(a.History.Replaced, b.History.Replaced) && sameStory(a.Story, b.Story)
+}
+
+func sameStory(a, b *storage.Story) bool {
+	return a == b || a != nil && b != nil && slices.Equal(*a, *b)
 }
 
 func sameValue[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
@@ -182,6 +190,10 @@ func copyOf(a storage.App) storage.App {
 	a.History.Aside = append([]storage.Credentials(nil), a.History.Aside...)
 	if a.Retry != nil {
 		a.Retry.Suspect = clone(a.Retry.Suspect)
+	}
+	if a.Story != nil {
+		story := slices.Clone(*a.Story)
+		a.Story = &story
 	}
 	return a
 }
