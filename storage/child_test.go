@@ -27,6 +27,7 @@ var children = map[string]func() error{
 	"open":    openEach,
 	"live":    live,
 	"refresh": refreshAndSay,
+	"count":   countAndSay,
 }
 
 func TestMain(m *testing.M) {

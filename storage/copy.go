@@ -45,9 +45,11 @@ func (s *Store) writeCopy() error {
 		return fmt.Errorf("encode the copy of the credentials: %w", err)
 	}
 	err = replace(s.path(copyName), func(name string) error {
-		if err := writeFile(name, seal(copyName, value)); err != nil {
+		sealed := seal(copyName, value)
+		if err := writeFile(name, sealed); err != nil {
 			return err
 		}
+		s.written.add(int64(len(sealed)))
 		return s.aside(copyName, "the copy of the credentials", &s.copyBad)
 	})
 	if err != nil {

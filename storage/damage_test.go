@@ -262,7 +262,7 @@ func TestAFieldThatOnlyALaterVersionKnowsIsNoDamage(t *testing.T) {
 	dir := put(t, whole.db, whole.copy)
 	key := appKey(labEndpoint, labApp) + "\x00" + kindCredentials
 	more := []byte(`{"client_id":"client-1","client_secret":"client secret 1","registered_at":"2026-03-01T20:15:01Z","since":7}`)
-	save(t, update(filepath.Join(dir, dbName), []entry{{key, more}}))
+	save(t, new(Written).update(filepath.Join(dir, dbName), []entry{{key, more}}))
 	s := open(t, dir)
 	save(t, s.SaveApp(labEndpoint, otherApp, labState(7)))
 	shut(t, s)

@@ -58,6 +58,25 @@ type Store struct {
 	copyBad   error      // the same of the copy
 	mended    []string
 	unwritten error
+	written   Written
+}
+
+// Written is what was written to the files: flash wears.
+type Written struct {
+	Writes int64 // transactions of the database, and copies
+	Bytes  int64 // without what the file system adds
+}
+
+// Written tells what was written since Open began.
+func (s *Store) Written() Written {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.written
+}
+
+func (w *Written) add(bytes int64) {
+	w.Writes++
+	w.Bytes += bytes
 }
 
 // Open opens the state directory, mending what it can. A damaged file is never an error, nor is a disk that can be read
@@ -170,7 +189,7 @@ func (s *Store) commit(want []entry) error {
 	next := s.held.with(news)
 	err := s.inspect()
 	if err == nil {
-		err = update(s.path(dbName), news)
+		err = s.written.update(s.path(dbName), news)
 		s.dbStale = err != nil && !asItWas(err)
 	}
 	if errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, errStale) {
@@ -213,7 +232,7 @@ func (s *Store) rebuild(next entries, why error) error {
 		s.dbBad = why
 	}
 	return replace(s.path(dbName), func(name string) error {
-		if err := update(name, next.list()); err != nil {
+		if err := s.written.update(name, next.list()); err != nil {
 			return err
 		}
 		return s.aside(dbName, "the database", &s.dbBad)
@@ -239,7 +258,9 @@ func (s *Store) aside(name, what string, bad *error) error {
 }
 
 // update changes a database that was seen to be sound, or makes one.
-func update(path string, changes []entry) error {
+func (w *Written) update(path string, changes []entry) error {
+	_, err := os.Stat(path)
+	made := errors.Is(err, fs.ErrNotExist)
 	var file *os.File
 	open := func(name string, flag int, mode fs.FileMode) (f *os.File, err error) {
 		file, err = os.OpenFile(name, flag, mode)
@@ -255,7 +276,14 @@ func update(path string, changes []entry) error {
 		if err != nil {
 			return openError(path, err)
 		}
-		return errors.Join(db.Update(func(tx *bbolt.Tx) error { return apply(tx, changes) }), db.Close())
+		err = db.Update(func(tx *bbolt.Tx) error { return apply(tx, changes) })
+		stats := db.Stats().TxStats
+		uncounted := 1 // the meta page, by bbolt
+		if made {
+			uncounted += 4
+		}
+		w.add(stats.GetPageAlloc() + int64(uncounted*db.Info().PageSize))
+		return errors.Join(err, db.Close())
 	})
 }
 
