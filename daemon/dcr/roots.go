@@ -2,6 +2,7 @@ package dcr
 
 import (
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"os"
 
@@ -19,14 +20,26 @@ func (s rootSources) check() error {
 
 // pool reads them all. It costs some 20 million instructions on ARM: only a handshake is worth it.
 func (s rootSources) pool() (*x509.CertPool, error) {
+	pool := systemPool()
+	if err := addEmbedded(pool); err != nil {
+		return nil, err
+	}
+	return pool, s.addFile(pool)
+}
+
+func systemPool() *x509.CertPool {
 	pool, err := x509.SystemCertPool()
 	if err != nil { // a box without a readable one is what the bundle is for
 		pool = x509.NewCertPool()
 	}
+	return pool
+}
+
+func addEmbedded(pool *x509.CertPool) error {
 	for root := range bundle.Roots() {
 		cert, err := x509.ParseCertificate(root.Certificate)
 		if err != nil {
-			return nil, fmt.Errorf("an embedded root certificate: %w", err)
+			return fmt.Errorf("an embedded root certificate: %w", err)
 		}
 		if root.Constraint == nil {
 			pool.AddCert(cert)
@@ -34,7 +47,20 @@ func (s rootSources) pool() (*x509.CertPool, error) {
 			pool.AddCertWithConstraint(cert, root.Constraint)
 		}
 	}
-	return pool, s.addFile(pool)
+	return nil
+}
+
+// Roots are the trusted roots of one place.
+type Roots struct {
+	Place string // for people
+	Pool  *x509.CertPool
+}
+
+// RootsByPlace are the roots that a Client trusts all together, for who wants to tell where one comes from.
+func RootsByPlace(caFile string) ([]Roots, error) {
+	embedded, file := x509.NewCertPool(), x509.NewCertPool()
+	err := errors.Join(addEmbedded(embedded), rootSources{caFile}.addFile(file))
+	return []Roots{{"the system", systemPool()}, {"the embedded bundle", embedded}, {"[http] ca_file", file}}, err
 }
 
 func (s rootSources) addFile(pool *x509.CertPool) error {
