@@ -108,8 +108,8 @@ func (t *timeline) serverSent(sent, now Reading, date time.Time) time.Time {
 	if !date.IsZero() {
 		return date.Add(sent.Boot - now.Boot).UTC()
 	}
-	if t.set(sent) && t.clock.Synchronised() {
-		return sent.Wall.UTC().Round(0)
+	if t.set(now) && t.clock.Synchronised() { // which it may be only since the request left
+		return now.Wall.Add(sent.Boot - now.Boot).UTC().Round(0)
 	}
 	return time.Time{}
 }

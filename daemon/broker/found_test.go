@@ -253,6 +253,26 @@ func TestATokenOfAnEarlierBootIsNotSaidToLiveLongerThanItDoes(t *testing.T) {
 	}
 }
 
+func TestAClockThatIsSetWhileATokenIsOnItsWay(t *testing.T) {
+	l := newLab(t)
+	l.clock.wall, l.clock.synced = l.world.Add(3*time.Hour), false
+	l.latency = 2 * time.Second
+	l.answer = func(r request) (any, error) { // with something between that strips the Date
+		if r.kind == callRegister {
+			return dcr.Credentials{ClientID: "client", ClientSecret: "secret"}, nil
+		}
+		l.clock.wall, l.clock.synced = l.world, true
+		return dcr.Token{AccessToken: "token", ExpiresIn: labLife}, nil
+	}
+	l.pass(10 * time.Second)
+	l.expectState(StateReady)
+	l.answer = func(request) (any, error) { return nil, errOffline }
+	l.reboot(7*time.Hour, l.world.Add(7*time.Hour), true)
+	if l.served() != "" {
+		t.Error("a token is served an hour after its expiry")
+	}
+}
+
 func TestAReportOfARefusedTokenIsNotWrittenTwice(t *testing.T) {
 	l := newLab(t)
 	l.pass(10 * time.Second)

@@ -92,9 +92,10 @@ func (d *simDisk) SaveApp(endpoint, app string, a storage.App) error {
 		d.breaks("h", "%s is written again though nothing changed", app)
 	}
 	delete(d.acknowledged, key) // after a write that fails either may be stored
+	a = copyOf(a)               // whatever the broker does to its own
 	err := d.write(func() error { return d.medium.SaveApp(endpoint, app, a) })
 	if err == nil {
-		d.acknowledged[key] = copyOf(a)
+		d.acknowledged[key] = a
 		d.saved(key, a)
 	}
 	return err
@@ -158,18 +159,18 @@ func sameValue[T comparable](a, b *T) bool { return a == b || a != nil && b != n
 
 // simMemory is a medium with storage's semantics and none of its cost.
 type simMemory struct {
-	apps map[string]storage.App
+	apps map[simKey]storage.App
 	gate storage.Gate
 }
 
-func newSimMemory() *simMemory { return &simMemory{apps: map[string]storage.App{}} }
+func newSimMemory() *simMemory { return &simMemory{apps: map[simKey]storage.App{}} }
 
 func (m *simMemory) App(endpoint, app string) (storage.App, error) {
-	return copyOf(m.apps[endpoint+" "+app]), nil
+	return copyOf(m.apps[simKey{endpoint, app}]), nil
 }
 func (m *simMemory) Gate() (storage.Gate, error) { return m.gate, nil }
 func (m *simMemory) SaveApp(endpoint, app string, a storage.App) error {
-	m.apps[endpoint+" "+app] = copyOf(a)
+	m.apps[simKey{endpoint, app}] = a
 	return nil
 }
 func (m *simMemory) SaveGate(g storage.Gate) error { m.gate = g; return nil }
@@ -190,10 +191,6 @@ func copyOf(a storage.App) storage.App {
 	a.History.Aside = append([]storage.Credentials(nil), a.History.Aside...)
 	if a.Retry != nil {
 		a.Retry.Suspect = clone(a.Retry.Suspect)
-	}
-	if a.Story != nil {
-		story := slices.Clone(*a.Story)
-		a.Story = &story
 	}
 	return a
 }

@@ -244,7 +244,7 @@ func (d *simDevice) statement(app int, bad bool) {
 
 // storm has players ask for tokens, and call the server themselves.
 func (d *simDevice) storm(length time.Duration) {
-	for n := range 50 {
+	for n := range 20 {
 		d.ask(n%len(d.apps), time.Duration(n)*time.Hour)
 	}
 	d.server.bucket.empty(d.at)
@@ -271,15 +271,15 @@ func drawLife(seed uint64) simLife {
 	chance := func(p float64) bool { return random.Float64() < p }
 	l := simLife{
 		seed: seed, apps: 1 + min(random.IntN(simMostApps), random.IntN(simMostApps)), plain: chance(0.1),
-		tokenLife: pick(random, 24*time.Hour, 24*time.Hour, 24*time.Hour, 6*time.Hour, 6*time.Hour),
+		tokenLife: pick(random, 24*time.Hour, 24*time.Hour, 24*time.Hour, 6*time.Hour),
 		bootClock: pick(random, bootsAt1970, bootsAt1970, bootsRestored, bootsRestored, bootsRight, bootsWrong),
 		skew:      pick(random, 0, 0, between(-40*time.Second, 40*time.Second, random)),
 		noDates:   chance(0.1), noBootID: chance(0.05), files: seed%simFilesEvery == 0,
 	}
-	if chance(0.02) {
+	if chance(0.01) {
 		l.tokenLife = 40 * time.Minute
 	}
-	if chance(0.9) {
+	if chance(0.97) {
 		l.timeService = time.Second + logUniform(random, time.Second, 6*time.Hour)
 	}
 	l.incidents = drawIncidents(random, l.apps)
