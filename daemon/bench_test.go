@@ -65,7 +65,7 @@ func BenchmarkToken(b *testing.B) {
 }
 
 // keepToken stores credentials and a token that lives for an hour.
-func keepToken(b *testing.B, cfg Config) {
+func keepToken(b testing.TB, cfg Config) {
 	b.Helper()
 	d, err := New(cfg) // makes the state directory, as the configuration has it
 	if err != nil {

@@ -90,7 +90,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 	cfg.Level.Set(conf.LogLevel)
 	d := &Daemon{
 		cfg: cfg, first: conf, started: cfg.Clock.Now().Boot,
-		served: served{counts: map[servedKey]int64{}}, news: make(chan struct{}, 1),
+		served: served{counts: map[servedKey]int64{}, waits: map[string]broker.Durations{}}, news: make(chan struct{}, 1),
 	}
 	d.cleaner = newJanitor(func() { d.upstream.Load().Forget() })
 	if d.store, err = storage.Open(storage.Config{Dir: conf.StateDir, Now: d.wall}); err != nil {
@@ -123,7 +123,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 func (d *Daemon) brokerConfig() broker.Config {
 	return broker.Config{
 		Clock: d.cfg.Clock, Alarm: d.cfg.Alarm, Store: d.store, Random: d.cfg.Random,
-		BuildDate: d.cfg.BuildDate, Log: d.cfg.Log, Changed: d.changed,
+		BuildDate: d.cfg.BuildDate, Log: d.cfg.Log, Changed: d.changed, Waited: d.served.waited,
 	}
 }
 

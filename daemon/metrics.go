@@ -12,23 +12,36 @@ import (
 	"sort"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // WriteMetrics is part of ipc.Backend: Prometheus' text format, by hand, for the client library would add 2.3 MB to the
-// binary. There are as many series as apps and outcomes, never more.
-func (d *Daemon) WriteMetrics(w io.Writer, sees func(app string) bool) error {
+// binary. There are as many series as apps and outcomes, never more. What apps do is counted for each; what can only be
+// counted for all of them together is for admins, for it would tell a caller what the apps of others do.
+func (d *Daemon) WriteMetrics(w io.Writer, sees func(app string) bool, admin bool) error {
 	m := &metrics{w: bufio.NewWriter(w)}
-	d.boxMetrics(m, sees)
-	d.appMetrics(m, sees)
+	d.boxMetrics(m, d.Status(sees, admin))
+	if admin {
+		d.sumMetrics(m)
+	}
+	all := d.broker.Views()
+	var views []*broker.AppView
+	for _, id := range slices.Sorted(maps.Keys(all)) {
+		if sees(id) {
+			views = append(views, all[id])
+		}
+	}
+	d.tokenMetrics(m, views)
+	upstreamMetrics(m, views)
+	d.served.write(m, views)
 	return m.w.Flush()
 }
 
-// boxMetrics are those of the daemon as a whole.
-func (d *Daemon) boxMetrics(m *metrics, sees func(string) bool) {
-	st := d.Status(sees, false)
+// boxMetrics are those of the daemon as a whole, as status shows them.
+func (d *Daemon) boxMetrics(m *metrics, st ipc.Status) {
 	m.family("tvpassd_build_info", "gauge", "The running version.")
 	m.sample(1, "version", st.Version)
 	m.family("tvpassd_start_time_seconds", "gauge", "Start of the daemon since unix epoch in seconds, by the box's clock.")
@@ -55,14 +68,27 @@ func (d *Daemon) boxMetrics(m *metrics, sees func(string) bool) {
 	m.sample(flag(st.Storage.OK))
 }
 
-// appMetrics are those of each app in sight.
-func (d *Daemon) appMetrics(m *metrics, sees func(string) bool) {
+// sumMetrics count what all apps do together, since the start.
+func (d *Daemon) sumMetrics(m *metrics) {
+	waits, written := d.broker.Overview().GateWaits, d.store.Written()
+	m.family("tvpassd_throttle_waits_total", "counter", "Times that a due request had to wait, for the daemon's own limit or after a 429.")
+	m.sample(float64(waits.Count))
+	m.family("tvpassd_throttle_wait_seconds_total", "counter", "Time in which a due request had to wait.")
+	m.sample(waits.Sum.Seconds())
+	m.family("tvpassd_storage_writes_total", "counter", "Writes to the state directory.")
+	m.sample(float64(written.Writes))
+	m.family("tvpassd_storage_written_bytes_total", "counter", "Bytes written to the state directory, without the file system's own.")
+	m.sample(float64(written.Bytes))
+}
+
+// tokenMetrics tell how the apps stand.
+func (d *Daemon) tokenMetrics(m *metrics, views []*broker.AppView) {
 	now := d.broker.Now()
-	all := d.broker.Views()
-	var views []*broker.AppView
-	for _, id := range slices.Sorted(maps.Keys(all)) {
-		if sees(id) {
-			views = append(views, all[id])
+	m.family("tvpassd_app_state", "gauge", "1 for the state of the app that tvpassd status shows.")
+	for _, v := range views {
+		state := string(v.State(now))
+		for _, s := range []string{ipc.StateReady, ipc.StateRefreshing, ipc.StateRegistering, ipc.StateRejected, ipc.StateStale, ipc.StateWaiting} {
+			m.sample(flag(s == state), "app", v.App.ID, "state", s)
 		}
 	}
 	m.family("tvpassd_token_usable", "gauge", "1 if the app has a valid token.")
@@ -79,21 +105,28 @@ func (d *Daemon) appMetrics(m *metrics, sees func(string) bool) {
 	for _, v := range views {
 		m.sample(float64(v.Registrations()), "app", v.App.ID)
 	}
+}
+
+// upstreamMetrics tell of the requests to the server. What it answered with 429 has the outcome throttled.
+func upstreamMetrics(m *metrics, views []*broker.AppView) {
 	m.family("tvpassd_upstream_requests_total", "counter", "Requests to the server since the start, by how they ended.")
 	for _, v := range views {
-		calls := v.Calls()
-		outcomes := slices.Collect(maps.Keys(calls))
+		ended := v.Calls().Ended
+		outcomes := slices.Collect(maps.Keys(ended))
 		sort.Slice(outcomes, func(i, j int) bool {
 			a, b := outcomes[i], outcomes[j]
 			return cmp.Or(strings.Compare(a.Call, b.Call), strings.Compare(a.Result, b.Result)) < 0
 		})
 		for _, o := range outcomes {
-			m.sample(float64(calls[o]), "app", v.App.ID, "endpoint", o.Call, "outcome", o.Result)
+			m.sample(float64(ended[o]), "app", v.App.ID, "endpoint", o.Call, "outcome", o.Result)
 		}
 	}
-	m.family("tvpassd_token_requests_total", "counter", "Requests of players for a token or headers since the start, by how they ended.")
-	for _, c := range d.served.list(sees) {
-		m.sample(float64(c.n), "app", c.app, "outcome", c.outcome)
+	m.family("tvpassd_upstream_request_duration_seconds", "histogram", "How long requests to the server took, whatever came of them.")
+	for _, v := range views {
+		took := v.Calls().Took
+		for _, call := range slices.Sorted(maps.Keys(took)) {
+			m.histogram(took[call], "app", v.App.ID, "endpoint", call)
+		}
 	}
 }
 
@@ -109,8 +142,11 @@ func (m *metrics) family(name, kind, help string) {
 }
 
 // sample writes one value with its labels, name and value in turn.
-func (m *metrics) sample(value float64, labels ...string) {
-	m.w.WriteString(m.name)
+func (m *metrics) sample(value float64, labels ...string) { m.part("", value, labels...) }
+
+// part is a sample of a name that has something behind it.
+func (m *metrics) part(suffix string, value float64, labels ...string) {
+	m.w.WriteString(m.name + suffix)
 	for i := 0; i < len(labels); i += 2 {
 		fmt.Fprintf(m.w, "%c%s=%q", "{,"[min(i, 1)], labels[i], labels[i+1])
 	}
@@ -120,6 +156,20 @@ func (m *metrics) sample(value float64, labels ...string) {
 	fmt.Fprintf(m.w, " %v\n", value)
 }
 
+func (m *metrics) histogram(d broker.Durations, labels ...string) {
+	bounds, n := broker.DurationBounds(), int64(0)
+	for i, count := range d.Buckets {
+		le := "+Inf"
+		if i < len(bounds) {
+			le = fmt.Sprint(bounds[i].Seconds())
+		}
+		n += count
+		m.part("_bucket", float64(n), append(labels, "le", le)...)
+	}
+	m.part("_sum", d.Sum.Seconds(), labels...)
+	m.part("_count", float64(n), labels...)
+}
+
 func flag(b bool) float64 {
 	if b {
 		return 1
@@ -127,18 +177,14 @@ func flag(b bool) float64 {
 	return 0
 }
 
-// served counts what players were answered.
+// served counts what players were answered, and how long those waited who were not answered from memory.
 type served struct {
 	mu     sync.Mutex
 	counts map[servedKey]int64
+	waits  map[string]broker.Durations // by app
 }
 
 type servedKey struct{ app, outcome string }
-
-type servedCount struct {
-	servedKey
-	n int64
-}
 
 func (s *served) count(app string, err error) {
 	key := servedKey{app, "success"}
@@ -156,18 +202,34 @@ func (s *served) count(app string, err error) {
 	s.counts[key]++
 }
 
-func (s *served) list(sees func(string) bool) []servedCount {
+// waited is broker.Config's Waited.
+func (s *served) waited(app string, d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var list []servedCount
-	for key, n := range s.counts {
-		if sees(key.app) {
-			list = append(list, servedCount{key, n})
+	all := s.waits[app]
+	all.Add(d)
+	s.waits[app] = all
+}
+
+func (s *served) write(m *metrics, views []*broker.AppView) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m.family("tvpassd_token_requests_total", "counter", "Requests of players for a token or headers since the start, by how they ended.")
+	for _, v := range views {
+		outcomes := map[string]int64{}
+		for key, n := range s.counts {
+			if key.app == v.App.ID {
+				outcomes[key.outcome] = n
+			}
+		}
+		for _, o := range slices.Sorted(maps.Keys(outcomes)) {
+			m.sample(float64(outcomes[o]), "app", v.App.ID, "outcome", o)
 		}
 	}
-	sort.Slice(list, func(i, j int) bool {
-		a, b := list[i], list[j]
-		return cmp.Or(strings.Compare(a.app, b.app), strings.Compare(a.outcome, b.outcome)) < 0
-	})
-	return list
+	m.family("tvpassd_token_wait_seconds", "histogram", "How long players waited for a token who were not answered from memory.")
+	for _, v := range views {
+		if d, waited := s.waits[v.App.ID]; waited {
+			m.histogram(d, "app", v.App.ID)
+		}
+	}
 }

@@ -76,7 +76,7 @@ func (p *Problem) complete() *Problem {
 
 func (c *call) metrics() error {
 	var text bytes.Buffer
-	if err := c.cfg.Backend.WriteMetrics(&text, c.sees); err != nil {
+	if err := c.cfg.Backend.WriteMetrics(&text, c.sees, c.policy.Admin(c.conn.peer)); err != nil {
 		return err
 	}
 	c.send(http.StatusOK, metricsType, text.Bytes())

@@ -46,8 +46,8 @@ type Backend interface {
 	// Status tells how the daemon and the apps that sees lets through stand: the device with its identifier, which the
 	// server leaves out where the caller may use no app, and without sources.
 	Status(sees func(app string) bool, admin bool) Status
-	// WriteMetrics writes Prometheus' text format, with the apps that sees lets through.
-	WriteMetrics(w io.Writer, sees func(app string) bool) error
+	// WriteMetrics writes Prometheus' text format, with the apps that sees lets through, and for admins what sums up all apps.
+	WriteMetrics(w io.Writer, sees func(app string) bool, admin bool) error
 
 	// Refresh fetches a token now, Reset forgets an app's credentials, Reload reads the configuration again. Only admins
 	// get here.

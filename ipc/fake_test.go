@@ -196,11 +196,14 @@ func (b *fakeBackend) Status(sees func(string) bool, admin bool) Status {
 	return st
 }
 
-func (b *fakeBackend) WriteMetrics(w io.Writer, sees func(string) bool) error {
+func (b *fakeBackend) WriteMetrics(w io.Writer, sees func(string) bool, admin bool) error {
 	for _, app := range []string{"one", "two"} {
 		if sees(app) {
 			fmt.Fprintf(w, "tvpassd_token_valid{app=%q} 1\n", app)
 		}
+	}
+	if admin {
+		fmt.Fprintln(w, "tvpassd_storage_writes_total 1")
 	}
 	return b.note("metrics")
 }

@@ -36,7 +36,7 @@ type Alarm interface {
 	C() <-chan struct{}
 }
 
-// Config is what a Broker needs. Every field but Changed is required.
+// Config is what a Broker needs. Every field but Changed and Waited is required.
 type Config struct {
 	Clock     Clock
 	Alarm     Alarm
@@ -45,6 +45,9 @@ type Config struct {
 	BuildDate time.Time // a wall clock before this is unset
 	Log       *slog.Logger
 	Changed   func() // called when readers see something new; it must not wait
+
+	// Waited is called for a player that was not answered at once, by the player's goroutine.
+	Waited func(app string, d time.Duration)
 }
 
 // Setup is the part of the configuration that a reload may change.
@@ -86,6 +89,7 @@ type Broker struct {
 	alarm   Alarm
 	log     *slog.Logger
 	changed func()
+	waited  func(string, time.Duration)
 
 	engine   *engine  // the goroutine of Run's, once that has begun
 	upstream Upstream // likewise
@@ -100,19 +104,23 @@ type publication struct {
 	apps       map[string]*AppView
 	time       timeline
 	gateOpens  time.Duration
+	gateWaits  Waits
 	storageErr error
 }
 
 // New makes a broker that serves stored tokens at once, and calls the server from Run on.
 func New(cfg Config, setup Setup) (*Broker, error) {
 	b := &Broker{
-		clock: cfg.Clock, alarm: cfg.Alarm, log: cfg.Log, changed: cfg.Changed,
+		clock: cfg.Clock, alarm: cfg.Alarm, log: cfg.Log, changed: cfg.Changed, waited: cfg.Waited,
 		engine:   newEngine(cfg),
 		requests: make(chan func(Reading)),
 		stopped:  make(chan struct{}),
 	}
 	if b.changed == nil {
 		b.changed = func() {}
+	}
+	if b.waited == nil {
+		b.waited = func(string, time.Duration) {}
 	}
 	b.published.Store(&publication{})
 	if err := b.configure(setup, cfg.Clock.Now()); err != nil {
@@ -198,7 +206,7 @@ func (b *Broker) publish(now Reading) {
 	old := b.published.Load()
 	next := &publication{
 		apps: make(map[string]*AppView), time: b.engine.time,
-		gateOpens: b.engine.gate.opens(now), storageErr: b.engine.saveErr,
+		gateOpens: b.engine.gate.opens(now), gateWaits: b.engine.gate.waits, storageErr: b.engine.saveErr,
 	}
 	var outdated []*AppView
 	for _, m := range b.engine.active() {
@@ -260,7 +268,7 @@ func (b *Broker) Overview() Overview {
 	p, now := b.published.Load(), b.clock.Now()
 	return Overview{
 		Reading: now, ClockSet: p.time.set(now), Skew: p.time.skew(now),
-		GateOpens: max(p.gateOpens-now.Boot, 0), StorageErr: p.storageErr,
+		GateOpens: max(p.gateOpens-now.Boot, 0), GateWaits: p.gateWaits, StorageErr: p.storageErr,
 	}
 }
 
@@ -283,6 +291,14 @@ func (b *Broker) Token(ctx context.Context, app string, wait, minTTL time.Durati
 	if wait == 0 {
 		return b.answer(v, minTTL, now)
 	}
+	tok, err := b.await(ctx, v, wait, minTTL, now)
+	b.waited(app, b.clock.Now().Boot-now.Boot)
+	return tok, err
+}
+
+// await waits for a token. The app is v's.
+func (b *Broker) await(ctx context.Context, v *AppView, wait, minTTL time.Duration, now Reading) (Token, error) {
+	var err error
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	for last := false; ; {
@@ -298,7 +314,7 @@ func (b *Broker) Token(ctx context.Context, app string, wait, minTTL time.Durati
 		case <-b.stopped:
 			last = true
 		}
-		if v, err = b.View(app); err != nil {
+		if v, err = b.View(v.App.ID); err != nil {
 			return Token{}, err
 		}
 		now = b.clock.Now()

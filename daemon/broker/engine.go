@@ -80,7 +80,7 @@ func (e *engine) configure(setup Setup, now Reading) error {
 			m.reconsider(now)
 			continue
 		}
-		m := &machine{endpoint: setup.Endpoint, app: app, active: true, calls: &Counts{}}
+		m := &machine{endpoint: setup.Endpoint, app: app, active: true, calls: &Calls{}}
 		rec, err := e.store.App(setup.Endpoint, app.ID)
 		if err != nil {
 			failures = append(failures, err)
@@ -132,10 +132,12 @@ func (e *engine) step(now Reading) (calls []*call, wake time.Duration) {
 	e.flush(now)
 	for {
 		m, kind, at := e.first(now)
+		open := e.gate.opens(now)
+		e.gate.hold(at <= now.Boot && open > now.Boot, now)
 		if m == nil {
 			return calls, e.wake(now, never)
 		}
-		if open := e.gate.opens(now); max(at, open) > now.Boot {
+		if max(at, open) > now.Boot {
 			return calls, e.wake(now, max(at, open))
 		}
 		if c := e.begin(m, kind, now); c != nil {
@@ -225,7 +227,7 @@ func (e *engine) finish(c *call, answer any, err error, now Reading) {
 	} else {
 		e.succeed(m, c, answer, now)
 	}
-	m.count(Outcome{string(c.kind), result})
+	m.calls = m.calls.with(Outcome{string(c.kind), result}, now.Boot-c.sent.Boot)
 	e.flush(now)
 }
 

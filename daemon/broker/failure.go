@@ -20,12 +20,6 @@ const (
 	CodeStorage     = "storage"      // new credentials could not be kept
 )
 
-// Outcome is how calls to the server ended, for counting.
-type Outcome struct{ Call, Result string }
-
-// Counts are calls by their outcome.
-type Counts map[Outcome]int64
-
 // Failure is why there is no new token.
 type Failure struct {
 	Code       string

@@ -23,6 +23,10 @@ const (
 type gate struct {
 	bucket *rate.Limiter
 	shut   time.Duration // no request leaves before this reading of the boot clock
+
+	waits     Waits // that are over
+	holding   bool  // a call that is due waits
+	heldSince time.Duration
 }
 
 func newGate(now Reading) *gate {
@@ -42,6 +46,18 @@ func (g *gate) opens(now Reading) time.Duration {
 
 // take lets one request leave; the caller has seen that the gate is open.
 func (g *gate) take(now Reading) { g.bucket.ReserveN(bucketTime(now.Boot), 1) }
+
+// hold notes whether a call that is due has to wait.
+func (g *gate) hold(holds bool, now Reading) {
+	switch {
+	case holds && !g.holding:
+		g.heldSince = now.Boot
+	case g.holding && !holds:
+		g.waits.Count++
+		g.waits.Sum += now.Boot - g.heldSince
+	}
+	g.holding = holds
+}
 
 // throttled shuts the gate after a 429 and returns for how long. The server's bucket is empty then, so ours is too.
 func (g *gate) throttled(now Reading, retryAfter time.Duration) time.Duration {

@@ -3,7 +3,6 @@ package broker
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"maps"
 	"math/rand/v2"
 	"time"
 
@@ -78,7 +77,7 @@ type machine struct {
 	reportedAt time.Duration
 	reported   bool
 	contact    time.Time // last answer of the server, by the box's clock
-	calls      *Counts   // since the start; replaced, never changed
+	calls      *Calls    // since the start
 }
 
 // load takes a machine up where an earlier run of the daemon left it.
@@ -319,11 +318,4 @@ func (m *machine) reset(now Reading) {
 func (m *machine) stored() bool {
 	return m.rec.Credentials == m.saved.Credentials && m.rec.Token == m.saved.Token && m.rec.Retry == m.saved.Retry && m.rec.Story == m.saved.Story &&
 		m.rec.History.Registrations == m.saved.History.Registrations && m.rec.History.Replaced == m.saved.History.Replaced
-}
-
-// count counts how a call ended.
-func (m *machine) count(o Outcome) {
-	next := maps.Clone(*m.calls)
-	next[o]++
-	m.calls = &next
 }

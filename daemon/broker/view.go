@@ -46,7 +46,7 @@ type core struct {
 	next          time.Duration
 	refreshAt     time.Duration // zero: no refresh is planned
 	contact       time.Time
-	calls         *Counts
+	calls         *Calls
 }
 
 // view makes the machine's present view.
@@ -172,8 +172,8 @@ func (v *AppView) NextCall(now Reading) (time.Duration, bool) {
 // LastContact is when the server last answered a call for this app, by the box's clock; zero where it never did.
 func (v *AppView) LastContact() time.Time { return v.core.contact }
 
-// Calls are the calls for this app since the start, by outcome.
-func (v *AppView) Calls() Counts { return *v.core.calls }
+// Calls are the calls for this app since the start.
+func (v *AppView) Calls() *Calls { return v.core.calls }
 
 // Overview is what is known beside the apps.
 type Overview struct {
@@ -181,5 +181,6 @@ type Overview struct {
 	ClockSet   bool
 	Skew       time.Duration // the server's clock before the box's; zero where it is not known
 	GateOpens  time.Duration // until the next request may leave
+	GateWaits  Waits         // since the start
 	StorageErr error         // of the last write, until one succeeds
 }

@@ -87,7 +87,7 @@ func (d *fakeDaemon) Status(func(string) bool, bool) ipc.Status {
 	return ipc.Status{Version: "7", Apps: []ipc.AppStatus{{App: "one", State: d.state, TokenExpiresIn: new(int64(5))}}, Device: d.Device(false)}
 }
 
-func (d *fakeDaemon) WriteMetrics(io.Writer, func(string) bool) error { return nil }
+func (d *fakeDaemon) WriteMetrics(io.Writer, func(string) bool, bool) error { return nil }
 func (d *fakeDaemon) Refresh(_ context.Context, app string) error {
 	d.note("refresh %s", app)
 	return nil

@@ -1,0 +1,55 @@
+package broker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr"
+)
+
+func TestDurationsAreCountedUpToTheirBound(t *testing.T) {
+	var d Durations
+	for _, took := range []time.Duration{0, 100 * time.Millisecond, 100*time.Millisecond + 1, time.Second, 10 * time.Second, time.Hour} {
+		d.Add(took)
+	}
+	want := Durations{Buckets: [6]int64{2, 1, 1, 0, 1, 1}, Sum: time.Hour + 11*time.Second + 200*time.Millisecond + 1}
+	if diff := cmp.Diff(want, d); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCallsAreCountedByOutcomeAndDuration(t *testing.T) {
+	l := newLab(t)
+	l.latency = 200 * time.Millisecond
+	l.pass(5 * time.Second)
+	before := l.machine().calls
+	l.answer = func(request) (any, error) { return nil, l.refuse(dcr.Throttled, "") }
+	l.latency = 2 * time.Second
+	l.pass(4*time.Hour + time.Minute)
+	first := before.Ended[Outcome{"token", "success"}]
+	calls := l.machine().calls
+	throttled := calls.Ended[Outcome{"token", "throttled"}]
+	if first != 1 || calls.Ended[Outcome{"register", "success"}] != 1 || throttled != int64(l.count(callToken)-1) || throttled == 0 {
+		t.Errorf("%+v after %+v, and %v", calls, before, l.requests)
+	}
+	took := calls.Took["token"]
+	if want := ([6]int64{0, 1, 0, throttled, 0, 0}); took.Buckets != want || took.Sum != 200*time.Millisecond+time.Duration(throttled)*2*time.Second {
+		t.Errorf("durations %+v, want %v", took, want)
+	}
+}
+
+// Six apps share a burst of 3 and 1 request a second.
+func TestWaitsForTheGateAreCounted(t *testing.T) {
+	l := newLab(t, "a", "b", "c", "d", "e", "f")
+	l.pass(time.Minute) // 12 calls, with an empty bucket at the start
+	waits := l.engine.gate.waits
+	if waits.Count == 0 || waits.Count > 12 || waits.Sum < 11*time.Second || waits.Sum > 12*time.Second {
+		t.Errorf("%+v", waits)
+	}
+	l.pass(time.Hour)
+	if again := l.engine.gate.waits; again != waits {
+		t.Errorf("%+v, though nothing was due after %+v", again, waits)
+	}
+}
