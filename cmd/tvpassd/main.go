@@ -73,6 +73,7 @@ func commands() []command {
 		{"token", "[--app ID]", "the access token alone", tokenCommand},
 		{"headers", "[--app ID]", "`Name: value` lines for curl -H @-", headersCommand},
 		{"device", "[--json] [--root DIR]", "the device info, and where it comes from", deviceCommand},
+		{"doctor", "[--json]", "check all that a token needs, and say what to do", doctorCommand},
 		{"config", "check", "read the configuration as the daemon would", configCommand},
 		{"refresh", "--app ID", "fetch a token now", refreshCommand},
 		{"reload", "", "read the configuration again", reloadCommand},

@@ -1,0 +1,172 @@
+// Package doctor finds out why tvpassd does not do its job on this box, for a technician who has no manual at hand.
+//
+// A look (look.go, reach.go) collects facts: of files, the service manager, the daemon's socket, and one request to the
+// server. The checks (checks below; local.go, network.go, running.go) judge the facts, in the order of dependency: what can
+// only fail because something before it did is skipped, and says behind what.
+//
+// It changes nothing, registers nothing, uses no credentials, and no secret is in what it says. It works as any user, with
+// the daemon down as well as up; how its answer is printed is the command's.
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/broker"
+	"github.com/tvpassd/tvpassd/daemon/service"
+)
+
+// Status is how a check came out.
+type Status string
+
+// In the order of how bad they are.
+const (
+	Pass    Status = "pass"
+	Skipped Status = "skipped"
+	Warning Status = "warning"
+	Failed  Status = "failed"
+)
+
+// Check is one thing that was looked at.
+type Check struct {
+	ID     string `json:"id"` // stable; one of an app has it behind a colon
+	Status Status `json:"status"`
+	Detail string `json:"detail"`
+	Todo   string `json:"todo"` // what to do, in a line; "" where nothing is to be done
+}
+
+// Report is what there is to say.
+type Report struct {
+	Checks []Check `json:"checks"`
+	Worst  Status  `json:"worst"` // pass, warning or failed
+}
+
+// Config says what to look at, and with whose eyes.
+type Config struct {
+	ConfigFile string // "" is config.DefaultFile
+	Socket     string // in place of the configuration's; "" leaves it
+	Version    string // of this program
+	BuildDate  time.Time
+	UID        int
+	Clock      broker.Clock
+	Getenv     func(string) string                   // has the proxy variables
+	Proxy      func(*http.Request) (*url.URL, error) // what comes of them; nil: no proxy
+	Service    func(context.Context) (service.State, error)
+	Portal     string // URL without TLS at which a captive portal would answer; "" is http:// and the endpoint's host
+}
+
+// check is one that may be made.
+type check struct {
+	id    string
+	needs []string // checks that must have come out well for this one to say anything of its own
+	judge func(*facts) Check
+}
+
+// checks are in the order in which they are shown.
+func (f *facts) checks() []check {
+	list := []check{
+		{"config", nil, judgeConfig},
+		{"apps", []string{"config"}, judgeApps},
+	}
+	for _, app := range f.apps() {
+		list = append(list, check{"statement:" + app.ID, nil, func(*facts) Check { return judgeStatement(app) }})
+	}
+	list = append(list, []check{
+		{"state_dir", []string{"config"}, judgeStateDir},
+		{"disk", []string{"state_dir"}, judgeDisk},
+		{"database", []string{"state_dir"}, judgeDatabase},
+		{"service", nil, judgeService},
+		{"socket", []string{"service"}, judgeSocket},
+		{"daemon", []string{"socket"}, judgeDaemon},
+		{"clock", nil, judgeClock},
+		{"route", []string{"config"}, judgeRoute},
+		{"proxy", []string{"config"}, judgeProxy},
+		{"dns", []string{"route", "proxy"}, judgeDNS},
+		{"captive_portal", []string{"dns"}, judgePortal},
+		{"tcp", []string{"captive_portal"}, judgeTCP},
+		{"tls", []string{"tcp", "clock"}, judgeTLS},
+		{"endpoint", []string{"tls"}, judgeEndpoint},
+		{"throttle", nil, judgeThrottle},
+		{"device", []string{"config"}, judgeDevice},
+		{"identifier", []string{"config"}, judgeIdentifier},
+	}...)
+	if f.status != nil {
+		for _, app := range f.status.Apps {
+			list = append(list, check{"token:" + app.App, nil, func(f *facts) Check { return judgeToken(f, app) }})
+		}
+	}
+	return list
+}
+
+// Run looks, and judges what it saw. With everything dead it takes less than 20 s.
+func Run(ctx context.Context, cfg Config) Report {
+	f := look(ctx, cfg)
+	r := Report{Worst: Pass}
+	for _, c := range f.checks() {
+		var done Check
+		if cause := f.hidden(c); cause != "" {
+			done = behind(cause)
+		} else {
+			done = c.judge(f)
+		}
+		done.ID, done.Detail, done.Todo = c.id, clean(done.Detail), clean(done.Todo)
+		f.done = append(f.done, done)
+		if done.Status == Failed || done.Status == Warning && r.Worst == Pass {
+			r.Worst = done.Status
+		}
+	}
+	r.Checks = f.done
+	return r
+}
+
+// hidden names the check that keeps this one from telling anything new, the first of a row; "" if none does.
+func (f *facts) hidden(c check) string {
+	for _, done := range f.done {
+		if !slices.Contains(c.needs, done.ID) || done.Status != Failed && done.Status != Skipped {
+			continue
+		}
+		if cause, ok := strings.CutPrefix(done.Detail, behindWords); ok {
+			return cause
+		}
+		return done.ID
+	}
+	return ""
+}
+
+const behindWords = "not looked at: see "
+
+func behind(cause string) Check { return skip(behindWords + cause) }
+
+// failed tells how an earlier check came out.
+func (f *facts) failed(id string) bool {
+	return slices.ContainsFunc(f.done, func(c Check) bool { return c.ID == id && c.Status == Failed })
+}
+
+func pass(format string, args ...any) Check {
+	return Check{Status: Pass, Detail: fmt.Sprintf(format, args...)}
+}
+
+func skip(why string) Check { return Check{Status: Skipped, Detail: why} }
+
+func warn(todo, format string, args ...any) Check {
+	return Check{Status: Warning, Detail: fmt.Sprintf(format, args...), Todo: todo}
+}
+
+func fail(todo, format string, args ...any) Check {
+	return Check{Status: Failed, Detail: fmt.Sprintf(format, args...), Todo: todo}
+}
+
+// clean keeps what others made up, such as the names in a certificate, from playing tricks with a terminal.
+func clean(text string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '?'
+		}
+		return r
+	}, text)
+}

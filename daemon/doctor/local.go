@@ -1,0 +1,235 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os/user"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/config"
+	"github.com/tvpassd/tvpassd/storage"
+)
+
+// checkConfig is what to do about faults of the configuration.
+const checkConfig = "tvpassd config check names every fault; mend it, then tvpassd reload"
+
+// denied tells of a file that this user may not read, in the words of package config.
+func (f *facts) denied(err error) bool {
+	return f.cfg.UID != 0 && strings.Contains(err.Error(), "permission denied")
+}
+
+func judgeConfig(f *facts) Check {
+	if f.conf != nil {
+		if f.conf.File == "" {
+			return pass("%s is not there, so the defaults hold; endpoint %s", config.DefaultFile, f.conf.Endpoint)
+		}
+		return pass("%s is good; endpoint %s", f.conf.File, f.conf.Endpoint)
+	}
+	if f.denied(f.confErr) {
+		return skipForRoot("the configuration")
+	}
+	faults := []error{f.confErr}
+	if joined, ok := f.confErr.(interface{ Unwrap() []error }); ok {
+		faults = joined.Unwrap()
+	}
+	return fail(checkConfig, "%s", list(faults))
+}
+
+func judgeApps(f *facts) Check {
+	var faults, hidden []error
+	for _, bad := range f.conf.Bad {
+		if f.denied(bad) {
+			hidden = append(hidden, bad)
+		} else {
+			faults = append(faults, bad)
+		}
+	}
+	switch {
+	case len(faults) > 0:
+		return fail(checkConfig, "%s", list(faults))
+	case len(hidden) > 0:
+		return skipForRoot("a file of apps.d, or a statement that it names,")
+	case len(f.conf.Apps) == 0:
+		return warn("put a file with [[app]] into apps.d, and its software statement beside it, then tvpassd reload", "no app is configured")
+	}
+	var ids []string
+	for _, app := range f.conf.Apps {
+		ids = append(ids, app.ID)
+	}
+	return pass("%s", strings.Join(ids, ", "))
+}
+
+// judgeStatement says what is told of a statement without its issuer's key. One that is no JWT makes its app a bad one.
+func judgeStatement(app config.App) Check {
+	s, err := config.ParseStatement(app.SoftwareStatement)
+	if err != nil {
+		return fail("copy it again from the TVE Dashboard", "it %v", err)
+	}
+	if s.Issuer == "" {
+		return warn("see that it is the software statement of the TVE Dashboard, and not another token", "it is a JWT that names no issuer")
+	}
+	text := "issued by " + named(s.Issuer)
+	if s.Name != "" {
+		text += " for " + named(s.Name)
+	}
+	if !s.IssuedAt.IsZero() {
+		text += " on " + s.IssuedAt.Format(time.DateOnly)
+	}
+	return pass("%s", text)
+}
+
+func judgeStateDir(f *facts) Check {
+	dir := f.conf.StateDir
+	switch {
+	case errors.Is(f.stateErr, fs.ErrNotExist) && f.status == nil:
+		return warn("tvpassd start makes it; if this box was registered before, its viewers must sign in again", "%s is not there", dir)
+	case f.needsRoot(f.stateErr):
+		return skipForRoot(dir)
+	case f.stateErr != nil:
+		return fail("make it, or correct state_dir", "%s: %v", dir, f.stateErr)
+	case !f.stateInfo.IsDir():
+		return fail("move it away, or correct state_dir", "%s is no directory", dir)
+	}
+	owner := f.stateInfo.Sys().(*syscall.Stat_t).Uid
+	if want, known := f.serviceUser(); known && want != owner {
+		return fail(fmt.Sprintf("chown -R %s %s", userName(want), dir), "%s belongs to %s, and the service runs as %s", dir, userName(owner), userName(want))
+	}
+	if mode := f.stateInfo.Mode().Perm(); mode&0o077 != 0 {
+		return warn("chmod 700 "+dir, "%s has mode %04o: it holds secrets", dir, mode)
+	}
+	return pass("%s, of %s", dir, userName(owner))
+}
+
+// serviceUser is whom the daemon runs as.
+func (f *facts) serviceUser() (uint32, bool) {
+	name := f.service.User
+	if name == "" {
+		return 0, false // by hand, or under a manager that does not tell
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		return 0, false
+	}
+	id, err := strconv.ParseUint(u.Uid, 10, 32)
+	return uint32(id), err == nil
+}
+
+func userName(id uint32) string {
+	number := strconv.FormatUint(uint64(id), 10)
+	if u, err := user.LookupId(number); err == nil {
+		return u.Username
+	}
+	return number
+}
+
+func groupName(id uint32) string {
+	number := strconv.FormatUint(uint64(id), 10)
+	if g, err := user.LookupGroupId(number); err == nil {
+		return g.Name
+	}
+	return number
+}
+
+// Free space, in kB: what a change of the state takes at most, and what it takes with some to spare.
+const (
+	leastSpace = 128
+	someSpace  = 1024
+)
+
+func judgeDisk(f *facts) Check {
+	if f.diskErr != nil {
+		return skip(fmt.Sprintf("the disk can't be asked: %v", f.diskErr))
+	}
+	const stRdonly = 1                                  // ST_RDONLY of statvfs(3)
+	free := f.disk.Bavail * uint64(f.disk.Bsize) / 1024 // Bsize is of another type on every machine
+	switch {
+	case f.disk.Flags&stRdonly != 0:
+		return fail("mount it writable; a disk that became so by itself is failing: dmesg", "the disk under %s is read-only", f.conf.StateDir)
+	case free < leastSpace:
+		return fail("delete what fills the disk", "%d kB are free under %s", free, f.conf.StateDir)
+	case f.disk.Files > 0 && f.disk.Ffree == 0:
+		return fail("delete some files", "no more files can be made under %s (no inode is free)", f.conf.StateDir)
+	case free < someSpace:
+		return warn("delete what fills the disk", "only %d kB are free under %s", free, f.conf.StateDir)
+	}
+	return pass("%d MB are free", free*1024/1e6)
+}
+
+func judgeDatabase(f *facts) Check {
+	if f.status != nil {
+		if s := f.status.Storage; !s.OK {
+			return fail("check owner, mode and free space of "+f.conf.StateDir, "it can't be written: %s", s.Detail)
+		}
+		return pass("the daemon reads and writes it")
+	}
+	err := f.keptErr
+	if err == nil {
+		err = errors.Join(kept(f.kept.Database), kept(f.kept.Copy))
+	}
+	const begin = "tvpassd start sets what is damaged aside and makes it anew from the other file"
+	switch {
+	case f.needsRoot(err):
+		return skipForRoot("it")
+	case errors.Is(err, storage.ErrInUse):
+		return skip("a daemon that does not answer has it in use")
+	case errors.Is(err, storage.ErrDamaged) && f.kept.Registered == 0:
+		return fail(begin+"; there is none with credentials here, so viewers must sign in again", "%s", list([]error{err}))
+	case errors.Is(err, storage.ErrDamaged):
+		return warn(begin, "%s", list([]error{err}))
+	case err != nil:
+		return fail("check owner and mode", "it can't be read: %s", list([]error{err}))
+	case errors.Is(f.kept.Database, fs.ErrNotExist) && errors.Is(f.kept.Copy, fs.ErrNotExist):
+		return pass("there is none yet: the first start makes it")
+	}
+	return pass("it holds the credentials of %d apps", f.kept.Registered)
+}
+
+// kept is the error of a state file, but that it may be missing.
+func kept(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func judgeDevice(f *facts) Check {
+	if f.deviceErr != nil {
+		return fail("find out why", "it can't be looked at: %v", f.deviceErr)
+	}
+	var faults []error
+	for _, w := range f.device.Warnings {
+		faults = append(faults, errors.New(w.Detail))
+	}
+	if len(faults) > 0 {
+		return warn("tvpassd device shows every value; set the keys under [device] in config.toml, then tvpassd reload", "%s", list(faults))
+	}
+	model, _ := f.device.Info.Get("model")
+	return pass("%v, from %s", model, f.device.Sources["model"])
+}
+
+func judgeIdentifier(f *facts) Check {
+	var source, value string
+	switch {
+	case f.status != nil && f.status.Device.Identifier != nil:
+		source, value = f.status.Device.Identifier.Source, f.status.Device.Identifier.Value
+	case f.kept.Identifier != nil:
+		source, value = f.kept.Identifier.Source, f.kept.Identifier.Value
+	case f.cfg.UID != 0:
+		return skipForRoot("what it comes from")
+	case f.deviceErr == nil && f.device.Identifier.Source != "":
+		return pass("the first start takes it from %s", f.device.Identifier.Source)
+	}
+	if source == "generated" || source == "" {
+		return warn("keep "+f.conf.StateDir+" through upgrades: without it viewers must sign in again",
+			"the hardware has no usable serial number, so it is a generated one")
+	}
+	if found := f.device; found != nil && found.Identifier.Source == source && found.Identifier.Identifier().Value != value {
+		return warn("on another device with a copied state directory: tvpassd stop, empty "+f.conf.StateDir+", tvpassd start",
+			"the stored one is from %s, which now yields another", source)
+	}
+	return pass("from %s", source)
+}

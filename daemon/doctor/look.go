@@ -1,0 +1,158 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tvpassd/tvpassd/daemon/config"
+	"github.com/tvpassd/tvpassd/daemon/service"
+	"github.com/tvpassd/tvpassd/device"
+	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/ipc/client"
+	"github.com/tvpassd/tvpassd/storage"
+)
+
+// How long each look may take. All together are below 20 s.
+const (
+	managerPatience = 2 * time.Second
+	daemonPatience  = 3 * time.Second
+	serverPatience  = 8 * time.Second
+	portalPatience  = 2 * time.Second
+)
+
+// facts are what was seen, and how the checks so far came out.
+type facts struct {
+	cfg  Config
+	done []Check
+
+	conf    *config.Config // nil: see confErr
+	confErr error
+
+	service    service.State
+	serviceErr error
+
+	socket     string
+	socketInfo fs.FileInfo // nil: see socketErr
+	socketErr  error
+	status     *ipc.Status // nil: see statusErr
+	statusErr  error
+
+	stateInfo fs.FileInfo // nil: see stateErr
+	stateErr  error
+	disk      unix.Statfs_t
+	diskErr   error
+	kept      storage.Inspection // with the daemon down
+	keptErr   error
+
+	device    *device.Report
+	deviceErr error
+
+	server *reach
+	unsent time.Duration // nothing was sent, for the throttle stays shut so long
+	portal string        // what answers in the server's place; "" nothing does
+}
+
+func look(ctx context.Context, cfg Config) *facts {
+	f := &facts{cfg: cfg, server: &reach{}}
+	f.conf, f.confErr = config.Load(cfg.ConfigFile)
+	f.lookAtService(ctx)
+	f.lookAtSocket(ctx)
+	if f.conf == nil {
+		return f
+	}
+	f.lookAtState()
+	f.device, f.deviceErr = device.Probe(device.Options{Overrides: f.conf.Device})
+	if f.unsent = f.shut(); f.unsent == 0 {
+		f.lookAtServer(ctx)
+	}
+	return f
+}
+
+func (f *facts) apps() []config.App {
+	if f.conf == nil {
+		return nil
+	}
+	return f.conf.Apps
+}
+
+func (f *facts) lookAtService(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, managerPatience)
+	defer cancel()
+	f.service, f.serviceErr = f.cfg.Service(ctx)
+}
+
+// lookAtSocket asks the daemon for its status, which is all that the checks want of it.
+func (f *facts) lookAtSocket(ctx context.Context) {
+	f.socket = f.cfg.Socket
+	if f.socket == "" {
+		f.socket = config.SocketPath(f.cfg.ConfigFile)
+	}
+	f.socketInfo, f.socketErr = os.Lstat(f.socket)
+	ctx, cancel := context.WithTimeout(ctx, daemonPatience)
+	defer cancel()
+	c := client.Client{Socket: f.socket}
+	defer c.Close()
+	st, err := c.Status(ctx)
+	if f.statusErr = err; err == nil {
+		f.status = &st
+	}
+}
+
+// lookAtState never opens the database of a running daemon: its status says how that is.
+func (f *facts) lookAtState() {
+	dir := f.conf.StateDir
+	f.stateInfo, f.stateErr = os.Stat(dir)
+	f.diskErr = unix.Statfs(dir, &f.disk)
+	if f.status == nil && f.stateErr == nil {
+		f.kept, f.keptErr = storage.Inspect(dir)
+	}
+}
+
+// shut is how long the throttle stays shut, as the daemon or its state knows: a request before that would only prolong it.
+func (f *facts) shut() time.Duration {
+	if f.status != nil {
+		return time.Duration(f.status.Throttle.OpensInMS) * time.Millisecond
+	}
+	if f.kept.Gate.Wait == 0 || f.kept.Gate.Noted.BootID != f.cfg.Clock.BootID() {
+		return 0
+	}
+	return max(f.kept.Gate.Noted.Boot+f.kept.Gate.Wait-f.cfg.Clock.Now().Boot, 0)
+}
+
+func (f *facts) lookAtServer(ctx context.Context) {
+	now := func() time.Time { return f.cfg.Clock.Now().Wall }
+	f.server.ask(ctx, f.conf, f.cfg.Proxy, "tvpassd/"+f.cfg.Version+" doctor", now)
+	if f.server.verified() || f.server.proxy != nil || f.loopback() && f.cfg.Portal == "" {
+		return
+	}
+	url := f.cfg.Portal
+	if url == "" {
+		url = "http://" + f.server.host + "/"
+	}
+	f.portal = findPortal(ctx, url, f.server.host)
+}
+
+// needsRoot tells whether a user other than root may not see something.
+func (f *facts) needsRoot(err error) bool {
+	return f.cfg.UID != 0 && errors.Is(err, fs.ErrPermission)
+}
+
+func skipForRoot(what string) Check {
+	return skip(what + " may be read by root only: run this as root")
+}
+
+// list joins errors' lines for one detail: the first, and how many more there are.
+func list(errs []error) string {
+	text := strings.ReplaceAll(errs[0].Error(), "\n", "; ")
+	if len(errs) > 1 {
+		text += fmt.Sprintf(" (and %d more)", len(errs)-1)
+	}
+	return text
+}

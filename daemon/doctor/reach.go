@@ -1,0 +1,243 @@
+package doctor
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/config"
+	"github.com/tvpassd/tvpassd/daemon/dcr"
+)
+
+// reach is what one request to the server shows, stage by stage. It leaves through the same library, roots and proxy as the
+// daemon's own.
+type reach struct {
+	host    string   // of the endpoint
+	proxy   *url.URL // nil: none
+	address string   // that was resolved and connected to: the proxy's, or the server's
+	err     error    // why there is no answer, whatever the stage
+
+	rootsErr error // of reading ca_file
+
+	mu       sync.Mutex // the transport's goroutines may go on after the request was given up
+	asked    bool       // a name server
+	resolved []string
+	dnsErr   error
+	peer     string // that took the connection
+	dialErr  error
+	refused  int // status of a proxy that does not connect
+
+	tls    *tls.ConnectionState // as far as it came
+	root   *x509.Certificate    // nil: there is none that this box trusts
+	from   string               // where that root is
+	tlsErr error
+
+	answer *http.Response // its body is closed
+	body   []byte         // the beginning
+	sentAt time.Time
+	at     time.Time // when the answer came
+}
+
+// ask makes the one request: POST /o/client/token with a grant type and nothing else. It costs one of the bucket's requests,
+// and is worth it: of all calls that need no secret it is the one whose right answer is documented (400 with the code
+// invalid_request, "Retrieve access token"), and so the only one that tells Adobe Pass from a portal, a wrong host or a proxy
+// with a certificate, and shows the throttle. GET / is outside of the throttle, but no page says what it answers.
+func (r *reach) ask(ctx context.Context, conf *config.Config, proxy func(*http.Request) (*url.URL, error), agent string, now func() time.Time) {
+	ctx, cancel := context.WithTimeout(ctx, serverPatience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, r.trace()), http.MethodPost,
+		conf.Endpoint+"/o/client/token", strings.NewReader("grant_type=client_credentials"))
+	if err != nil {
+		r.err = err
+		return
+	}
+	req.Header = http.Header{
+		"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}, "User-Agent": {agent},
+	}
+	r.host, r.address = req.URL.Hostname(), hostPort(req.URL)
+	if r.proxy = conf.HTTP.Proxy; r.proxy == nil && proxy != nil {
+		r.proxy, _ = proxy(req) // judgeProxy tells of the error
+	}
+	if r.proxy != nil {
+		r.address = hostPort(r.proxy)
+	}
+	places, err := dcr.RootsByPlace(conf.HTTP.CAFile)
+	r.rootsErr = err
+	transport := &http.Transport{
+		Proxy:                  http.ProxyURL(r.proxy),
+		OnProxyConnectResponse: r.tunnel,
+		DisableKeepAlives:      true,
+		DisableCompression:     true,
+		TLSClientConfig: &tls.Config{
+			MinVersion: tls.VersionTLS12,
+			// VerifyConnection does it all, and tells more than crypto/tls would of a chain that is not trusted.
+			InsecureSkipVerify: true,
+			VerifyConnection:   r.verifier(places, now),
+		},
+	}
+	r.exchange(transport, req, now)
+}
+
+func (r *reach) exchange(transport http.RoundTripper, req *http.Request, now func() time.Time) {
+	sentAt := now()
+	resp, err := transport.RoundTrip(req)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.err = err
+		return
+	}
+	defer resp.Body.Close()
+	r.answer, r.sentAt, r.at = resp, sentAt, now()
+	r.body, _ = io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // what there is has to do
+}
+
+// trace notes the stages as they pass.
+func (r *reach) trace() *httptrace.ClientTrace {
+	note := func(f func()) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		f()
+	}
+	return &httptrace.ClientTrace{
+		DNSStart: func(httptrace.DNSStartInfo) { note(func() { r.asked = true }) },
+		DNSDone: func(info httptrace.DNSDoneInfo) {
+			note(func() {
+				r.dnsErr = info.Err
+				for _, a := range info.Addrs {
+					r.resolved = append(r.resolved, a.String())
+				}
+			})
+		},
+		ConnectDone: func(_, addr string, err error) {
+			note(func() {
+				if err == nil {
+					r.peer = addr
+				} else {
+					r.dialErr = err
+				}
+			})
+		},
+		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
+			note(func() {
+				if r.tlsErr == nil {
+					r.tlsErr = err
+				}
+			})
+		},
+	}
+}
+
+// tunnel notes a proxy's refusal to connect.
+func (r *reach) tunnel(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+	if resp.StatusCode == http.StatusOK {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused = resp.StatusCode
+	return fmt.Errorf("the proxy answers HTTP %d", resp.StatusCode)
+}
+
+// verifier checks a chain as the daemon does, and notes which root it leads to, and where that comes from. Nothing is sent to
+// whoever fails here.
+func (r *reach) verifier(places []dcr.Roots, now func() time.Time) func(tls.ConnectionState) error {
+	toProxy := r.proxy != nil && r.proxy.Scheme == "https" // the first handshake is with that
+	return func(cs tls.ConnectionState) error {
+		name := r.host
+		if toProxy {
+			name, toProxy = r.proxy.Hostname(), false
+		}
+		opts := x509.VerifyOptions{DNSName: name, CurrentTime: now(), Intermediates: x509.NewCertPool()}
+		for _, cert := range cs.PeerCertificates[1:] {
+			opts.Intermediates.AddCert(cert)
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.tls = &cs
+		var worst error
+		for _, place := range places {
+			opts.Roots = place.Pool
+			chains, err := cs.PeerCertificates[0].Verify(opts)
+			if err == nil {
+				r.root, r.from = chains[0][len(chains[0])-1], place.Place
+				return nil
+			}
+			// That one place does not know the authority says least.
+			if worst == nil || !errors.As(err, new(x509.UnknownAuthorityError)) {
+				worst = err
+			}
+		}
+		r.tlsErr = worst
+		return worst
+	}
+}
+
+// verified tells whether the server itself has answered, as far as cryptography can tell.
+func (r *reach) verified() bool { return r.answer != nil }
+
+// date is the server's clock at the moment of its answer.
+func (r *reach) date() (time.Time, bool) {
+	if r.answer == nil {
+		return time.Time{}, false
+	}
+	date, err := http.ParseTime(r.answer.Header.Get("Date"))
+	return date, err == nil
+}
+
+// findPortal asks for a page without TLS, as the box's browser would: a captive portal shows itself there. It tells what
+// answers in the place of host; "" where nothing does, or host itself. It is outside of the throttle.
+func findPortal(ctx context.Context, page, host string) string {
+	ctx, cancel := context.WithTimeout(ctx, portalPatience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
+	if err != nil {
+		return ""
+	}
+	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req) // no redirect is followed
+	if err != nil {
+		return ""
+	}
+	resp.Body.Close()
+	to, err := resp.Location()
+	switch {
+	case err == nil && to.Hostname() != host && to.Hostname() != req.URL.Hostname():
+		return "redirects to " + to.Scheme + "://" + to.Host
+	case resp.StatusCode == http.StatusNetworkAuthenticationRequired:
+		return "wants a sign-in to the network (HTTP 511)"
+	case resp.StatusCode == http.StatusOK && isHTML(resp):
+		return "answers with a page of its own"
+	}
+	return ""
+}
+
+func isHTML(resp *http.Response) bool {
+	return strings.HasPrefix(strings.ToLower(resp.Header.Get("Content-Type")), "text/html")
+}
+
+func hostPort(u *url.URL) string {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "socks5": "1080", "socks5h": "1080"}[u.Scheme]
+	}
+	if port == "" {
+		port = "443"
+	}
+	return net.JoinHostPort(u.Hostname(), port)
+}
+
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
+}
