@@ -14,14 +14,16 @@ import (
 // simDisk is what the broker writes to. It fails and loses power as it is told to, and keeps what storage would keep: one
 // write is there as a whole or not at all; of one that failed either may be true.
 type simDisk struct {
-	medium    simMedium
-	stuck     func() simStuck
-	cut       simWriteCut // how the next write ends
+	medium simMedium
+	stuck  func() simStuck
+	cut    simWriteCut // how the next write ends
+	writes int
+
+	// Whoever must know: a rule is broken, an app is written, a write of the gate begins, it is written.
+	breaks    func(rule, format string, args ...any)
 	saved     func(key simKey, a storage.App)
 	savesGate func()
 	savedGate func(storage.Gate)
-	breaks    func(rule, format string, args ...any)
-	writes    int
 
 	acknowledged map[simKey]storage.App
 }
@@ -134,25 +136,18 @@ func (d *simDisk) write(f func() error) error {
 
 // sameRecord tells whether two records say the same.
 func sameRecord(a, b storage.App) bool {
-	if (a.Retry == nil) != (b.Retry == nil) || (a.Story == nil) != (b.Story == nil) || clientOf(a.Credentials) != clientOf(b.Credentials) || a.History.Registrations != b.History.Registrations {
-		return false
-	}
-	if a.Retry != nil {
-		x, y := *a.Retry, *b.Retry
-		same := sameValue(x.Suspect, y.Suspect)
-		x.Suspect, y.Suspect = nil, nil
-		if !same || x != y {
-			return false
-		}
-	}
-	if a.Story != nil && !slices.Equal(*a.Story, *b.Story) {
-		return false
-	}
-	return sameValue(a.Token, b.Token) && sameValue(a.History.Replaced, b.History.Replaced) && sameStory(a.Story, b.Story)
+	return clientOf(a.Credentials) == clientOf(b.Credentials) && a.History.Registrations == b.History.Registrations &&
+		sameValue(a.History.Replaced, b.History.Replaced) && sameValue(a.Token, b.Token) && sameRetry(a.Retry, b.Retry) &&
+		(a.Story == b.Story || a.Story != nil && b.Story != nil && slices.Equal(*a.Story, *b.Story))
 }
 
-func sameStory(a, b *storage.Story) bool {
-	return a == b || a != nil && b != nil && slices.Equal(*a, *b)
+func sameRetry(a, b *storage.Retry) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	x, y := *a, *b
+	x.Suspect, y.Suspect = nil, nil
+	return x == y && sameValue(a.Suspect, b.Suspect)
 }
 
 func sameValue[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }

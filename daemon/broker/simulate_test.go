@@ -40,7 +40,7 @@ func (t *simTally) add(o simTally) {
 }
 
 func TestSimulate(t *testing.T) {
-	years, seed := setting(t, "SIMULATE_YEARS", 4), setting(t, "SIMULATE_SEED", 1)
+	years, seed := setting(t, "SIMULATE_YEARS", 2), setting(t, "SIMULATE_SEED", 1)
 	lives := max(int(math.Round(years*float64(simYear)/float64(simLength))), 1)
 	s := simulation{t: t, next: uint64(seed), end: uint64(seed) + uint64(lives), tally: simTally{requests: map[callKind]int{}}}
 	defer debug.SetGCPercent(debug.SetGCPercent(800)) // lives are short, and most of what they make is thrown away at once
@@ -50,8 +50,10 @@ func TestSimulate(t *testing.T) {
 	}
 	workers.Wait()
 	c := s.tally
-	t.Logf("seeds %d to %d: %d lives of %v days, %d incidents, %d starts, %d turns of the loop, %d writes, %d token and %d register requests, %d answers to players",
-		uint64(seed), s.next-1, c.lives, simLength.Hours()/24, c.incidents, c.starts, c.turns, c.writes, c.requests[callToken], c.requests[callRegister], c.asked)
+	t.Logf("seeds %d to %d: %d lives of %v days, %d incidents, %d starts, %d turns of the loop, %d writes, "+
+		"%d token and %d register requests, %d answers to players",
+		uint64(seed), s.next-1, c.lives, simLength.Hours()/24, c.incidents, c.starts, c.turns, c.writes,
+		c.requests[callToken], c.requests[callRegister], c.asked)
 }
 
 // setting reads a number from the environment.
@@ -142,7 +144,8 @@ func (s *simulation) explain(life simLife, broken simBroken) string {
 	again, _ := s.run(short, &story)
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d breaks rule %s\nagain: make simulate SEED=%d YEARS=0\n\n", life.seed, broken, life.seed)
-	fmt.Fprintf(&b, "The shortest story that breaks rule (%s), of %d incidents in place of %d:\n%s\n", broken.rule, len(short.incidents), len(life.incidents), short)
+	fmt.Fprintf(&b, "The shortest story that breaks rule (%s), of %d incidents in place of %d:\n%s\n",
+		broken.rule, len(short.incidents), len(life.incidents), short)
 	if again != nil {
 		fmt.Fprintf(&b, "Its end:\n%s\n%s", story.String(), again)
 	}
