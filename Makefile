@@ -20,7 +20,7 @@ GCFLAGS := crypto/tls=-l
 GOBUILD := CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -gcflags '$(GCFLAGS)' -ldflags '$(LDFLAGS)'
 ARCHES  := armv5 armv6 armv7 arm64 amd64 mipsle riscv64
 
-.PHONY: build cross test check demo report bench fuzz clean
+.PHONY: build cross test check demo report bench fuzz simulate mutate powercut package reproducible e2e e2e-arm clean
 
 build: ## the device binary and the simulator, for this machine
 	$(GOBUILD) -o bin/tvpassd ./cmd/tvpassd
@@ -54,6 +54,32 @@ bench: ## the token path, the probe, a storage update
 FUZZTIME ?= 20s
 fuzz: ## every fuzz target for FUZZTIME
 	scripts/fuzz $(FUZZTIME)
+
+YEARS ?= 1000
+SEED  ?= 1
+simulate: ## the broker through YEARS device-years of faults, from SEED on
+	SIMULATE_YEARS=$(YEARS) SIMULATE_SEED=$(SEED) go test -count=1 -timeout 30m -tags $(TAGS) -run '^TestSimulate$$' -v ./daemon/broker
+
+mutate: ## does the simulation catch classic bugs?
+	scripts/mutate
+
+CUTS ?= 300
+powercut: ## CUTS power cuts under the storage, on a file system of its own (root)
+	CUTS=$(CUTS) go run ./scripts/powercut
+
+package: dist/tvpassd-linux-armv7 dist/tvpassd-linux-arm64 dist/tvpassd-linux-amd64 ## .deb and .ipk for armhf, arm64 and amd64
+	scripts/package/build dist $(VERSION) $(BUILD_DATE) armv7 arm64 amd64
+
+reproducible: ## the same commit is the same binary, wherever it is built
+	scripts/reproducible
+
+e2e: build cross ## the packages on a real systemd in a box, every foreign binary under an emulator (root, Debian)
+	scripts/e2e/native
+	scripts/e2e/qemu-user
+
+e2e-arm: build package ## the packages on ARM machines with their own kernel, under an emulator (root, Debian, half an hour)
+	scripts/e2e/arm armhf
+	scripts/e2e/arm arm64
 
 clean:
 	rm -rf bin dist
