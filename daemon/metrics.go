@@ -2,15 +2,12 @@ package daemon
 
 import (
 	"bufio"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
-	"sort"
-	"strings"
 	"sync"
 	"time"
 
@@ -111,21 +108,16 @@ func (d *Daemon) tokenMetrics(m *metrics, views []*broker.AppView) {
 func upstreamMetrics(m *metrics, views []*broker.AppView) {
 	m.family("tvpassd_upstream_requests_total", "counter", "Requests to the server since the start, by how they ended.")
 	for _, v := range views {
-		ended := v.Calls().Ended
-		outcomes := slices.Collect(maps.Keys(ended))
-		sort.Slice(outcomes, func(i, j int) bool {
-			a, b := outcomes[i], outcomes[j]
-			return cmp.Or(strings.Compare(a.Call, b.Call), strings.Compare(a.Result, b.Result)) < 0
-		})
-		for _, o := range outcomes {
-			m.sample(float64(ended[o]), "app", v.App.ID, "endpoint", o.Call, "outcome", o.Result)
+		for i, endpoint := range broker.Endpoints() {
+			for j, result := range broker.Results() {
+				m.sample(float64(v.Calls()[i].Ended[j]), "app", v.App.ID, "endpoint", endpoint, "outcome", result)
+			}
 		}
 	}
 	m.family("tvpassd_upstream_request_duration_seconds", "histogram", "How long requests to the server took, whatever came of them.")
 	for _, v := range views {
-		took := v.Calls().Took
-		for _, call := range slices.Sorted(maps.Keys(took)) {
-			m.histogram(took[call], "app", v.App.ID, "endpoint", call)
+		for i, endpoint := range broker.Endpoints() {
+			m.histogram(v.Calls()[i].Took, "app", v.App.ID, "endpoint", endpoint)
 		}
 	}
 }

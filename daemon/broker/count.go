@@ -1,28 +1,33 @@
 package broker
 
 import (
-	"maps"
+	"slices"
 	"time"
 )
 
-// Outcome is how calls to the server ended, for counting.
-type Outcome struct{ Call, Result string }
+// Calls are the calls for an app since the start, by Endpoints. They never change; the next call makes new ones.
+type Calls [2]CallCounts
 
-// Calls are the calls for an app since the start. They never change; the next call makes new ones.
-type Calls struct {
-	Ended map[Outcome]int64
-	Took  map[string]Durations // by Outcome.Call
+// CallCounts are those to one endpoint.
+type CallCounts struct {
+	Ended [5]int64 // by Results
+	Took  Durations
+}
+
+// Endpoints are what calls are made to.
+func Endpoints() [2]string { return [...]string{string(callRegister), string(callToken)} }
+
+// Results are how calls end.
+func Results() [5]string {
+	return [...]string{"success", CodeOffline, CodeThrottled, CodeServerError, CodeRejected}
 }
 
 // with is c and one call more.
-func (c *Calls) with(o Outcome, took time.Duration) *Calls {
-	next := Calls{make(map[Outcome]int64, len(c.Ended)+1), make(map[string]Durations, len(c.Took)+1)}
-	maps.Copy(next.Ended, c.Ended)
-	maps.Copy(next.Took, c.Took)
-	next.Ended[o]++
-	d := next.Took[o.Call]
-	d.Add(took)
-	next.Took[o.Call] = d
+func (c *Calls) with(kind callKind, result string, took time.Duration) *Calls {
+	next, endpoints, results := *c, Endpoints(), Results()
+	counts := &next[slices.Index(endpoints[:], string(kind))]
+	counts.Ended[slices.Index(results[:], result)]++
+	counts.Took.Add(took)
 	return &next
 }
 

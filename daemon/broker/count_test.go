@@ -28,13 +28,16 @@ func TestCallsAreCountedByOutcomeAndDuration(t *testing.T) {
 	l.answer = func(request) (any, error) { return nil, l.refuse(dcr.Throttled, "") }
 	l.latency = 2 * time.Second
 	l.pass(4*time.Hour + time.Minute)
-	first := before.Ended[Outcome{"token", "success"}]
-	calls := l.machine().calls
-	throttled := calls.Ended[Outcome{"token", "throttled"}]
-	if first != 1 || calls.Ended[Outcome{"register", "success"}] != 1 || throttled != int64(l.count(callToken)-1) || throttled == 0 {
-		t.Errorf("%+v after %+v, and %v", calls, before, l.requests)
+	register, token := before[0], before[1]
+	if once := [5]int64{1}; register.Ended != once || token.Ended != once {
+		t.Errorf("%+v and %+v after one of each", register, token)
 	}
-	took := calls.Took["token"]
+	throttled := int64(l.count(callToken) - 1)
+	calls := l.machine().calls
+	if want := ([5]int64{1, 0, throttled}); calls[0] != register || calls[1].Ended != want || throttled == 0 {
+		t.Errorf("%+v, want %v token requests: %v", calls, want, l.requests)
+	}
+	took := calls[1].Took
 	if want := ([6]int64{0, 1, 0, throttled, 0, 0}); took.Buckets != want || took.Sum != 200*time.Millisecond+time.Duration(throttled)*2*time.Second {
 		t.Errorf("durations %+v, want %v", took, want)
 	}

@@ -227,7 +227,7 @@ func (e *engine) finish(c *call, answer any, err error, now Reading) {
 	} else {
 		e.succeed(m, c, answer, now)
 	}
-	m.calls = m.calls.with(Outcome{string(c.kind), result}, now.Boot-c.sent.Boot)
+	m.calls = m.calls.with(c.kind, result, now.Boot-c.sent.Boot)
 	e.flush(now)
 }
 
