@@ -13,24 +13,25 @@ _tvpassd() {
 			place+=("$word" "${COMP_WORDS[i+1]}")
 			((i++))
 			;;
-		--app | --root) ((i++)) ;;
+		--app | --root | --output) ((i++)) ;;
 		-*) ;;
 		*) [ -n "$command" ] || command=$word ;;
 		esac
 	done
 	case $prev in
-	--config | --socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur") && return ;;
+	--config | --socket | --output) mapfile -t COMPREPLY < <(compgen -f -- "$cur") && return ;;
 	--root) mapfile -t COMPREPLY < <(compgen -d -- "$cur") && return ;;
 	--app) mapfile -t COMPREPLY < <(compgen -W "$(_tvpassd_apps "${place[@]}")" -- "$cur") && return ;;
 	esac
 	local words='--config --socket --help'
 	case $command in
-	'') words+=' run status token headers device doctor config refresh reload reset install uninstall start stop restart version' ;;
+	'') words+=' run status token headers device doctor bundle config refresh reload reset install uninstall start stop restart version' ;;
 	status) words+=' --json --watch' ;;
 	token | headers | refresh) words+=' --app' ;;
 	reset) words+=' --app --yes' ;;
 	device) words+=' --json --root' ;;
 	doctor) words+=' --json' ;;
+	bundle) words+=' --output' ;;
 	config) words+=' check' ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
