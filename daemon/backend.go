@@ -83,7 +83,7 @@ func (d *Daemon) Watch(app string) (ipc.Snapshot, error) {
 func (d *Daemon) Device(identifier bool) ipc.Device {
 	dev, err := d.box.describe()
 	if err != nil { // only a value of a type without a JSON form, which no probe returns
-		d.cfg.Log.Error("the device can't be described", "err", err)
+		d.cfg.Log.Error("the device can't be described", "code", ipc.CodeInternal, "err", err)
 	}
 	if !identifier {
 		dev.Identifier = nil
@@ -101,7 +101,7 @@ func (d *Daemon) Reset(ctx context.Context, app string) error {
 	err := d.broker.Reset(ctx, app)
 	switch {
 	case err == nil:
-		d.cfg.Log.Warn("an admin had the app's client credentials forgotten: the device registers anew, and viewers must sign in again", "app", app)
+		d.cfg.Log.Warn("an admin had the app's client credentials forgotten: the device registers anew, and viewers must sign in again", "app", app, "code", "credentials_reset")
 	case !errors.Is(err, broker.ErrUnknownApp) && !errors.Is(err, broker.ErrStopped) && ctx.Err() == nil:
 		return ipc.NewProblem(ipc.CodeStorage, fmt.Sprintf("nothing was forgotten, for the state can't be written: %v", err))
 	}

@@ -32,6 +32,7 @@ type box struct {
 
 	mu        sync.Mutex // guards what follows, and has one look at a time
 	overrides map[string]any
+	told      map[string]bool       // the warnings that were logged: one may come and go with the network
 	facts     atomic.Pointer[facts] // read without the mutex
 }
 
@@ -49,7 +50,7 @@ type identifiers interface {
 }
 
 func newBox(cfg Config, overrides map[string]any, kept identifiers) *box {
-	b := &box{cfg: cfg, kept: kept, overrides: overrides}
+	b := &box{cfg: cfg, kept: kept, overrides: overrides, told: map[string]bool{}}
 	b.first = sync.OnceFunc(b.settle)
 	return b
 }
@@ -62,7 +63,7 @@ func (b *box) settle() {
 	b.look()
 	found, err := privilegedCandidate(b.cfg.RuntimeDir)
 	if err != nil {
-		b.cfg.Log.Warn("what the privileged step found out about the hardware can't be read", "err", err)
+		b.cfg.Log.Warn("what the privileged step found out about the hardware can't be read", "code", "identifier_unread", "err", err)
 	}
 	if found.Source == "" {
 		found = b.facts.Load().report.Identifier
@@ -120,15 +121,16 @@ func (b *box) warn(code, detail string) {
 func (b *box) look() {
 	next, err := look(b.cfg.Root, b.overrides)
 	if err != nil {
-		b.cfg.Log.Error("the device can't be looked at", "err", err)
+		b.cfg.Log.Error("the device can't be looked at", "code", ipc.CodeInternal, "err", err)
 		if b.facts.Load() != nil {
 			return
 		}
 		next = &facts{report: &device.Report{}, overrides: b.overrides}
 	}
-	old := b.facts.Swap(next)
+	b.facts.Store(next)
 	for _, w := range next.report.Warnings {
-		if old == nil || !slices.Contains(old.report.Warnings, w) {
+		if !b.told[w.Detail] {
+			b.told[w.Detail] = true
 			b.cfg.Log.Warn(w.Detail, "code", w.Code)
 		}
 	}

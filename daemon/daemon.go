@@ -102,10 +102,10 @@ func New(cfg Config) (_ *Daemon, err error) {
 		}
 	}()
 	if mended := d.store.Mended(); mended != "" {
-		cfg.Log.Error("the state was damaged: " + mended)
+		cfg.Log.Error("the state was damaged: "+mended, "code", codeMended)
 	}
 	if err := d.store.Unwritten(); err != nil {
-		cfg.Log.Error("the state can be read, but not written", "err", err)
+		cfg.Log.Error("the state can be read, but not written", "code", ipc.CodeStorage, "err", err)
 	}
 	d.box = newBox(cfg, conf.Device, d.store)
 	setup, up, err := d.setup(conf)
@@ -191,11 +191,11 @@ func (d *Daemon) followNetwork(ctx context.Context) error {
 			return
 		}
 		if err := d.broker.LinkUp(ctx); err != nil && ctx.Err() == nil {
-			d.cfg.Log.Warn("the network is back, but the broker is not", "err", err)
+			d.cfg.Log.Warn("the network is back, but the broker is not", "code", ipc.CodeInternal, "err", err)
 		}
 	})
 	if err != nil {
-		d.cfg.Log.Warn("changes of the network are not followed", "err", err)
+		d.cfg.Log.Warn("changes of the network are not followed", "code", "network_unfollowed", "err", err)
 	}
 	return nil
 }
@@ -249,7 +249,7 @@ func (d *Daemon) writeLater(ctx context.Context) error {
 			return nil
 		}
 		if d.store.Flush() == nil {
-			d.cfg.Log.Info("the state could be written at last")
+			d.cfg.Log.Info("the state could be written at last", "code", ipc.CodeStorage)
 			d.changed()
 		}
 	}

@@ -18,6 +18,9 @@ type item struct {
 	admin  bool   // for admins alone: it tells of what others have configured
 }
 
+// codeMended is the code of a state that was damaged.
+const codeMended = "state_mended"
+
 // replacedFor is how long status tells of a replaced registration: as long as another one is out of the question.
 const replacedFor = 24 * time.Hour
 
@@ -33,7 +36,7 @@ func (d *Daemon) items() []item {
 		list = append(list, item{code: ipc.CodeStorage, detail: fmt.Sprintf("state can't be written (%v): check free space and mode of the state directory", err)})
 	}
 	if mended := d.store.Mended(); mended != "" {
-		list = append(list, item{code: "state_mended", detail: mended})
+		list = append(list, item{code: codeMended, detail: mended})
 	}
 	for id, v := range d.broker.Views() {
 		if at := v.Replaced(); !at.IsZero() && o.Reading.Wall.Sub(at).Abs() < replacedFor {

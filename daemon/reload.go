@@ -23,11 +23,14 @@ func (d *Daemon) Reload(ctx context.Context) error {
 		d.cfg.Log.Info("configuration read again", "file", d.cfg.ConfigFile)
 		return nil
 	}
-	d.cfg.Log.Error("the configuration was refused, and the old one stays in force", "err", err)
+	d.cfg.Log.Error("the configuration was refused, and the old one stays in force", "code", ipc.CodeInvalidConfiguration, "err", err)
 	refused := []item{{code: ipc.CodeInvalidConfiguration, admin: true, detail: "the configuration on disk was refused, and an older one is in force: " + oneLine(err)}}
 	d.reloaded.Store(&refused)
 	return ipc.NewProblem(ipc.CodeInvalidConfiguration, "the configuration was refused, and the old one stays in force: "+oneLine(err))
 }
+
+// codeAppDisabled is the code of a bad file in apps.d.
+const codeAppDisabled = "app_disabled"
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
@@ -79,8 +82,8 @@ func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
 	}
 	var items []item
 	for _, bad := range conf.Bad {
-		d.cfg.Log.Error("a file in apps.d is not used", "err", bad)
-		items = append(items, item{code: "app_disabled", detail: bad.Error(), admin: true})
+		d.cfg.Log.Error("a file in apps.d is not used", "code", codeAppDisabled, "err", bad)
+		items = append(items, item{code: codeAppDisabled, detail: bad.Error(), admin: true})
 	}
 	old := d.conf.Swap(conf)
 	if what := needsRestart(d.first, conf); what != "" {

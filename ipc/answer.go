@@ -51,7 +51,7 @@ func (c *call) fail(err error) {
 		p = NewProblem(CodeNotReady, "tvpassd is stopping: ask again once it is back")
 		p.RetryAfterMS = 1000
 	} else {
-		c.cfg.Log.Error("request failed", "method", c.r.Method, "app", c.app, "uid", c.conn.peer.UID, "err", err)
+		c.cfg.Log.Error("request failed", "app", c.app, "code", CodeInternal, "method", c.r.Method, "uid", c.conn.peer.UID, "err", err)
 		p = NewProblem(CodeInternal, "a fault in tvpassd: its log says more")
 	}
 	if p.RetryAfterMS > 0 {

@@ -51,7 +51,7 @@ func (d *door) Accept() (net.Conn, error) {
 		}
 		peer, err := d.identify(c)
 		if err != nil {
-			d.log.Warn("connection closed", "err", err)
+			d.log.Warn("connection closed", "code", CodeInternal, "err", err)
 			_ = c.Close() // nothing was written that could be lost
 			continue
 		}
@@ -89,7 +89,7 @@ func (d *door) admit(peer Peer) (release func()) {
 // turnAway closes a connection too many. The answer is a courtesy that fits the socket's buffer: nobody waits for it.
 func (d *door) turnAway(c net.Conn, peer Peer) {
 	if d.news(peer.UID, time.Now()) {
-		d.log.Warn("too many connections", "uid", peer.UID, "pid", peer.PID, "per_user", d.perUID, "total", d.total)
+		d.log.Warn("too many connections", "code", CodeTooManyRequests, "uid", peer.UID, "pid", peer.PID, "per_user", d.perUID, "total", d.total)
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = c.Write(d.full)

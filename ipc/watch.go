@@ -56,7 +56,7 @@ func (c *call) tell(told *news, snap Snapshot) bool {
 	if !told.knowsState(&snap.State, now) {
 		state, err := json.Marshal(snap.State)
 		if err != nil {
-			c.cfg.Log.Error("watch ended", "app", c.app, "uid", c.conn.peer.UID, "err", err)
+			c.cfg.Log.Error("watch ended", "app", c.app, "code", CodeInternal, "uid", c.conn.peer.UID, "err", err)
 			return false
 		}
 		text = appendEvent(text, "state", state)

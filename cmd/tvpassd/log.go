@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"strings"
 )
 
 // newLogger makes the daemon's log: one line of text for each transition. The journal has its own clock, and takes a line's
@@ -57,6 +58,16 @@ func (h journalHandler) WithGroup(name string) slog.Handler {
 		h[i] = h[i].WithGroup(name)
 	}
 	return h
+}
+
+// libraryLog takes what the standard library says to nobody in particular, as net/http does of a server that talks out of turn.
+type libraryLog struct{ log *slog.Logger }
+
+// Write takes one line. What others sent stands in quotes there, and may be a token: the line ends before that.
+func (l libraryLog) Write(line []byte) (int, error) {
+	text, _, _ := strings.Cut(string(line), `"`)
+	l.log.Warn("the standard library complains", "code", "library", "err", strings.TrimSpace(text))
+	return len(line), nil
 }
 
 // prefixed writes lines with something before them, each in one write.

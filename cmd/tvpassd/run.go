@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"flag"
 	"fmt"
+	stdlog "log"
 	mathrand "math/rand/v2"
 	"os"
 	"os/signal"
@@ -50,6 +51,8 @@ func (e *env) runDaemon() (err error) {
 	}
 	defer alarm.Close()
 	log, level := newLogger(e.stderr, service.Journal())
+	stdlog.SetFlags(0)
+	stdlog.SetOutput(libraryLog{log})
 	d, err := daemon.New(daemon.Config{
 		ConfigFile: e.configFile, SocketPath: e.socket, Listener: listener, RuntimeDir: os.Getenv("RUNTIME_DIRECTORY"),
 		Version: version, BuildDate: built, UID: uint32(os.Geteuid()),

@@ -9,11 +9,13 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -97,6 +99,7 @@ type Broker struct {
 	stopped  chan struct{}
 
 	published atomic.Pointer[publication]
+	logged    map[string][]string // by app, the troubles since its last token; the goroutine of Run's
 }
 
 // publication is all that readers see.
@@ -115,6 +118,7 @@ func New(cfg Config, setup Setup) (*Broker, error) {
 		engine:   newEngine(cfg),
 		requests: make(chan func(Reading)),
 		stopped:  make(chan struct{}),
+		logged:   make(map[string][]string),
 	}
 	if b.changed == nil {
 		b.changed = func() {}
@@ -233,22 +237,26 @@ func (b *Broker) publish(now Reading) {
 	}
 }
 
-// logNews logs a transition: another token, or another trouble. Retries of the same trouble are none.
+// logNews logs a transition: a token at last, or another trouble. Neither the refresh of a good token is one, nor a retry,
+// nor a trouble that comes back before there was a new token: a bad line may have two of them take turns all night.
 func (b *Broker) logNews(was, v *AppView, now Reading) {
 	f, failed := v.Failure()
-	var before Failure
-	var hadToken *core
-	if was != nil {
-		before, _ = was.Failure()
-		hadToken = &was.core
-	}
+	app := v.App.ID
+	trouble := f.Code + " " + f.ServerCode
 	switch {
-	case failed && (f.Code != before.Code || f.ServerCode != before.ServerCode):
-		b.log.Warn("no new token", "app", v.App.ID, "state", v.State(now), "code", f.Code, "server_code", f.ServerCode, "detail", f.Detail)
-	case v.core.valid && (hadToken == nil || hadToken.live != v.core.live):
-		b.log.Info("token at hand", "app", v.App.ID, "expires_in", (v.core.live.expires - now.Boot).Round(time.Second), "registrations", v.core.registrations)
-	case hadToken != nil && hadToken.valid && !v.core.valid:
-		b.log.Warn("the token has expired", "app", v.App.ID, "state", v.State(now))
+	case failed && !slices.Contains(b.logged[app], trouble):
+		b.logged[app] = append(b.logged[app], trouble)
+		b.log.Warn("no new token", "app", app, "state", v.State(now), "code", f.Code, "server_code", f.ServerCode, "detail", f.Detail)
+	case !failed && v.core.valid && (was == nil || was.core.live != v.core.live):
+		level := slog.LevelInfo
+		if was != nil && was.core.valid && !was.core.token.Refused && len(b.logged[app]) == 0 {
+			level = slog.LevelDebug
+		}
+		delete(b.logged, app)
+		b.log.Log(context.Background(), level, "token at hand", "app", app,
+			"expires_in", (v.core.live.expires - now.Boot).Round(time.Second), "registrations", v.core.registrations)
+	case was != nil && was.core.valid && !v.core.valid:
+		b.log.Warn("the token has expired", "app", app, "state", v.State(now), "code", cmp.Or(f.Code, CodeNotReady))
 	}
 }
 

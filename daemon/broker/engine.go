@@ -265,7 +265,7 @@ func (e *engine) fail(m *machine, c *call, err error, now Reading) (result strin
 	}
 	if !condemned && m.rec.Retry.Condemned {
 		e.log.Error("the server no longer knows this device's client credentials: they are replaced, and the viewers of this app must sign in again",
-			"app", m.app.ID, "code", f.ServerCode)
+			"app", m.app.ID, "code", "credentials_replaced", "server_code", f.ServerCode)
 	}
 	return f.Code
 }
@@ -311,6 +311,9 @@ func (e *engine) flush(now Reading) {
 	if e.shutUnsaved && e.saveShut(now) != nil {
 		return
 	}
+	if e.saveErr != nil {
+		e.log.Info("the state could be written again", "code", CodeStorage)
+	}
 	e.saveErr = nil
 }
 
@@ -333,7 +336,7 @@ func (e *engine) save(m *machine, now Reading) error {
 
 func (e *engine) unsaved(err error, now Reading) {
 	if e.saveErr == nil {
-		e.log.Error("the state could not be written; players are served from memory, and the write is tried again", "error", err)
+		e.log.Error("the state could not be written; players are served from memory, and the write is tried again", "code", CodeStorage, "err", err)
 	}
 	e.saveErr, e.saveAfter = err, now.Boot+saveAgain
 }
