@@ -45,7 +45,7 @@ check: ## gofmt, vet, staticcheck, known vulnerabilities, the list of modules in
 demo: build ## a player gets a token, in a temporary directory and without root
 	scripts/demo
 
-report: build dist/tvpassd-linux-armv7 ## size, memory, latency and flash wear, each beside its budget
+report: build cross ## size, memory, latency and flash wear, each beside its budget
 	scripts/report/run
 
 bench: ## the token path, the probe, a storage update

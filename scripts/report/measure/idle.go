@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"strconv"
 	"time"
@@ -13,21 +12,6 @@ import (
 // settle is how long a daemon is left alone before its memory is read: a moment after the last request it gives back what
 // the requests needed.
 const settle = 10 * time.Second
-
-// binarySize is what the daemon takes of a box's flash.
-func binarySize(f files) (row, error) {
-	r := row{what: "armv7 binary, stripped", unit: "%.2f MB", budget: 8.0, stretch: 7.3}
-	info, err := os.Stat(f.armv7())
-	if errors.Is(err, os.ErrNotExist) {
-		r.missing = "make dist/tvpassd-linux-armv7"
-		return r, nil
-	}
-	if err != nil {
-		return r, err
-	}
-	r.value = float64(info.Size()) / 1e6
-	return r, nil
-}
 
 // idle measures a daemon that has a token and nothing to do: its memory, what wakes it, and its memory after a rush.
 func idle(ctx context.Context, l *lab, watch time.Duration) (rows []row, err error) {
@@ -43,7 +27,11 @@ func idle(ctx context.Context, l *lab, watch time.Duration) (rows []row, err err
 	if err != nil {
 		return nil, err
 	}
-	rows = append(rows, r)
+	threads, err := wakeUps(daemon.pid())
+	if err != nil {
+		return nil, err
+	}
+	rows = append(rows, r, row{what: "threads idle", unit: "%.0f", value: float64(len(threads))})
 	if r, err = wakes(ctx, daemon, watch); err != nil {
 		return rows, err
 	}

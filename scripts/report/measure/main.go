@@ -54,7 +54,7 @@ func run(ctx context.Context, f files, watch time.Duration, stdout, stderr io.Wr
 		failed error
 	)
 	for _, m := range []measurement{
-		{"binary size", func(_ context.Context, l *lab) ([]row, error) { return one(binarySize(l.files)) }},
+		{"what is shipped", shipped},
 		{"memory and wake-ups", func(ctx context.Context, l *lab) ([]row, error) { return idle(ctx, l, watch) }},
 		{"latency", latency},
 		{"instructions", instructions},
