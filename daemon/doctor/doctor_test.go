@@ -280,7 +280,9 @@ func TestNetwork(t *testing.T) {
 		{"closed port", func(s *scene) { s.endpoint = "https://" + vacant(s.t) }, "tcp", Failed, "connection refused", "tls endpoint"},
 		{"portal redirects", func(s *scene) {
 			s.endpoint = "https://" + vacant(s.t)
-			s.cfg.Portal = s.other(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://portal.example/login", 302) }).String()
+			s.cfg.Portal = s.other(func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "http://portal.example/login", http.StatusFound)
+			}).String()
 		}, "captive_portal", Failed, "redirects to http://portal.example", "tcp tls endpoint"},
 		{"portal's page", func(s *scene) {
 			s.endpoint = "https://" + vacant(s.t)
@@ -302,7 +304,9 @@ func TestNetwork(t *testing.T) {
 		{"cut off", func(s *scene) { s.endpoint = "https://" + hangUp(s.t) }, "tls", Failed, "does not shake hands", "endpoint"},
 		{"server in trouble", func(s *scene) { s.handle(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }) }, "endpoint", Failed, "HTTP 503", ""},
 		{"redirect", func(s *scene) {
-			s.handle(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "https://portal.example/login", 302) })
+			s.handle(func(w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "https://portal.example/login", http.StatusFound)
+			})
 		}, "endpoint", Failed, "redirects to https://portal.example", ""},
 		{"page", func(s *scene) { s.handle(html) }, "endpoint", Failed, "not as Adobe Pass does", ""},
 		{"wrong path", func(s *scene) { s.handle(http.NotFound) }, "endpoint", Failed, "HTTP 404", ""},

@@ -21,10 +21,11 @@ import (
 
 // How long each look may take. All together are below 20 s.
 const (
-	managerPatience = 2 * time.Second
-	daemonPatience  = 3 * time.Second
-	serverPatience  = 8 * time.Second
-	portalPatience  = 2 * time.Second
+	managerPatience  = 2 * time.Second
+	daemonPatience   = 3 * time.Second
+	throttlePatience = 3 * time.Second
+	serverPatience   = 8 * time.Second
+	portalPatience   = 2 * time.Second
 )
 
 // facts are what was seen, and how the checks so far came out.
@@ -69,7 +70,13 @@ func look(ctx context.Context, cfg Config) *facts {
 	}
 	f.lookAtState()
 	f.device, f.deviceErr = device.Probe(device.Options{Overrides: f.conf.Device})
-	if f.unsent = f.shut(); f.unsent == 0 {
+	f.unsent = f.shut()
+	if f.unsent <= throttlePatience { // that may be no more than the pause between the daemon's own calls
+		select {
+		case <-time.After(f.unsent):
+		case <-ctx.Done():
+		}
+		f.unsent = 0
 		f.lookAtServer(ctx)
 	}
 	return f
@@ -115,7 +122,7 @@ func (f *facts) lookAtState() {
 	}
 }
 
-// shut is how long the throttle stays shut, as the daemon or its state knows: a request before that would only prolong it.
+// shut is how long no request may leave, as the daemon or its state knows: an earlier one would keep the throttle shut.
 func (f *facts) shut() time.Duration {
 	if f.status != nil {
 		return time.Duration(f.status.Throttle.OpensInMS) * time.Millisecond
