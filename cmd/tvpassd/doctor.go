@@ -1,13 +1,20 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
+	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/doctor"
 	"github.com/tvpassd/tvpassd/daemon/service"
 )
@@ -51,10 +58,51 @@ func (e *env) examine() (doctor.Report, error) {
 	if err != nil {
 		return doctor.Report{}, err
 	}
+	whose := "this shell"
+	if e.adoptProxy() {
+		whose = "the daemon"
+	}
 	return doctor.Run(e.ctx, doctor.Config{
 		ConfigFile: e.configFile, Socket: e.socket, Version: version, BuildDate: built, UID: os.Geteuid(),
-		Clock: clock.NewSystem(), Getenv: os.Getenv, Proxy: http.ProxyFromEnvironment, Service: service.Look,
+		Clock: clock.NewSystem(), Getenv: os.Getenv, EnvOf: whose, Proxy: http.ProxyFromEnvironment, Service: service.Look,
 	}), nil
+}
+
+// adoptProxy takes over the proxy variables of the running daemon, where this user may read them: those of a technician's
+// shell say nothing of its calls. It comes before the first look at them, for net/http looks once.
+func (e *env) adoptProxy() bool {
+	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", e.daemonPID()))
+	if err != nil {
+		return false
+	}
+	names := []string{"HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "NO_PROXY", "no_proxy"}
+	for _, name := range names {
+		os.Unsetenv(name)
+	}
+	for v := range strings.SplitSeq(string(environ), "\x00") {
+		if name, value, _ := strings.Cut(v, "="); slices.Contains(names, name) {
+			os.Setenv(name, value)
+		}
+	}
+	return true
+}
+
+// daemonPID is who listens on the socket; 0 where that is not the daemon itself, but a service manager that holds it.
+func (e *env) daemonPID() int {
+	conn, err := net.DialTimeout("unix", cmp.Or(e.socket, config.SocketPath(e.configFile)), time.Second)
+	if err != nil {
+		return 0
+	}
+	defer conn.Close()
+	raw, err := conn.(*net.UnixConn).SyscallConn()
+	if err != nil {
+		return 0
+	}
+	var peer *unix.Ucred
+	if raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }) != nil || err != nil || peer.Pid == 1 {
+		return 0
+	}
+	return int(peer.Pid)
 }
 
 // doctorText is for a serial console: plain ASCII, what is bad in capitals.

@@ -156,3 +156,15 @@ func TestDoctorEndsInTime(t *testing.T) {
 		t.Errorf("it took %v", took)
 	}
 }
+
+// The proxy that counts is the daemon's, whatever the technician's shell says.
+func TestDoctorLooksAtTheDaemonsProxy(t *testing.T) {
+	l := healthyLab(t)
+	const malformed, good = "HTTPS_PROXY=http://host:port", "HTTPS_PROXY=http://proxy.example:3128"
+	l.runFaked(nil, []string{malformed}, "doctor").expect(t, 2, "WARNING  proxy: HTTPS_PROXY of this shell")
+	l.fakeSystem(map[string]string{"tvpassd": "exec env " + good + " " + programs.tvpassd + " \"$@\"\n"})
+	d := l.start(l.path("bin/tvpassd"), "run", "--config", l.path("config.toml"))
+	t.Cleanup(d.kill)
+	d.until("its token", func() bool { return l.exists("sock") && l.run("token").code == 0 })
+	l.runFaked(nil, []string{malformed}, "doctor").expect(t, 0, "pass     proxy: none: HTTPS_PROXY of the daemon names")
+}

@@ -55,6 +55,7 @@ type Config struct {
 	UID        int
 	Clock      broker.Clock
 	Getenv     func(string) string                   // has the proxy variables
+	EnvOf      string                                // whose variables these are
 	Proxy      func(*http.Request) (*url.URL, error) // what comes of them; nil: no proxy
 	Service    func(context.Context) (service.State, error)
 	Portal     string // URL without TLS at which a captive portal would answer; "" is http:// and the endpoint's host

@@ -321,6 +321,7 @@ func TestNetwork(t *testing.T) {
 			s.status.Apps[0].State = ipc.StateRejected
 			s.status.Apps[0].LastError = &ipc.LastError{Code: ipc.CodeRejected, ServerCode: "invalid_software_statement", Detail: "get a new one"}
 		}, "token:ref30", Failed, "(invalid_software_statement)", ""},
+		{"under way", func(s *scene) { s.status.Apps[0].State = ipc.StateRegistering }, "token:ref30", Warning, "none yet: registering", ""},
 		{"stale", func(s *scene) { s.status.Apps[0].State = ipc.StateStale }, "token:ref30", Warning, "good still", ""},
 		{"offline", func(s *scene) {
 			s.endpoint = "https://" + vacant(s.t)

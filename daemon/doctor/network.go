@@ -87,12 +87,12 @@ func judgeProxy(f *facts) Check {
 		}
 		u, err := url.Parse(value)
 		if err != nil || u.Hostname() == "" {
-			return warn("write "+name+"=http://host:port, or [http] proxy in config.toml", "%s is no URL, so it is passed over without a word, or misread", name)
+			return warn("write "+name+"=http://host:port, or [http] proxy in config.toml", "%s of %s is no URL, so it is passed over without a word, or misread", name, f.cfg.EnvOf)
 		}
 		if f.server.proxy == nil {
-			return pass("none: %s names one, but not for this endpoint", name)
+			return pass("none: %s of %s names one, but not for this endpoint", name, f.cfg.EnvOf)
 		}
-		return pass("%s://%s, from %s", u.Scheme, u.Host, name)
+		return pass("%s://%s, from %s of %s", u.Scheme, u.Host, name, f.cfg.EnvOf)
 	}
 	return pass("none: calls leave directly")
 }

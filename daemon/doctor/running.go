@@ -153,8 +153,12 @@ func judgeToken(f *facts, a ipc.AppStatus) Check {
 	if a.State == ipc.StateReady {
 		return pass("good")
 	}
-	detail, todo := a.State, "tvpassd status shows how it goes"
-	if e := a.LastError; e != nil {
+	detail, e := a.State, a.LastError
+	if e == nil && a.State != ipc.StateStale {
+		return warn("wait a moment, then tvpassd status", "there is none yet: %s", detail)
+	}
+	todo := "tvpassd status shows how it goes"
+	if e != nil {
 		detail += ": " + e.Code
 		if e.ServerCode != "" {
 			detail += " (" + e.ServerCode + ")"
