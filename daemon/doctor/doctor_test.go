@@ -142,6 +142,9 @@ func TestState(t *testing.T) {
 			if c := find(t, r, tc.id); c.Status != tc.status || !strings.Contains(c.Detail+c.Todo, tc.words) {
 				t.Errorf("%+v, want %s with %q", c, tc.status, tc.words)
 			}
+			if c := find(t, r, "disk"); (c.Status == Skipped) != (tc.id == "state_dir") {
+				t.Errorf("%+v", c)
+			}
 			if c := find(t, r, "socket"); c.Status != Failed || c.Todo != "tvpassd start" || r.Worst != Failed {
 				t.Errorf("worst %s, %+v", r.Worst, c)
 			}

@@ -141,6 +141,9 @@ const (
 )
 
 func judgeDisk(f *facts) Check {
+	if f.stateErr != nil {
+		return behind("state_dir")
+	}
 	if f.diskErr != nil {
 		return skip(fmt.Sprintf("the disk can't be asked: %v", f.diskErr))
 	}
@@ -165,6 +168,9 @@ func judgeDatabase(f *facts) Check {
 			return fail("check owner, mode and free space of "+f.conf.StateDir, "it can't be written: %s", s.Detail)
 		}
 		return pass("the daemon reads and writes it")
+	}
+	if f.stateErr != nil {
+		return behind("state_dir")
 	}
 	err := f.keptErr
 	if err == nil {
