@@ -71,10 +71,10 @@ var identities = []identity{
 	{"cpuinfo-serial", "", func(t *tree) []byte { return serial([]byte(t.fields(cpuinfoFile, "/proc/cpuinfo")["Serial"])) }},
 	{"soc-serial", "/sys/devices/soc0/serial_number", nil},
 	{"soc-serial", "/sys/bus/platform/devices/firmware:secure-monitor/serial", nil}, // Amlogic
-	{"dt-serial", "/proc/device-tree/serial-number", nil},
+	{"dt-serial", deviceTree + "serial-number", nil},
 	{"emmc-cid", "", (*tree).emmcCID},
 	{"dmi-product-uuid", "", (*tree).productUUID},
-	{"dmi-product-serial", "/sys/class/dmi/id/product_serial", nil},
+	{"dmi-product-serial", dmi + "product_serial", nil},
 	{"dmi-board-serial", "", (*tree).boardSerial},
 	{"mac", "", (*tree).macAddress},
 }
@@ -152,7 +152,7 @@ func (t *tree) emmcCID() []byte {
 }
 
 func (t *tree) productUUID() []byte {
-	raw := t.serialFile("/sys/class/dmi/id/product_uuid")
+	raw := t.serialFile(dmi + "product_uuid")
 	if isJunkUUID(string(raw)) {
 		return nil
 	}
@@ -161,11 +161,11 @@ func (t *tree) productUUID() []byte {
 
 // boardSerial holds vendor and name too: makers number the boards of each model from the same start.
 func (t *tree) boardSerial() []byte {
-	raw := t.serialFile("/sys/class/dmi/id/board_serial")
+	raw := t.serialFile(dmi + "board_serial")
 	if raw == nil {
 		return nil
 	}
-	return fmt.Appendf(nil, "%s|%s|%s", t.text("/sys/class/dmi/id/board_vendor"), t.text("/sys/class/dmi/id/board_name"), raw)
+	return fmt.Appendf(nil, "%s|%s|%s", t.text(dmi+"board_vendor"), t.text(dmi+"board_name"), raw)
 }
 
 // macAddress is the first address that was burnt in, of an Ethernet adapter before one for Wi-Fi.

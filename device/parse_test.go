@@ -131,11 +131,11 @@ func TestVendorOf(t *testing.T) {
 		}
 	}
 	prefixes := map[string]bool{}
-	for _, vendor := range vendors {
-		if prefixes[vendor[0]] {
-			t.Errorf("%s is there twice", vendor[0])
+	for prefix, name := range vendorNames {
+		if prefix == "" || name == "" || prefixes[prefix] {
+			t.Errorf("%q, %q: not whole, or there twice", prefix, name)
 		}
-		prefixes[vendor[0]] = true
+		prefixes[prefix] = true
 	}
 }
 

@@ -5,13 +5,15 @@ import (
 	"strings"
 )
 
-// The files that several rules read.
+// The files and folders that several rules read.
 const (
 	deviceProperties = "/etc/device.properties"        // RDK
 	authService      = "/etc/authService.conf"         // RDK
 	versionTxt       = "/version.txt"                  // RDK
 	nyxDevice        = "/var/run/nyx/device_info.json" // webOS
 	nyxOS            = "/var/run/nyx/os_info.json"     // webOS
+	deviceTree       = "/proc/device-tree/"            // its root node: of a list of strings, the first
+	dmi              = "/sys/class/dmi/id/"            // what firmware gives in its SMBIOS tables
 	stbInfo          = "/proc/stb/info/"               // Enigma2
 	enigmaInfo       = "/usr/lib/enigma.info"          // Enigma2
 	imageVersion     = "/etc/image-version"            // Enigma2
@@ -44,12 +46,12 @@ var rules = []rule{
 	{"model", file(stbInfo + "boxtype"), nil},
 	{"model", file(stbInfo + "vumodel"), vuModel},
 	{"model", file(stbInfo + "model"), nil}, // last: "dm8000" on boxes that are none
-	{"model", deviceTree("model"), boardModel},
-	{"model", deviceTree("coreelec-dt-id"), boardModel},
-	{"model", deviceTree("amlogic-dt-id"), boardModel},
+	{"model", file(deviceTree + "model"), boardModel},
+	{"model", file(deviceTree + "coreelec-dt-id"), boardModel},
+	{"model", file(deviceTree + "amlogic-dt-id"), boardModel},
 	{"model", file("/tmp/sysinfo/model"), boardModel}, // OpenWrt
-	{"model", dmi("product_name"), nil},
-	{"model", dmi("board_name"), nil},
+	{"model", file(dmi + "product_name"), nil},
+	{"model", file(dmi + "board_name"), nil},
 	{"model", osRelease("LIBREELEC_ARCH"), dotsToBlanks}, // a PC without a name: "Generic x86_64"
 
 	// The hardware's code, not the firmware's version: Adobe's own examples are Android's Build.DEVICE and Roku's 5303X.
@@ -59,13 +61,13 @@ var rules = []rule{
 	{"version", file(stbInfo + "version"), nil},
 	{"version", file(stbInfo + "board_revision"), nil},
 	{"version", file(stbInfo + "chipset"), nil},
-	{"version", deviceTree("model"), boardRevision},
+	{"version", file(deviceTree + "model"), boardRevision},
 	{"version", bootArgument("osmcdev"), nil},
-	{"version", deviceTree("compatible"), boardCode},
+	{"version", file(deviceTree + "compatible"), boardCode},
 	{"version", file("/tmp/sysinfo/board_name"), boardCode}, // OpenWrt
-	{"version", dmi("product_version"), dmiVersion},
-	{"version", dmi("board_version"), dmiVersion},
-	{"version", dmi("bios_version"), nil},
+	{"version", file(dmi + "product_version"), dmiVersion},
+	{"version", file(dmi + "board_version"), dmiVersion},
+	{"version", file(dmi + "bios_version"), nil},
 	{"version", field{cpuinfoFile, "/proc/cpuinfo", "Hardware"}, chip},
 	{"version", field{cpuinfoFile, "/proc/cpuinfo", "system type"}, chip}, // MIPS
 
@@ -77,10 +79,10 @@ var rules = []rule{
 	{"manufacturer", field{shellFile, imageVersion, "machine_brand"}, nil},
 	{"manufacturer", means{file(stbInfo + "vumodel"), "Vu+"}, nil},
 	{"manufacturer", bootArgument("osmcdev"), veroMaker},
-	{"manufacturer", boardMaker{"/proc/device-tree/compatible", "/proc/device-tree/model"}, nil},
+	{"manufacturer", boardMaker{deviceTree + "compatible", deviceTree + "model"}, nil},
 	{"manufacturer", boardMaker{"/tmp/sysinfo/board_name", "/tmp/sysinfo/model"}, nil}, // OpenWrt
-	{"manufacturer", dmi("sys_vendor"), nil},
-	{"manufacturer", dmi("board_vendor"), nil},
+	{"manufacturer", file(dmi + "sys_vendor"), nil},
+	{"manufacturer", file(dmi + "board_vendor"), nil},
 
 	{"vendor", field{shellFile, deviceProperties, "BRAND_NAME"}, nil},
 	{"vendor", file(partnerID), nil},
@@ -122,10 +124,10 @@ var rules = []rule{
 	{"primaryHardwareType", means{tizenTV, "TV"}, nil},
 	{"primaryHardwareType", means{present("/proc/stb"), "SetTopBox"}, nil},
 	{"primaryHardwareType", osRelease("ID"), mediaSystem},
-	{"primaryHardwareType", deviceTree("chassis-type"), boardChassis},
-	{"primaryHardwareType", deviceTree("model"), boxName},
-	{"primaryHardwareType", deviceTree("compatible"), boxName},
-	{"primaryHardwareType", when{dmi("bios_vendor"), isNotUBoot, dmi("chassis_type")}, dmiChassis},
+	{"primaryHardwareType", file(deviceTree + "chassis-type"), boardChassis},
+	{"primaryHardwareType", file(deviceTree + "model"), boxName},
+	{"primaryHardwareType", file(deviceTree + "compatible"), boxName},
+	{"primaryHardwareType", when{file(dmi + "bios_vendor"), isNotUBoot, file(dmi + "chassis_type")}, dmiChassis},
 }
 
 // The systems that are told apart, each by what only it has.

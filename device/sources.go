@@ -29,18 +29,6 @@ type file string
 
 func (name file) find(p *probe) (string, string) { return p.text(string(name)), string(name) }
 
-// deviceTree is a string property of the device tree's root node; of a list of strings it is the first.
-type deviceTree string
-
-func (name deviceTree) find(p *probe) (string, string) {
-	return file("/proc/device-tree/" + name).find(p)
-}
-
-// dmi is a value that the firmware gives in its SMBIOS tables.
-type dmi string
-
-func (name dmi) find(p *probe) (string, string) { return file("/sys/class/dmi/id/" + name).find(p) }
-
 // field is the value of KEY in a file of KEY=VALUE lines.
 type field struct {
 	dialect   dialect
