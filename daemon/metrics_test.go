@@ -73,6 +73,10 @@ tvpassd_storage_written_bytes_total
 					t.Errorf("%q is there: %v, want %v\n%s", line, has, wants, &text)
 				}
 			}
+			// All but 6 of the 9 outcomes of players' requests have happened.
+			if n := strings.Count(text.String(), `app="ref30"`); tc.sees && n != 52-6 {
+				t.Errorf("%d series of one app, want %d", n, 52-6)
+			}
 			if !tc.sees && strings.Contains(text.String(), "ref30") {
 				t.Errorf("it names the app\n%s", &text)
 			}

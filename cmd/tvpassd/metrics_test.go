@@ -2,17 +2,15 @@ package main
 
 import (
 	"net/http"
+	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 )
 
 // What Prometheus itself says of the metrics, of a box that has seen something of everything.
 func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		t.Fatal("this test needs promtool: apt-get install prometheus")
-	}
 	l := newLab(t)
 	l.addApp("second", "")
 	l.order(http.MethodPost, "/fault", `{"path":"token","kind":"429","count":1}`)
@@ -22,9 +20,8 @@ func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
 	l.curl("/v1/apps/second/token?wait=0s").expect(t, 200)
 	metrics := l.curl("/v1/metrics")
 	metrics.expect(t, 200)
-	l.exec(nil, metrics.stdout, promtool, "check", "metrics").expect(t, 0)
-	if r := l.exec(nil, metrics.stdout, promtool, "check", "metrics"); r.stdout+r.stderr != "" {
-		t.Errorf("promtool: %s%s", r.stdout, r.stderr)
+	if r := l.exec(nil, metrics.stdout, promtool(t), "check", "metrics"); r.code != 0 || r.stdout+r.stderr != "" {
+		t.Errorf("promtool: %d %s%s", r.code, r.stdout, r.stderr)
 	}
 	for _, line := range []string{
 		`tvpassd_health{health="healthy"} 1`,
@@ -80,4 +77,44 @@ func steady(metrics string) string {
 		}
 	}
 	return strings.Join(lines, "")
+}
+
+// The page for operators tells of every metric, and its alerts are rules that Prometheus takes, of metrics that there are.
+func TestOperatorsAreToldOfEveryMetric(t *testing.T) {
+	content, err := os.ReadFile("../../docs/operators.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := string(content)
+	l := newLab(t)
+	l.up()
+	l.token()
+	names := map[string]bool{}
+	for line := range strings.Lines(l.curl("/v1/metrics").stdout) {
+		if name, isType := strings.CutPrefix(line, "# TYPE "); isType {
+			name, _, _ = strings.Cut(name, " ")
+			names[name] = true
+			if !strings.Contains(page, "`"+name+"`") {
+				t.Errorf("the page does not tell of %s", name)
+			}
+		}
+	}
+	for _, name := range regexp.MustCompile(`tvpassd_[a-z_]+`).FindAllString(page, -1) {
+		if !names[name] {
+			t.Errorf("the page tells of %s, which there is not", name)
+		}
+	}
+	_, rules, _ := strings.Cut(page, "```yaml\n")
+	rules, _, _ = strings.Cut(rules, "```")
+	l.write("rules.yml", rules)
+	l.exec(nil, "", promtool(t), "check", "rules", l.path("rules.yml")).expect(t, 0, "6 rules found")
+}
+
+func promtool(t *testing.T) (path string) {
+	t.Helper()
+	path, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Fatal("this test needs promtool: apt-get install prometheus")
+	}
+	return path
 }
