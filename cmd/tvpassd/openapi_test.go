@@ -1,0 +1,332 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// Every answer that ipc/openapi.yaml names is had from a daemon, and is as it says. scripts/openapi compares.
+func TestOpenAPI(t *testing.T) {
+	needRoot(t)
+	checker := filepath.Join(t.TempDir(), "openapi")
+	build := exec.Command("go", "build", "-C", filepath.Join("..", "..", "scripts", "openapi"), "-o", checker, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	r := &recorder{}
+	t.Run("answers", func(t *testing.T) { // they run at the same time, and this ends when all have
+		for name, provoke := range map[string]func(*testing.T){
+			"served": r.served, "orders": r.orders, "mistakes": r.mistakes, "others": r.others, "no token": r.noToken,
+			"rejected": r.rejected, "offline": r.offline, "throttled": r.throttled, "not ready": r.notReady, "clock": r.clockUnset,
+			"storage": r.storage, "connections": r.connections,
+		} {
+			t.Run(name, provoke)
+		}
+	})
+	if t.Failed() {
+		return
+	}
+	check := exec.Command(checker, filepath.Join("..", "..", "ipc", "openapi.yaml"), "internal") // which would be a fault of ours
+	check.Stdin = &r.exchanges
+	if out, err := check.CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// The codes stand in three places: for programs in Go, for programs in anything, and for people.
+func TestEveryCodeIsExplained(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", "ipc", "problem.go"), nil, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var codes []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Code") {
+			codes = append(codes, strings.Trim(spec.Values[0].(*ast.BasicLit).Value, `"`))
+		}
+		return true
+	})
+	if len(codes) < 10 {
+		t.Fatalf("there are only %v", codes)
+	}
+	for path, like := range map[string]string{"ipc/openapi.yaml": "\n        - %s\n", "docs/players.md": "\n| `%s` |"} {
+		text, err := os.ReadFile(filepath.Join("..", "..", path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, code := range codes {
+			if !strings.Contains(string(text), fmt.Sprintf(like, code)) {
+				t.Errorf("%s does not have %s", path, code)
+			}
+		}
+	}
+}
+
+// recorder keeps what was asked and answered.
+type recorder struct {
+	mu        sync.Mutex
+	exchanges bytes.Buffer // of JSON
+}
+
+func (r *recorder) keep(method, path, body, response string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	line, err := json.Marshal(map[string]string{"method": method, "path": path, "body": body, "response": response})
+	if err != nil {
+		panic(err) // strings can't fail
+	}
+	r.exchanges.Write(append(line, '\n'))
+}
+
+// recorded is a lab whose answers are kept.
+type recorded struct {
+	*lab
+	r *recorder
+}
+
+// ask sends a request, keeps the answer, and wants its status and, if given, its code.
+func (l recorded) ask(request string, status int, code ...string) string {
+	l.t.Helper()
+	return l.askAs(nil, request, status, code...)
+}
+
+// askAs is for another user; a request is a method, a path and perhaps a body.
+func (l recorded) askAs(who *syscall.Credential, request string, status int, code ...string) string {
+	l.t.Helper()
+	answer := l.send(who, request)
+	if !strings.HasPrefix(answer, fmt.Sprintf("HTTP/1.1 %d ", status)) || len(code) > 0 && !strings.Contains(answer, `"code":"`+code[0]+`"`) {
+		l.t.Errorf("%s: want %d %v, got %s", request, status, code, answer)
+	}
+	method, path, body := split(request)
+	l.r.keep(method, path, body, answer)
+	return answer
+}
+
+// send sends a request and keeps nothing.
+func (l recorded) send(who *syscall.Credential, request string) string {
+	l.t.Helper()
+	method, path, body := split(request)
+	args := []string{"-sS", "-i", "--raw", "--max-time", "60", "--unix-socket", l.path("sock"), "-X", method, "http://tvpassd" + path}
+	if body != "" {
+		args = append(args, "-H", "Content-Type: application/json", "--data-binary", "@-")
+	}
+	result := l.exec(who, body, "curl", args...)
+	if result.code != 0 {
+		l.t.Fatalf("%s: curl exits %d\n%s", request, result.code, result.stderr)
+	}
+	return result.stdout
+}
+
+func split(request string) (method, path, body string) {
+	method, path, _ = strings.Cut(request, " ")
+	path, body, _ = strings.Cut(path, " ")
+	return method, path, body
+}
+
+// until sends a request until the answer has a code, or there is none without.
+func (l recorded) until(request, code string) {
+	l.t.Helper()
+	l.daemon.until(code, func() bool { return strings.Contains(l.send(nil, request), `"code":"`+code+`"`) })
+}
+
+func record(t *testing.T, r *recorder, simFlags ...string) recorded {
+	t.Helper()
+	return recorded{newLab(t, simFlags...), r}
+}
+
+// The four ways to a token.
+var tokenPaths = []string{"/v1/apps/ref30/token", "/v1/apps/ref30/headers", "/v1/token", "/v1/headers"}
+
+func (r *recorder) served(t *testing.T) {
+	l := record(t, r)
+	l.up()
+	first := l.lab.token()
+	for _, path := range tokenPaths {
+		l.ask("GET "+path, 200)
+		l.ask("GET "+path+"?wait=1m0s&min_ttl=1.5h", 200)
+		l.ask("GET "+path+"?wait=tomorrow", 400, "invalid_parameter")
+	}
+	for _, path := range []string{"/v1/device", "/v1/status", "/v1/healthz", "/v1/metrics"} {
+		l.ask("GET "+path, 200)
+		l.askAs(stranger, "GET "+path, 200)
+	}
+	w := l.start("curl", "-sSNi", "--raw", "--unix-socket", l.path("sock"), "http://tvpassd/v1/apps/ref30/watch")
+	t.Cleanup(w.kill)
+	w.until("first token", func() bool { return strings.Contains(w.stderr.String(), first) })
+	l.ask(`POST /v1/apps/ref30/report {"access_token":"`+first+`","status":401,"code":"invalid_access_token_client_application"}`, 202)
+	l.ask(`POST /v1/apps/ref30/report {"access_token":"`+first+`","status":401}`, 202)
+	l.ask("GET /v1/token", 200) // it waits for the new one
+	w.until("second token", func() bool {
+		return strings.Count(w.stderr.String(), "event: token") == 2 && strings.HasSuffix(w.stderr.String(), "\n\n\r\n")
+	})
+	w.kill()
+	r.keep("GET", "/v1/apps/ref30/watch", "", w.stderr.String())
+}
+
+func (r *recorder) orders(t *testing.T) {
+	l := record(t, r, "-no-throttle")
+	l.up()
+	l.lab.token()
+	l.ask("POST /v1/apps/ref30/refresh", 202)
+	l.daemon.until("429", func() bool { // a few are let through at once
+		answer := l.send(nil, "POST /v1/apps/ref30/refresh")
+		limited := strings.HasPrefix(answer, "HTTP/1.1 429 ")
+		if limited {
+			r.keep("POST", "/v1/apps/ref30/refresh", "", answer)
+		}
+		return limited
+	})
+	l.ask("DELETE /v1/apps/ref30/credentials", 202)
+	l.ask("GET /v1/apps/ref30/token?wait=30s", 200)
+	l.ask("POST /v1/reload", 202)
+	l.write("config.toml", "nonsense = 1\n"+l.read("config.toml"))
+	l.ask("POST /v1/reload", 422, "invalid_configuration")
+	l.ask("GET /v1/status", 200) // with a warning
+}
+
+func (r *recorder) mistakes(t *testing.T) {
+	l := record(t, r)
+	l.up()
+	for _, request := range []string{"GET token", "GET headers", "POST report", "GET watch", "POST refresh", "DELETE credentials"} {
+		method, name, _ := strings.Cut(request, " ")
+		l.ask(method+" /v1/apps/none/"+name, 404, "unknown_app")
+	}
+	l.ask("POST /v1/apps/ref30/report {}", 400, "invalid_parameter")
+	l.ask("POST /v1/apps/ref30/report "+strings.Repeat("x", 65<<10), 413, "too_large")
+	l.ask("GET /v1/no-such-path", 404, "not_found")
+	l.ask("GET /", 404, "not_found")
+	l.ask("POST /v1/token", 405, "method_not_allowed")
+	l.ask("GET /v1/reload", 405, "method_not_allowed")
+}
+
+func (r *recorder) others(t *testing.T) {
+	l := record(t, r)
+	l.addApp("ref30", "allow_users = [61001]")
+	l.addApp("other", "allow_groups = [61500]")
+	l.addApp("hidden", "allow_users = [0]")
+	l.up()
+	for _, who := range []*syscall.Credential{player, stranger, nil} { // several, none, all
+		l.askAs(who, "GET /v1/token", 409, "ambiguous_app")
+		l.askAs(who, "GET /v1/headers", 409, "ambiguous_app")
+	}
+	for _, request := range []string{"GET token", "GET headers", "POST report", "GET watch", "POST refresh", "DELETE credentials"} {
+		method, name, _ := strings.Cut(request, " ")
+		l.askAs(player, method+" /v1/apps/hidden/"+name, 403, "forbidden")
+	}
+	l.askAs(player, "POST /v1/reload", 403, "forbidden")
+	l.askAs(stranger, "GET /v1/status", 200) // without an app
+	l.askAs(stranger, "GET /v1/healthz", 503)
+}
+
+// noTokenAnywhere wants the four ways to a token to fail.
+func (l recorded) noTokenAnywhere(status int, code string) {
+	l.t.Helper()
+	l.until("GET /v1/token?wait=0s", code)
+	for _, path := range tokenPaths {
+		l.ask("GET "+path+"?wait=0s", status, code)
+	}
+	l.ask("GET /v1/status", 200)
+	l.ask("GET /v1/healthz", 503)
+}
+
+func (r *recorder) noToken(t *testing.T) {
+	l := record(t, r, "-fault", "kind=status status=503")
+	l.up()
+	l.noTokenAnywhere(503, "server_error")
+}
+
+func (r *recorder) rejected(t *testing.T) {
+	l := record(t, r)
+	l.order("POST", "/statement", `{"approved":false}`)
+	l.up()
+	l.noTokenAnywhere(502, "rejected")
+}
+
+func (r *recorder) offline(t *testing.T) {
+	l := record(t, r)
+	l.write("config.toml", strings.Replace(l.read("config.toml"), l.endpoint, "https://127.0.0.1:1", 1))
+	l.up()
+	l.noTokenAnywhere(503, "offline")
+}
+
+func (r *recorder) throttled(t *testing.T) {
+	l := record(t, r, "-fault", "kind=429 retry_after=3000")
+	l.up()
+	l.noTokenAnywhere(503, "throttled")
+}
+
+func (r *recorder) notReady(t *testing.T) {
+	l := record(t, r, "-fault", "kind=hang")
+	l.write("config.toml", strings.Replace(l.read("config.toml"), `timeout = "5s"`, `timeout = "60s"`, 1))
+	l.up()
+	l.noTokenAnywhere(503, "not_ready")
+}
+
+// A daemon that was built after the moment that the clock shows.
+func (r *recorder) clockUnset(t *testing.T) {
+	l := record(t, r)
+	late := l.path("tvpassd")
+	build := exec.Command("go", "build", "-tags", "nethttpomithttp2,osusergo,netgo", "-ldflags",
+		"-X main.version=1.2.3 -X main.buildDate="+time.Now().AddDate(10, 0, 0).UTC().Format(time.RFC3339), "-o", late, ".")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	l.daemon = l.start(late, "run", "--config", l.path("config.toml"))
+	t.Cleanup(l.daemon.kill)
+	l.daemon.until("socket", func() bool { return l.exists("sock") })
+	l.noTokenAnywhere(503, "clock_unset")
+}
+
+// The state directory goes away under the daemon, before and after there are credentials to keep.
+func (r *recorder) storage(t *testing.T) {
+	l := record(t, r)
+	statement, app := l.read("apps.d/ref30.jwt"), l.read("apps.d/ref30.toml")
+	l.must(os.RemoveAll(l.path("apps.d")))
+	l.up()
+	l.daemon.until("its state", func() bool { return l.exists("state/tvpassd.db") })
+	l.must(os.Rename(l.path("state"), l.path("elsewhere")))
+	l.must(os.Mkdir(l.path("apps.d"), 0o755))
+	l.write("apps.d/ref30.jwt", statement)
+	l.write("apps.d/ref30.toml", app)
+	l.run("reload").expect(t, 0)
+	l.noTokenAnywhere(500, "storage")
+	l.ask("DELETE /v1/apps/ref30/credentials", 500, "storage")
+}
+
+func (r *recorder) connections(t *testing.T) {
+	l := record(t, r)
+	l.up()
+	var open []net.Conn
+	defer func() {
+		for _, c := range open {
+			c.Close()
+		}
+	}()
+	l.daemon.until("a connection too many", func() bool {
+		c, err := net.Dial("unix", l.path("sock"))
+		l.must(err)
+		open = append(open, c)
+		if len(open) <= 256 {
+			return false
+		}
+		answer, err := io.ReadAll(c)
+		l.must(err)
+		r.keep("GET", "/v1/token", "", string(answer))
+		return slices.Contains(strings.Fields(string(answer)), "429")
+	})
+}
