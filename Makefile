@@ -1,4 +1,4 @@
-# tvpassd. `make demo` shows it at work, `make test` proves it; both need Go and curl, nothing else.
+# tvpassd. `make demo` shows it at work, `make test` proves it; .ci/run installs what they need.
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
