@@ -113,7 +113,34 @@ type conn struct {
 	net.Conn
 	peer    Peer
 	release func()
+	inLine  int       // how much of hostName the line under way has begun with; otherLine where it is another
 	writeBy time.Time // the deadline as it is set; net/http writes one thing at a time
+}
+
+const (
+	hostName  = "host:"
+	otherLine = -1
+)
+
+// Read has net/http take any Host. It refuses what is no name, such as the path of the socket that some clients send, and
+// nobody here asks what it was: so each byte of it becomes an x. What comes in is looked at line by line, wherever reads
+// cut it and whether it is a header or a body: no JSON has a line that begins with Host.
+func (c *conn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	for i, char := range b[:n] {
+		switch {
+		case char == '\n':
+			c.inLine = 0
+		case c.inLine == otherLine || char == '\r':
+		case c.inLine == len(hostName):
+			b[i] = 'x'
+		case char|0x20 == hostName[c.inLine]: // in capitals or not
+			c.inLine++
+		default:
+			c.inLine = otherLine
+		}
+	}
+	return n, err
 }
 
 // Write has between a half and the whole of writeTimeout: to set the deadline anew each time would cost a tenth of a request.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -201,6 +202,38 @@ func TestSizes(t *testing.T) {
 		fmt.Fprintf(c, "GET /v1/token HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n", strings.Repeat("x", size))
 		if a := l.read(c, "GET"); a.StatusCode != want {
 			t.Errorf("%d bytes of header: %s", size, a.Status)
+		}
+	}
+}
+
+// Some clients send the socket's path as Host, or what else they have.
+func TestAnyHost(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, nil)
+	c := l.dial(alice)
+	for _, host := range []string{"Host: tvpassd", "Host:", "HOST:  /run/x.sock ", "host: a b", "Host: \"<ü>\"\x7f", "X: y\r\nhOsT: [::", "Host: " + strings.Repeat("/", 8000)} {
+		fmt.Fprintf(c, "GET /v1/token HTTP/1.1\r\n%s\r\n\r\n", host)
+		if a := l.read(c, "GET"); a.StatusCode != 200 {
+			t.Errorf("%.40q: %s %s", host, a.Status, a.body)
+		}
+	}
+}
+
+// However it comes in, nothing else changes.
+func TestOnlyTheHostIsRewritten(t *testing.T) {
+	const request = "POST /host: HTTP/1.1\r\nHos: /a\r\nHost: /b\r\nHosts: /c\r\nX: host: /d\r\n\r\n{\"host: /e\":\n 1}\r\nhOST:/\xff\r\n"
+	for size := range len(request) {
+		a, b := net.Pipe()
+		go func() {
+			for piece := range slices.Chunk([]byte(request), size+1) {
+				a.Write(piece)
+			}
+			a.Close()
+		}()
+		got, err := io.ReadAll(&conn{Conn: b})
+		want := strings.NewReplacer("\nHost: /b", "\nHost:xxx", "/\xff", "xx").Replace(request)
+		if err != nil || string(got) != want {
+			t.Errorf("in pieces of %d: %q, %v", size+1, got, err)
 		}
 	}
 }
