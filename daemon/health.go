@@ -14,6 +14,7 @@ import (
 type item struct {
 	code   string
 	detail string // what is wrong and what to do
+	public string // what those hear who are no admins, where detail tells of paths or of others; "" is detail
 	app    string // whom it concerns; "" is everybody
 	admin  bool   // for admins alone: it tells of what others have configured
 }
@@ -33,10 +34,11 @@ func (d *Daemon) items() []item {
 		list = append(list, item{code: ipc.CodeClockUnset, detail: "the clock is not set, so the server's certificate can't be checked: set it, or wait for the time service"})
 	}
 	if err := d.unwritten(); err != nil {
-		list = append(list, item{code: ipc.CodeStorage, detail: fmt.Sprintf("state can't be written (%v): check free space and mode of the state directory", err)})
+		list = append(list, item{code: ipc.CodeStorage, public: unwrittenPublic,
+			detail: fmt.Sprintf("state can't be written (%v): check free space and mode of the state directory", err)})
 	}
 	if mended := d.store.Mended(); mended != "" {
-		list = append(list, item{code: codeMended, detail: mended})
+		list = append(list, item{code: codeMended, detail: mended, public: "the state was damaged, and mended as far as it could be: tvpassd status tells root more"})
 	}
 	for id, v := range d.broker.Views() {
 		if at := v.Replaced(); !at.IsZero() && o.Reading.Wall.Sub(at).Abs() < replacedFor {
@@ -47,6 +49,8 @@ func (d *Daemon) items() []item {
 	list = append(list, d.box.items()...)
 	return append(list, *d.reloaded.Load()...)
 }
+
+const unwrittenPublic = "state can't be written: tvpassd status tells root why"
 
 // unwritten is why the files do not hold all of the state; nil where they do.
 func (d *Daemon) unwritten() error {
@@ -74,9 +78,14 @@ func (s *since) warnings(list []item, admin bool, sees func(string) bool, now ti
 		if at, known := s.first[key]; known {
 			first[key] = at
 		}
-		if (!it.admin || admin) && (it.app == "" || sees(it.app)) {
-			out = append(out, ipc.Warning{Code: it.code, Detail: it.detail, Since: first[key]})
+		if it.admin && !admin || it.app != "" && !sees(it.app) {
+			continue
 		}
+		w := ipc.Warning{Code: it.code, Detail: it.detail, Since: first[key]}
+		if !admin && it.public != "" {
+			w.Detail = it.public
+		}
+		out = append(out, w)
 	}
 	s.first = first
 	return out

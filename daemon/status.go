@@ -20,8 +20,10 @@ func (d *Daemon) Status(sees func(app string) bool, admin bool) ipc.Status {
 		Throttle:  ipc.Throttle{Open: o.GateOpens == 0, OpensInMS: o.GateOpens.Milliseconds()},
 		Storage:   ipc.Storage{OK: true},
 	}
-	if err := d.unwritten(); err != nil {
+	if err := d.unwritten(); err != nil && admin {
 		st.Storage = ipc.Storage{Detail: err.Error()}
+	} else if err != nil {
+		st.Storage = ipc.Storage{Detail: unwrittenPublic}
 	}
 	for id, v := range d.broker.Views() {
 		if sees(id) {

@@ -188,12 +188,12 @@ func (w *walker) element(file []byte, isBucket bool, key, value []byte) {
 		if v, ok := unseal(string(key), value); ok {
 			w.found[string(key)] = bytes.Clone(v)
 		} else {
-			w.damage("entry %q has a wrong checksum", key)
+			w.damage("an entry has a wrong checksum") // not which: where lengths are wrong, a key holds what it should not
 		}
 		return
 	}
 	if !bytes.Equal(key, bucket) || len(value) < bucketValue {
-		w.damage("there is a bucket %q", key)
+		w.damage("there is a bucket that is none of ours")
 		return
 	}
 	if root := u64(value, 0); root != 0 {

@@ -164,6 +164,19 @@ func (l *lab) startAs(who *syscall.Credential, name string, args ...string) *pro
 	l.t.Helper()
 	p := &process{t: l.t, cmd: exec.Command(name, args...), stderr: &logBuffer{}, done: make(chan struct{})}
 	p.cmd.Stderr, p.cmd.Stdout = p.stderr, p.stderr
+	return p.run(l, who)
+}
+
+// startTo starts a program whose standard error is a file of the caller's.
+func (l *lab) startTo(stderr *os.File, name string, args ...string) *process {
+	l.t.Helper()
+	p := &process{t: l.t, cmd: exec.Command(name, args...), stderr: &logBuffer{}, done: make(chan struct{})}
+	p.cmd.Stderr = stderr
+	return p.run(l, nil)
+}
+
+func (p *process) run(l *lab, who *syscall.Credential) *process {
+	l.t.Helper()
 	p.cmd.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+l.path("runtime"))
 	if who != nil {
 		p.cmd.SysProcAttr = &syscall.SysProcAttr{Credential: who}
