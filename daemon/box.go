@@ -28,7 +28,8 @@ type box struct {
 	first func() // settles what follows; every method begins with it
 
 	identifier device.Identifier
-	warnings   []item // about the identifier
+	warnings   []item      // about the identifier
+	unkept     atomic.Bool // it could not be stored yet
 
 	mu        sync.Mutex // guards what follows, and has one look at a time
 	overrides map[string]any
@@ -106,10 +107,21 @@ func (b *box) choose(found device.Candidate) {
 		}
 	}
 	b.identifier = found.Identifier()
-	err := b.kept.SaveIdentifier(storage.Identifier{Value: b.identifier.Value, Source: b.identifier.Source})
-	if err != nil {
-		b.warn("identifier_not_kept", fmt.Sprintf("the device identifier could not be stored (%v): check free space and mode of the state directory, then tvpassd restart", err))
+	if err := b.keep(); err != nil {
+		b.cfg.Log.Error("the device identifier could not be stored", "code", codeNotKept, "err", err)
 	}
+}
+
+const codeNotKept = "identifier_not_kept"
+
+// keep stores the identifier, which writes nothing where it is stored already.
+func (b *box) keep() error {
+	if b.identifier.Source == "" {
+		return nil
+	}
+	err := b.kept.SaveIdentifier(storage.Identifier{Value: b.identifier.Value, Source: b.identifier.Source})
+	b.unkept.Store(err != nil)
+	return err
 }
 
 func (b *box) warn(code, detail string) {
@@ -181,6 +193,9 @@ func (b *box) now() *facts {
 func (b *box) items() []item {
 	report := b.now().report
 	list := slices.Clone(b.warnings)
+	if b.unkept.Load() {
+		list = append(list, item{code: codeNotKept, detail: "the device identifier could not be stored, which is tried again: check free space and mode of the state directory"})
+	}
 	for _, w := range report.Warnings {
 		list = append(list, item{code: w.Code, detail: w.Detail})
 	}

@@ -242,13 +242,14 @@ const writeAgain = 30 * time.Second
 // writeLater tries again what the start could not write, until it is written. What can't be written later on the broker
 // tries again itself.
 func (d *Daemon) writeLater(ctx context.Context) error {
-	for d.store.Unwritten() != nil {
+	d.box.first()
+	for d.store.Unwritten() != nil || d.box.unkept.Load() {
 		select {
 		case <-time.After(writeAgain):
 		case <-ctx.Done():
 			return nil
 		}
-		if d.store.Flush() == nil {
+		if d.store.Flush() == nil && d.box.keep() == nil {
 			d.cfg.Log.Info("the state could be written at last", "code", ipc.CodeStorage)
 			d.changed()
 		}
