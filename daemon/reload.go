@@ -18,7 +18,7 @@ func (d *Daemon) Reload(ctx context.Context) error {
 	defer d.reloading.Unlock()
 	d.cfg.Notifier.Reloading()
 	defer func() { d.cfg.Notifier.Ready(summary(d.Status(everyApp, true))) }()
-	err := d.reload(ctx)
+	err := d.reload(context.WithoutCancel(ctx)) // who asked may go: half of a configuration is none
 	if err == nil {
 		d.cfg.Log.Info("configuration read again", "file", d.cfg.ConfigFile)
 		return nil
@@ -43,10 +43,10 @@ func (d *Daemon) reload(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.box.configure(conf.Device)
 	if err := d.broker.Configure(ctx, setup); err != nil {
 		return err
 	}
+	d.box.configure(conf.Device)
 	d.adopt(conf, up)
 	return nil
 }
