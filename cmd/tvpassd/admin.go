@@ -2,10 +2,13 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"strings"
+
+	"github.com/tvpassd/tvpassd/ipc/client"
 )
 
 func refreshCommand(set *flag.FlagSet) func(*env, []string) error {
@@ -14,7 +17,7 @@ func refreshCommand(set *flag.FlagSet) func(*env, []string) error {
 		if err := oneApp(*app, args); err != nil {
 			return err
 		}
-		if err := e.client().Refresh(e.ctx, *app); err != nil {
+		if err := e.ask(answerWithin, func(ctx context.Context, c *client.Client) error { return c.Refresh(ctx, *app) }); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(e.stdout, "a token for %s is being fetched; tvpassd status shows how that goes\n", *app)
@@ -27,7 +30,7 @@ func reloadCommand(*flag.FlagSet) func(*env, []string) error {
 		if err := noArguments(args); err != nil {
 			return err
 		}
-		if err := e.client().Reload(e.ctx); err != nil {
+		if err := e.ask(answerWithin, func(ctx context.Context, c *client.Client) error { return c.Reload(ctx) }); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintln(e.stdout, "the configuration was read again; tvpassd status shows what it made of it")
@@ -47,7 +50,7 @@ func resetCommand(set *flag.FlagSet) func(*env, []string) error {
 				return err
 			}
 		}
-		if err := e.client().Reset(e.ctx, *app); err != nil {
+		if err := e.ask(answerWithin, func(ctx context.Context, c *client.Client) error { return c.Reset(ctx, *app) }); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(e.stdout, "the credentials of %s are forgotten, and the device registers anew; tvpassd status shows how that goes\n", *app)
@@ -58,11 +61,20 @@ func resetCommand(set *flag.FlagSet) func(*env, []string) error {
 // confirm asks before every viewer of an app is signed out.
 func (e *env) confirm(app string) error {
 	fmt.Fprintf(e.stderr, "This forgets the client credentials of %s. Its viewers must sign in to their TV provider again.\nType the app's id to go on: ", app)
-	answer, err := bufio.NewReader(e.stdin).ReadString('\n')
-	if strings.TrimSpace(answer) == app {
-		return nil
-	}
-	if err != nil { // no line was ended where the question stands
+	answers := make(chan string, 1) // the reader is left behind where a signal comes first: the program ends
+	go func() {
+		answer, err := bufio.NewReader(e.stdin).ReadString('\n')
+		if err != nil { // no line was ended where the question stands
+			fmt.Fprintln(e.stderr)
+		}
+		answers <- strings.TrimSpace(answer)
+	}()
+	select {
+	case answer := <-answers:
+		if answer == app {
+			return nil
+		}
+	case <-e.ctx.Done():
 		fmt.Fprintln(e.stderr)
 	}
 	return errors.New("nothing was done: the answer was not the app's id (--yes goes on without asking)")

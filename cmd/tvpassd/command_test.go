@@ -74,7 +74,14 @@ func TestNotRunning(t *testing.T) {
 		}
 	}()
 	defer l.Close()
-	exec1(t, "status", "--socket", sock).expect(t, 1, "tvpassd: ask tvpassd: ")
+	exec1(t, "status", "--socket", sock).expect(t, 3, "not running\n  ask tvpassd: ")
+	deaf := filepath.Join(t.TempDir(), "deaf") // somebody who listens and never answers
+	d, err := net.Listen("unix", deaf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	exec1(t, "status", "--socket", deaf).expect(t, 3, "not running\n", "does not answer", "tvpassd restart")
 }
 
 func TestStatus(t *testing.T) {
@@ -151,6 +158,9 @@ func TestBadConfiguration(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			l.write("config.toml", tc.config)
+			if tc.name != "socket directory" && tc.name != "state in a file" { // what the daemon alone finds out
+				l.run("config", "check").expect(t, 1, tc.want)
+			}
 			r := l.exec(nil, "", programs.tvpassd, "run", "--config", l.path("config.toml"))
 			r.expect(t, 78, "tvpassd: ", tc.want)
 			if strings.Contains(r.stderr, "secret") {
@@ -253,6 +263,10 @@ func TestDevice(t *testing.T) {
 		t.Errorf("--root reads this machine's configuration\n%s", r.stdout)
 	}
 	l.run("device", "--root", tree).expect(t, 0, "model", "Acme Box", "configuration")
+	l.write("foreign.toml", "[device]\nmodel = \"Acme Box\"\n[socket]\ngroup = \"a-group-of-that-device\"\n")
+	l.exec(nil, "", programs.tvpassd, "device", "--root", tree, "--config", l.path("foreign.toml")).expect(t, 0, "Acme Box")
+	l.write("foreign.toml", "[device]\nosName = \"Toaster\"\n")
+	l.exec(nil, "", programs.tvpassd, "device", "--root", tree, "--config", l.path("foreign.toml")).expect(t, 1, "foreign.toml:2: ", "Toaster")
 
 	l.run("device").expect(t, 0, "Acme Box", "Not known: ", "[device]")
 	l.up()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/tvpassd/tvpassd/daemon/config"
+	"github.com/tvpassd/tvpassd/daemon/dcr"
 )
 
 func configCommand(*flag.FlagSet) func(*env, []string) error {
@@ -26,6 +27,9 @@ func (e *env) checkConfig() error {
 	} else {
 		for _, bad := range conf.Bad {
 			faults = append(faults, bad)
+		}
+		if _, err := dcr.New(dcr.Config{Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile}); err != nil {
+			faults = append(faults, fmt.Errorf("%s: [http] %w", conf.File, err))
 		}
 	}
 	for _, fault := range faults {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -44,21 +45,20 @@ func deviceCommand(set *flag.FlagSet) func(*env, []string) error {
 // device asks the daemon, or looks itself where there is none or another tree is meant.
 func (e *env) device(root string) (deviceView, error) {
 	if root == "" {
-		dev, err := e.client().Device(e.ctx)
+		var dev ipc.Device
+		err := e.ask(answerWithin, func(ctx context.Context, c *client.Client) (err error) {
+			dev, err = c.Device(ctx)
+			return err
+		})
 		if err == nil || !errors.Is(err, client.ErrNotRunning) && !errors.Is(err, client.ErrPermission) {
 			return deviceView{Device: dev}, err
 		}
 	}
 	var overrides map[string]any
 	if root == "" || e.configFile != "" {
-		conf, err := config.Load(e.configFile)
-		switch {
-		case err == nil:
-			overrides = conf.Device
-		case e.configFile != "":
+		var err error
+		if overrides, err = config.Device(e.configFile); err != nil {
 			return deviceView{}, err
-		default:
-			e.complain(fmt.Errorf("the configuration is left out: %w", err))
 		}
 	}
 	dev, err := daemon.Look(root, overrides)

@@ -15,8 +15,10 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/config"
+	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/ipc/client"
 )
 
@@ -206,11 +208,25 @@ func noArguments(args []string) error {
 	return nil
 }
 
-// client is the way to the daemon.
-func (e *env) client() *client.Client {
+// How long a daemon that is well takes to answer at the most; for a token it may first have to wait itself.
+const (
+	answerWithin = 10 * time.Second
+	tokenWithin  = ipc.DefaultWait + answerWithin
+)
+
+// ask asks the daemon something.
+func (e *env) ask(within time.Duration, f func(context.Context, *client.Client) error) error {
 	path := e.socket
 	if path == "" {
 		path = config.SocketPath(e.configFile)
 	}
-	return &client.Client{Socket: path}
+	c := &client.Client{Socket: path}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(e.ctx, within)
+	defer cancel()
+	err := f(ctx, c)
+	if err != nil && ctx.Err() != nil && e.ctx.Err() == nil {
+		err = fmt.Errorf("whoever listens on %s does not answer within %v: tvpassd restart; tvpassd doctor says more", path, within)
+	}
+	return err
 }

@@ -28,6 +28,7 @@ func runCommand(*flag.FlagSet) func(*env, []string) error {
 
 // runDaemon gives the daemon this machine: its clocks, its chance, its service manager.
 func (e *env) runDaemon() (err error) {
+	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any longer is no reason to end
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)

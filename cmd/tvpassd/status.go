@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -32,10 +33,8 @@ func statusCommand(set *flag.FlagSet) func(*env, []string) error {
 		if err := noArguments(args); err != nil {
 			return err
 		}
-		c := e.client()
-		defer c.Close()
 		if !*watch {
-			return e.status(c, *asJSON, "")
+			return e.status(*asJSON, "")
 		}
 		above := "\n"
 		if isTerminal(e.stdout) {
@@ -45,26 +44,33 @@ func statusCommand(set *flag.FlagSet) func(*env, []string) error {
 		tick := time.NewTicker(redraw)
 		defer tick.Stop()
 		for {
-			err := e.status(c, *asJSON, above)
+			err := e.status(*asJSON, above)
+			if fault := (exitStatus{}); err != nil && !errors.As(err, &fault) {
+				return err
+			}
 			select {
 			case <-tick.C:
 			case <-e.ctx.Done():
-				return err
+				return nil
 			}
 		}
 	}
 }
 
-// status asks once and prints it. The error is the exit status, or one of the way to the daemon.
-func (e *env) status(c *client.Client, asJSON bool, above string) error {
-	st, err := c.Status(e.ctx)
+// status asks once and prints it. The error is the exit status.
+func (e *env) status(asJSON bool, above string) error {
+	var st ipc.Status
+	err := e.ask(answerWithin, func(ctx context.Context, c *client.Client) (err error) {
+		st, err = c.Status(ctx)
+		return err
+	})
 	switch {
-	case errors.Is(err, client.ErrNotRunning):
-		return e.noStatus(ipc.NotRunning, "not running", exitNotRunning, err, asJSON, above)
+	case e.ctx.Err() != nil:
+		return exitStatus{code: exitFailure}
 	case errors.Is(err, client.ErrPermission):
 		return e.noStatus("no_permission", "no permission", exitNoPermission, err, asJSON, above)
-	case err != nil:
-		return err
+	case err != nil: // 1 and 2 are a daemon's
+		return e.noStatus(ipc.NotRunning, "not running", exitNotRunning, err, asJSON, above)
 	}
 	if asJSON {
 		err = printJSON(e, st)

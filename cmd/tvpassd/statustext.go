@@ -73,8 +73,18 @@ func appText(b *strings.Builder, a ipc.AppStatus) {
 		if !e.At.IsZero() {
 			at = " " + stamp(e.At)
 		}
-		fmt.Fprintf(b, "  last error%s: %s\n%s", at, code, wrap("To do: "+e.Detail, "  "))
+		fmt.Fprintf(b, "  last error%s: %s\n%s", at, code, wrap(e.Detail, "  "))
+		if todo := todos[e.Code]; todo != "" {
+			b.WriteString(wrap("To do: "+todo, "  "))
+		}
 	}
+}
+
+// todos say what to do about what comes from outside; the details of the other errors do so themselves.
+var todos = map[string]string{
+	ipc.CodeThrottled:   "nothing, it is asked again when the throttle opens; if this comes often, something else on this network calls too often",
+	ipc.CodeServerError: "nothing, it is asked again; if this lasts, tvpassd doctor says more",
+	ipc.CodeOffline:     "nothing, it is asked again; if this lasts, tvpassd doctor finds where the way ends",
 }
 
 // stateWords says what an app's state means for a viewer, and what comes next.

@@ -1,10 +1,14 @@
 package main
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"maps"
 	"slices"
+
+	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/ipc/client"
 )
 
 func tokenCommand(set *flag.FlagSet) func(*env, []string) error {
@@ -13,7 +17,11 @@ func tokenCommand(set *flag.FlagSet) func(*env, []string) error {
 		if err := noArguments(args); err != nil {
 			return err
 		}
-		tok, err := e.client().Token(e.ctx, *app, nil)
+		var tok ipc.Token
+		err := e.ask(tokenWithin, func(ctx context.Context, c *client.Client) (err error) {
+			tok, err = c.Token(ctx, *app, nil)
+			return err
+		})
 		if err != nil {
 			return err
 		}
@@ -28,7 +36,11 @@ func headersCommand(set *flag.FlagSet) func(*env, []string) error {
 		if err := noArguments(args); err != nil {
 			return err
 		}
-		h, err := e.client().Headers(e.ctx, *app, nil)
+		var h ipc.Headers
+		err := e.ask(tokenWithin, func(ctx context.Context, c *client.Client) (err error) {
+			h, err = c.Headers(ctx, *app, nil)
+			return err
+		})
 		if err != nil {
 			return err
 		}

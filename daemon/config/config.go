@@ -169,6 +169,24 @@ func SocketPath(file string) string {
 	return readText(socket, "path", ipc.DefaultSocket, ipc.DefaultSocket, d.path)
 }
 
+// Device is [device] of a configuration file ("" is DefaultFile, which may be missing), whatever else stands in it: for a look
+// at a device without its daemon.
+func Device(file string) (map[string]any, error) {
+	path, err := filepath.Abs(cmp.Or(file, DefaultFile))
+	if err != nil {
+		return nil, &Error{File: file, Detail: reason(err)}
+	}
+	d := &document{file: path}
+	if err := d.read(); file == "" && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if len(d.faults) > 0 {
+		return nil, d.err()
+	}
+	values := overrides(d.top().table("device"))
+	return values, d.err()
+}
+
 // names looks up users and groups.
 type names struct {
 	user, group func(name string) (uint32, error)
