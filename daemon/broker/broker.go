@@ -284,8 +284,8 @@ func (b *Broker) Overview() Overview {
 func (b *Broker) Now() Reading { return b.clock.Now() }
 
 // Token returns a token that lives at least minTTL, or a third of its life where that is less. A valid token comes at once,
-// from memory; without one, or while a refresh that a player's report started is under way, Token waits up to wait. The
-// error is a *NoTokenError, ErrUnknownApp, or the context's.
+// from memory; without one, or while a refresh that a player's report started is under way, Token waits up to wait, and for
+// no spread of a start. The error is a *NoTokenError, ErrUnknownApp, or the context's.
 func (b *Broker) Token(ctx context.Context, app string, wait, minTTL time.Duration) (Token, error) {
 	v, err := b.View(app)
 	if err != nil {
@@ -307,14 +307,20 @@ func (b *Broker) Token(ctx context.Context, app string, wait, minTTL time.Durati
 // await waits for a token. The app is v's.
 func (b *Broker) await(ctx context.Context, v *AppView, wait, minTTL time.Duration, now Reading) (Token, error) {
 	var err error
+	app := v.App.ID
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
 	for last := false; ; {
 		if last || v.satisfies(minTTL, now) && !v.core.hold {
 			return b.answer(v, minTTL, now)
 		}
+		var hasten chan<- func(Reading)
+		if v.spread() {
+			hasten = b.requests
+		}
 		select {
 		case <-v.changed:
+		case hasten <- func(Reading) { b.awaited(app) }:
 		case <-timeout.C:
 			last = true
 		case <-ctx.Done():
@@ -322,10 +328,17 @@ func (b *Broker) await(ctx context.Context, v *AppView, wait, minTTL time.Durati
 		case <-b.stopped:
 			last = true
 		}
-		if v, err = b.View(v.App.ID); err != nil {
+		if v, err = b.View(app); err != nil {
 			return Token{}, err
 		}
 		now = b.clock.Now()
+	}
+}
+
+// awaited tells an app's machine, on the engine's goroutine, of a player who waits.
+func (b *Broker) awaited(app string) {
+	if m := b.engine.machine(app); m != nil {
+		m.awaited()
 	}
 }
 

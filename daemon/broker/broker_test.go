@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -91,10 +92,15 @@ type bench struct {
 
 // running starts a broker for one app that has never been registered.
 func running(t testing.TB) *bench {
+	return runningOn(t, &labStore{apps: map[string]storage.App{}}, labClock{boot: time.Minute, wall: labStart, bootID: "b", synced: true})
+}
+
+// runningOn starts a broker for one app on what is stored.
+func runningOn(t testing.TB, store *labStore, clock labClock) *bench {
 	b := &bench{
-		clock: &steppedClock{labClock: labClock{boot: time.Minute, wall: labStart, bootID: "b", synced: true}},
+		clock: &steppedClock{labClock: clock},
 		alarm: stillAlarm{make(chan struct{})}, up: newGatedUpstream(),
-		store: &labStore{apps: map[string]storage.App{}},
+		store: store,
 	}
 	var err error
 	b.Broker, err = New(Config{
@@ -211,6 +217,46 @@ func TestMinimumLifetime(t *testing.T) {
 	b.up.release <- nil
 	if tok, err := b.Token(context.Background(), "ref30", time.Minute, 100*time.Hour); err != nil || tok.AccessToken != "token-2" {
 		t.Errorf("after the refresh: %v", err)
+	}
+}
+
+func TestAMinimumLifetimeIsNotSpreadAfterAStart(t *testing.T) {
+	b := running(t)
+	b.ready()
+	b.stop()
+	b.clock.step(labLife * 3 / 4)
+	b = runningOn(t, b.store, b.clock.labClock)
+	b.up.toks = 1
+	ctx := context.Background()
+	if err := b.Ping(ctx); err != nil {
+		t.Fatal(err)
+	}
+	before, _ := b.View("ref30")
+	var no *NoTokenError
+	if _, err := b.Token(ctx, "ref30", 0, labLife); !errors.As(err, &no) || no.RetryAfter < 2*time.Second {
+		t.Fatalf("who does not wait: %+v", no)
+	}
+	if err := b.Ping(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := b.View("ref30"); v != before {
+		t.Error("a player who does not wait moved the refresh")
+	}
+	got := make(chan string, 1)
+	go func() {
+		tok, err := b.Token(ctx, "ref30", 5*time.Second, labLife)
+		got <- fmt.Sprint(tok.AccessToken, err)
+	}()
+	select {
+	case <-before.Changed():
+	case answer := <-got:
+		t.Fatalf("the player waited for the spread in vain: %s", answer)
+	}
+	b.tick(1010 * time.Millisecond)
+	<-b.up.began
+	b.up.release <- nil
+	if answer := <-got; answer != "token-2<nil>" {
+		t.Errorf("the player got %s", answer)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/storage"
 )
 
 func TestFirstTokenTakesOneRegistration(t *testing.T) {
@@ -106,6 +107,41 @@ func TestDueWorkIsSpreadOnlyBehindAValidToken(t *testing.T) {
 	if d := l.requests[0].at.Sub(begin); d > 1100*time.Millisecond {
 		t.Errorf("an app without a token waited %v", d)
 	}
+}
+
+func TestAPlayerWhoWaitsCutsTheSpreadShort(t *testing.T) {
+	l := newLab(t)
+	l.pass(10 * time.Second)
+	for range 20 {
+		l.start()
+		l.machine().awaited()
+		l.pass(time.Minute)
+	}
+	l.expectCounts(1, 1) // nobody hastens a refresh that is not due
+
+	l.answer = func(request) (any, error) { return nil, errOffline }
+	for seed := range uint64(20) {
+		l.reboot(0, l.world, true)
+		l.store.apps[labEndpoint+"ref30"] = aged(l.store.apps[labEndpoint+"ref30"], l.world.Add(-labLife*3/4))
+		l.random = rand.New(rand.NewPCG(seed, 1))
+		l.requests = nil
+		l.start()
+		l.machine().awaited()
+		l.pass(1010 * time.Millisecond) // the gate opens after 1 s
+		l.expectCounts(0, 1)
+		l.pass(90 * time.Millisecond)
+		l.machine().awaited()
+		l.pass(900 * time.Millisecond) // a failure has its wait, whoever waits
+		l.expectCounts(0, 1)
+	}
+}
+
+// aged is a record whose token was asked for at a moment before this boot, and that knows of no trouble.
+func aged(a storage.App, sent time.Time) storage.App {
+	tok := *a.Token
+	tok.Sent, tok.ServerSent = storage.Stamp{Wall: sent}, sent
+	a.Token, a.Retry = &tok, nil
+	return a
 }
 
 func TestThrottledClosesTheGateForEveryApp(t *testing.T) {

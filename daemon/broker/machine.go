@@ -112,6 +112,13 @@ func (m *machine) trust(t *timeline, now Reading) {
 	}
 }
 
+// awaited takes note of a player who waits for a fresher token than there is: nobody waits for the spread of a start.
+func (m *machine) awaited() {
+	if m.live != nil {
+		m.live.refresh = m.live.sent + m.rec.Token.RefreshAfter
+	}
+}
+
 // valid tells whether there is a token that players may have.
 func (m *machine) valid(now Reading) bool { return m.live != nil && now.Boot < m.live.expires }
 

@@ -247,6 +247,9 @@ func (d *simDevice) storm(length time.Duration) {
 	for n := range 20 {
 		d.ask(n%len(d.apps), time.Duration(n)*time.Hour)
 	}
+	for n := range d.apps { // and wait
+		d.onMachine(n, func(m *machine, _ *simAccount) { m.awaited() })
+	}
 	d.server.bucket.empty(d.at)
 	d.rules.worry(d, d.at+2*time.Second)
 	if length > time.Second {

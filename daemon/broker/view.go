@@ -133,6 +133,12 @@ func (v *AppView) satisfies(minTTL time.Duration, now Reading) bool {
 	return v.valid(now) && v.core.live.expires-now.Boot >= min(minTTL, v.core.token.Life/3)
 }
 
+// spread tells whether the refresh was put off at the start, to spread what is due.
+func (v *AppView) spread() bool {
+	c := &v.core
+	return c.token != nil && c.live.refresh > c.live.sent+c.token.RefreshAfter
+}
+
 // Failure is the last failure since the last success; false where there is none.
 func (v *AppView) Failure() (Failure, bool) { return v.core.failure, v.core.failure.Code != "" }
 
