@@ -447,3 +447,32 @@ func TestAClosedStoreRefuses(t *testing.T) {
 		}
 	}
 }
+
+// Where a length is wrong, a key holds what it should not: no bit of the pages' tables of contents may bring a secret to light.
+func TestNoDamageTellsASecret(t *testing.T) {
+	t.Parallel()
+	file := newSample(t).db
+	if !bytes.Contains(file, []byte("secret")) {
+		t.Fatal("there is no secret to tell")
+	}
+	damages := 0
+	for page := 0; page < len(file); page += os.Getpagesize() {
+		for at := page; at < page+512; at++ {
+			for bit := range 8 {
+				file[at] ^= 1 << bit
+				if _, err := parse(file); err != nil {
+					damages++
+					for _, secret := range []string{"secret", "token-", "client"} {
+						if strings.Contains(err.Error(), secret) {
+							t.Fatalf("bit %d of byte %d: %v", bit, at, err)
+						}
+					}
+				}
+				file[at] ^= 1 << bit
+			}
+		}
+	}
+	if damages < 1000 {
+		t.Errorf("only %d of these damages were seen", damages)
+	}
+}
