@@ -47,8 +47,14 @@ func (c *call) fail(err error) {
 	p, ok := errors.AsType[*Problem](err)
 	if ok {
 		p = p.complete()
-	} else if c.r.Context().Err() != nil { // the daemon stops, or there is nobody left to answer
-		p = NewProblem(CodeNotReady, "tvpassd is stopping: ask again once it is back")
+	} else if c.r.Context().Err() != nil {
+		detail := "the caller hung up" // so that nobody reads this
+		select {
+		case <-c.stopping:
+			detail = "tvpassd is stopping: ask again once it is back"
+		default:
+		}
+		p = NewProblem(CodeNotReady, detail)
 		p.RetryAfterMS = 1000
 	} else {
 		c.cfg.Log.Error("request failed", "app", c.app, "code", CodeInternal, "method", c.r.Method, "uid", c.conn.peer.UID, "err", err)

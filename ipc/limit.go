@@ -1,13 +1,18 @@
 package ipc
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A writeTimeout is what one write may take: a caller who doesn't read must not hold a connection for ever.
@@ -127,6 +132,9 @@ const (
 // cut it and whether it is a header or a body: no JSON has a line that begins with Host.
 func (c *conn) Read(b []byte) (int, error) {
 	n, err := c.Conn.Read(b)
+	if err == io.EOF && len(b) == 1 {
+		err = c.gone()
+	}
 	for i, char := range b[:n] {
 		switch {
 		case char == '\n':
@@ -141,6 +149,26 @@ func (c *conn) Read(b []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// gone waits until the caller has left, where nothing more comes from it, and then says io.EOF. While a request is answered
+// net/http looks, a byte at a time, for its caller's leaving, and would take for that what is none: some say that they have
+// said all (shutdown), as `nc -N` does, and wait for the answer.
+func (c *conn) gone() error {
+	sc, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return io.EOF
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return err
+	}
+	err = raw.Read(func(fd uintptr) bool {
+		ends := []unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(ends, 0)
+		return n > 0 || err != nil && err != unix.EINTR
+	})
+	return cmp.Or(err, io.EOF)
 }
 
 // Write has between a half and the whole of writeTimeout: to set the deadline anew each time would cost a tenth of a request.

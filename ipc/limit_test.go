@@ -173,6 +173,42 @@ func TestSlowCallersAreCut(t *testing.T) {
 	l.accepted(c)
 }
 
+// A caller who says that it has said all, as `nc -N` does, still waits for its answer; one who leaves is let go.
+func TestAHalfClosedCallerIsServed(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, nil)
+	release := make(chan struct{})
+	l.blocks(release)
+	l.set("one", AppStatus{App: "one", State: "before"}, nil)
+	half := func(c net.Conn) {
+		if err := c.(*net.UnixConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask := func(body string) net.Conn {
+		c := l.dial(alice)
+		fmt.Fprintf(c, "GET /v1/token HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		half(c)
+		return c
+	}
+	plain, withBody, leaver, watcher := ask(""), ask("a body"), ask(""), l.watch(alice, "one")
+	half(watcher.conn)
+	watcher.expect("at once", "state {")
+	l.until("waiters", func() bool { return l.waiters() == 3 })
+	leaver.Close()
+	l.until("leaving", func() bool { return l.waiters() == 2 })
+
+	l.set("one", AppStatus{App: "one", State: "after"}, nil)
+	watcher.expect("later", `state {"app":"one","state":"after"`)
+	close(release)
+	for name, c := range map[string]net.Conn{"plain": plain, "with a body": withBody} {
+		text := closed(t, c)
+		if !strings.HasPrefix(text, "HTTP/1.1 200 OK") || !strings.HasSuffix(text, "}\n") {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+}
+
 func TestSizes(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
