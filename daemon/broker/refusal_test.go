@@ -207,6 +207,30 @@ func TestReport(t *testing.T) {
 	l.expectCounts(1, 3) // reports alone never register
 }
 
+func TestNobodyWaitsForARefreshThatCannotLeave(t *testing.T) {
+	for name, hinder := range map[string]func(*lab){
+		"the clock is not set": func(l *lab) { l.clock.wall = time.Unix(0, 0) },
+		"the gate is shut":     func(l *lab) { l.engine.throttled(time.Minute, l.clock.Now()) },
+		"it has just failed": func(l *lab) {
+			l.answer = func(request) (any, error) { return nil, errOffline }
+			l.engine.refresh(l.machine(), l.clock.Now())
+			l.pass(100 * time.Millisecond)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t)
+			l.pass(10 * time.Second)
+			hinder(l)
+			if action := l.engine.report(l.machine(), l.clock.Now()); action != ActionRefresh {
+				t.Fatalf("the report leads to %q", action)
+			}
+			if v := l.engine.view(l.machine(), l.clock.Now()); v.core.hold {
+				t.Error("players wait")
+			}
+		})
+	}
+}
+
 func TestReset(t *testing.T) {
 	l := newLab(t)
 	l.pass(10 * time.Second)

@@ -67,7 +67,7 @@ func (e *engine) view(m *machine, now Reading) *AppView {
 		c.flight = m.flight.kind
 	}
 	if m.rec.Token != nil && m.rec.Token.Refused {
-		soon := m.next <= now.Boot && e.gate.opens(now)-now.Boot <= time.Second
+		soon := m.next <= now.Boot && e.gate.opens(now)-now.Boot <= time.Second && !e.clockUnset(now)
 		c.hold = c.flight == callToken || c.flight == callNone && soon
 	}
 	if r := m.rec.Retry; r != nil {
