@@ -80,7 +80,7 @@ var (
 // NoTokenError says why there is no token for a player.
 type NoTokenError struct {
 	Failure
-	RetryAfter time.Duration // until the broker itself tries again, at the earliest
+	RetryAfter time.Duration // until asking again makes sense; 0: nobody knows when the clock will be set
 }
 
 func (e *NoTokenError) Error() string { return e.Code + ": " + e.Detail }
@@ -357,8 +357,12 @@ func (b *Broker) answer(v *AppView, minTTL time.Duration, now Reading) (Token, e
 	default:
 		f = Failure{Code: CodeNotReady, Detail: "the token is being fetched: ask again, or wait longer with ?wait="}
 	}
-	next, _ := v.NextCall(now)
-	return Token{}, &NoTokenError{Failure: f, RetryAfter: max(next, open)}
+	e := &NoTokenError{Failure: f}
+	if f.Code != CodeClockUnset {
+		next, _ := v.NextCall(now) // none while a call is under way, which soon ends
+		e.RetryAfter = max(next, open, time.Second)
+	}
+	return Token{}, e
 }
 
 // Report takes a player's word that a protected API refused a token with 401, and returns what follows from it.

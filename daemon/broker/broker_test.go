@@ -208,8 +208,8 @@ func TestMinimumLifetime(t *testing.T) {
 	b.tick(labLife/6 + time.Minute) // past every refresh instant: less than a third is left
 	<-b.up.began
 	var no *NoTokenError
-	if _, err := b.Token(context.Background(), "ref30", 0, 100*time.Hour); !errors.As(err, &no) || no.Code != CodeNotReady {
-		t.Errorf("with a refresh under way: %v", err)
+	if _, err := b.Token(context.Background(), "ref30", 0, 100*time.Hour); !errors.As(err, &no) || no.Code != CodeNotReady || no.RetryAfter != time.Second {
+		t.Errorf("with a refresh under way: %+v", no)
 	}
 	if tok, err := b.Token(context.Background(), "ref30", 0, time.Hour); err != nil || tok.AccessToken != "token-1" {
 		t.Errorf("a wish that the old token fulfils: %v", err)

@@ -168,11 +168,14 @@ func (v *AppView) Story() storage.Story {
 // NextCall is how long it is until the server is called for this app, at the earliest; false while a call is under way or
 // nothing is planned.
 func (v *AppView) NextCall(now Reading) (time.Duration, bool) {
+	if v.core.flight != callNone || v.core.clockUnset {
+		return 0, false
+	}
 	at := v.core.next
 	if v.valid(now) {
 		at = v.core.refreshAt
 	}
-	return max(at-now.Boot, 0), v.core.flight == callNone && !v.core.clockUnset
+	return max(at-now.Boot, 0), true
 }
 
 // LastContact is when the server last answered a call for this app, by the box's clock; zero where it never did.
