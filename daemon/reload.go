@@ -75,7 +75,9 @@ func (d *Daemon) setup(conf *config.Config) (broker.Setup, *dcr.Client, error) {
 
 // adopt puts the rest of a configuration in force.
 func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
-	d.policy.Store(policyOf(conf, d.cfg.UID))
+	if old := d.policy.Swap(policyOf(conf, d.cfg.UID)); old != nil {
+		close(old.Replaced)
+	}
 	d.cfg.Level.Set(conf.LogLevel)
 	if old := d.upstream.Swap(up); old != nil {
 		old.Forget()
@@ -131,7 +133,10 @@ func (d *Daemon) logApps(old, now *config.Config) {
 
 // policyOf is who may do what.
 func policyOf(conf *config.Config, owner uint32) *ipc.Policy {
-	p := &ipc.Policy{Owner: owner, AdminGroup: conf.Socket.AdminGroup, Apps: make(map[string]ipc.Allow, len(conf.Apps))}
+	p := &ipc.Policy{
+		Owner: owner, AdminGroup: conf.Socket.AdminGroup, Apps: make(map[string]ipc.Allow, len(conf.Apps)),
+		Replaced: make(chan struct{}),
+	}
 	for _, a := range conf.Apps {
 		p.Apps[a.ID] = ipc.Allow{Everyone: a.Everyone, Users: a.Users, Groups: a.Groups}
 	}

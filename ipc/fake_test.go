@@ -46,7 +46,7 @@ func person(uid uint32) Peer {
 }
 
 func labPolicy() *Policy {
-	return &Policy{Owner: owner, AdminGroup: new(uint32(groupAdmins)), Apps: map[string]Allow{
+	return &Policy{Owner: owner, AdminGroup: new(uint32(groupAdmins)), Replaced: make(chan struct{}), Apps: map[string]Allow{
 		"one": {Users: []uint32{alice, bob}},
 		"two": {Groups: []uint32{groupTwo}},
 	}}
@@ -83,6 +83,9 @@ func newBackend() *fakeBackend {
 	b.policy.Store(labPolicy())
 	return b
 }
+
+// follow puts a policy in the place of the one in force.
+func (b *fakeBackend) follow(p *Policy) { close(b.policy.Swap(p).Replaced) }
 
 func (b *fakeBackend) note(what string) error {
 	b.mu.Lock()

@@ -19,6 +19,7 @@ type Policy struct {
 	Owner      uint32           // the daemon's own user: an admin, as root is
 	AdminGroup *uint32          // its members are admins too
 	Apps       map[string]Allow // the configured apps
+	Replaced   chan struct{}    // closed once another policy is in force; nil where none follows
 }
 
 // Allow says who may ask for an app's token, beside admins.

@@ -34,12 +34,13 @@ func (c *call) watch() error {
 	for c.tell(&told, snap) {
 		select {
 		case <-snap.Changed:
+		case <-c.policy.Replaced:
 		case <-c.r.Context().Done():
 			return nil
 		case <-c.stopping:
 			return nil
 		}
-		if !c.cfg.Backend.Policy().MayUse(c.conn.peer, c.app) {
+		if c.policy = c.cfg.Backend.Policy(); !c.sees(c.app) {
 			return nil
 		}
 		if snap, err = c.cfg.Backend.Watch(c.app); err != nil {

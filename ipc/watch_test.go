@@ -142,18 +142,17 @@ func TestWatchEndsWithTheRight(t *testing.T) {
 	}
 	p := labPolicy()
 	p.Apps["two"] = Allow{}
-	l.policy.Store(p)
-	for _, app := range []string{"one", "two"} {
-		l.set(app, AppStatus{App: app, State: "after"}, new(labToken(app)))
-	}
+	l.follow(p)
 	if got := two.next(); got != "" {
 		t.Errorf("no longer bob's, but he hears %s", got)
+	}
+	for _, app := range []string{"one", "two"} {
+		l.set(app, AppStatus{App: app, State: "after"}, new(labToken(app)))
 	}
 	one.expect("still bob's", "state {", "token {")
 	admin.expect("an admin's", "state {", "token {")
 
-	l.policy.Store(&Policy{})
-	l.set("one", AppStatus{App: "one", State: "gone"}, nil)
+	l.follow(&Policy{})
 	if got := one.next(); got != "" {
 		t.Errorf("the app is gone, but bob hears %s", got)
 	}
