@@ -188,6 +188,9 @@ func (b *Broker) exchange(ctx context.Context, up Upstream, c *call) func(Readin
 	case callToken:
 		answer, err = up.Token(ctx, c.token)
 	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) { // given up at a stop, which tells nothing of the server
+		return func(Reading) {}
+	}
 	return func(now Reading) { b.engine.finish(c, answer, err, now) }
 }
 

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/storage"
 )
@@ -304,6 +306,37 @@ func TestAStopLetsARegistrationFinish(t *testing.T) {
 	b.stop()
 	if b.store.apps[labEndpoint+"ref30"].Credentials == nil {
 		t.Error("the credentials of a registration under way are lost at the stop")
+	}
+}
+
+func TestACallGivenUpAtAStopIsNoFailure(t *testing.T) {
+	for _, kind := range []callKind{callRegister, callToken} {
+		t.Run(string(kind), func(t *testing.T) {
+			l := newLab(t)
+			if kind == callToken {
+				l.pass(10 * time.Second)
+			}
+			l.engine.refresh(l.machine(), l.clock.Now())
+			l.advance(2 * time.Second)
+			calls, _ := l.engine.step(l.clock.Now())
+			if len(calls) != 1 || calls[0].kind != kind {
+				t.Fatal(calls)
+			}
+			before := l.store.apps[labEndpoint+"ref30"]
+			ctx, giveUp := context.WithCancel(t.Context())
+			giveUp()
+			b := &Broker{engine: l.engine}
+			b.exchange(ctx, newGatedUpstream(), calls[0])(l.clock.Now())
+			if f := l.failure(); f != (Failure{}) {
+				t.Errorf("the failure is %+v", f)
+			}
+			if err := l.engine.close(l.clock.Now()); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(before, l.store.apps[labEndpoint+"ref30"]); diff != "" {
+				t.Errorf("what is stored changes (-before +after):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -230,11 +230,7 @@ func (d *simDevice) stop() {
 		first := slices.MinFunc(d.flights, func(a, b simFlight) int { return int(a.at - b.at) })
 		d.pass(max(min(first.at, end)-d.at, 0))
 		if first.at > end {
-			for i := range d.flights {
-				f := &d.flights[i]
-				f.at, f.answer, f.pair, f.token = d.at, nil, nil, nil
-				f.err = &dcr.Error{Kind: dcr.Offline, Detail: "the call was given up"}
-			}
+			break // they are given up
 		}
 		d.land()
 	}
