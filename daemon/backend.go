@@ -121,7 +121,7 @@ func problem(err error) error {
 		p.RetryAfterMS = (none.RetryAfter + time.Millisecond - 1).Milliseconds()
 		return p
 	case errors.Is(err, broker.ErrUnknownApp): // a reload took it away after the caller was let in
-		return ipc.NewProblem(ipc.CodeForbidden, "the app is no longer configured")
+		return ipc.NewProblem(ipc.CodeUnknownApp, "the app is no longer configured")
 	case errors.Is(err, broker.ErrStopped):
 		p := ipc.NewProblem(ipc.CodeNotReady, "tvpassd is stopping: ask again once it is back")
 		p.RetryAfterMS = 1000

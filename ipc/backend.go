@@ -28,7 +28,8 @@ type Snapshot struct {
 }
 
 // Backend is what the server shows. Its methods are called by many goroutines at once. An error that is a *Problem is
-// told to the caller as it is, and may therefore hold no secret; any other is logged and told as CodeInternal.
+// told to the caller as it is, and may therefore hold no secret; any other is logged and told as CodeInternal. Only admins are
+// told CodeUnknownApp, for an app that is gone.
 type Backend interface {
 	// Policy is the one in force; a reload may put another in its place.
 	Policy() *Policy

@@ -86,7 +86,7 @@ type call struct {
 	w        http.ResponseWriter
 	r        *http.Request
 	conn     *conn
-	policy   *Policy // one for the whole request, so that a reload can't split it
+	policy   *Policy // one at a time, so that a reload can't split a look at it
 	app      string
 	body     []byte
 	stopping <-chan struct{}
@@ -133,31 +133,58 @@ func (c *call) answer() error {
 	if err := c.readBody(); err != nil {
 		return err
 	}
-	return rt.serve(c)
+	err := rt.serve(c)
+	if p, ok := errors.AsType[*Problem](err); ok && p.Code == CodeUnknownApp { // it went after the caller was let in
+		return c.noApp()
+	}
+	return err
 }
 
 // admit tells whether the caller may go on, and finds the app of one who needn't name it. Who may not use an app can't tell
 // it from one that doesn't exist.
 func (c *call) admit(who access) error {
-	peer := c.conn.peer
-	admin := c.policy.Admin(peer)
 	switch who {
 	case anyone:
 		return nil
 	case soleUser:
 		return c.findSole()
 	case admins, appAdmins:
-		if !admin {
+		if !c.policy.Admin(c.conn.peer) {
 			return NewProblem(CodeForbidden, "this is for admins: root, the daemon's own user and the members of admin_group")
 		}
 		if who == admins {
 			return nil
 		}
 	}
-	if c.policy.MayUse(peer, c.app) {
+	if c.sees(c.app) {
 		return nil
 	}
-	if admin {
+	return c.noApp()
+}
+
+// admitAgain gives the outcome of a wait, unless the caller would no longer be let in: a reload may have come meanwhile.
+func (c *call) admitAgain(err error) error {
+	now := c.cfg.Backend.Policy()
+	if now == c.policy {
+		return err
+	}
+	had := c.app
+	rt, app, _ := find(c.r.URL.Path)
+	c.policy, c.app = now, app
+	if no := c.admit(rt.who); no != nil {
+		return no
+	}
+	if c.app != had {
+		p := NewProblem(CodeNotReady, "the app that you may use is another one now: ask again")
+		p.RetryAfterMS = 1
+		return p
+	}
+	return err
+}
+
+// noApp is the answer about an app that isn't there or isn't the caller's, which only admins can tell apart.
+func (c *call) noApp() error {
+	if c.policy.Admin(c.conn.peer) {
 		return NewProblem(CodeUnknownApp, "no app of that id is configured; `tvpassd status` lists those that are")
 	}
 	return NewProblem(CodeForbidden, "you may not use this app: allow_users and allow_groups in its configuration say who may")
@@ -204,7 +231,7 @@ func (c *call) token() error {
 		return err
 	}
 	tok, err := c.cfg.Backend.Token(c.r.Context(), c.app, q)
-	if err != nil {
+	if err = c.admitAgain(err); err != nil {
 		return err
 	}
 	buf := c.buffers.Get().(*[]byte)
@@ -233,7 +260,7 @@ func (c *call) headers() error {
 		return err
 	}
 	h, err := c.cfg.Backend.Headers(c.r.Context(), c.app, q)
-	if err != nil {
+	if err = c.admitAgain(err); err != nil {
 		return err
 	}
 	return c.sendJSON(http.StatusOK, h)

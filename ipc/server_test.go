@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"reflect"
 	"slices"
@@ -272,6 +273,65 @@ func TestProblems(t *testing.T) {
 	l.fails(errors.New("metrics broken"))
 	if a := l.askOn(c, "GET", "/v1/metrics", ""); a.code() != CodeInternal {
 		t.Errorf("half of the metrics: %s %s", a.Status, a.body)
+	}
+}
+
+// A reload that comes while callers wait decides what they get.
+func TestAReloadDuringAWait(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, nil)
+	release := make(chan struct{})
+	l.blocks(release)
+	waits := []struct {
+		uid        uint32
+		path, want string
+		c          net.Conn
+	}{
+		{uid: alice, path: "/v1/apps/one/token", want: CodeForbidden},
+		{uid: alice, path: "/v1/apps/one/headers", want: CodeForbidden},
+		{uid: alice, path: "/v1/token", want: CodeNotReady}, // "three" is alice's now
+		{uid: bob, path: "/v1/apps/one/token", want: "200"},
+		{uid: bob, path: "/v1/apps/two/token", want: CodeForbidden},
+		{uid: carol, path: "/v1/apps/two/token", want: CodeUnknownApp},
+		{uid: root, path: "/v1/apps/one/headers", want: "200"},
+	}
+	for i := range waits {
+		w := &waits[i]
+		w.c = l.dial(w.uid)
+		fmt.Fprintf(w.c, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", w.path)
+	}
+	l.until("waiters", func() bool { return l.waiters() == len(waits) })
+	p := labPolicy()
+	p.Apps = map[string]Allow{"one": {Users: []uint32{bob}}, "three": {Users: []uint32{alice}}}
+	l.follow(p)
+	close(release)
+	for _, w := range waits {
+		a := l.read(w.c, "GET")
+		if a.code() != w.want {
+			t.Errorf("%s for %d: %s %s, want %s", w.path, w.uid, a.Status, a.body, w.want)
+		}
+		if fresh := l.ask(w.uid, "GET", w.path, ""); w.want != CodeNotReady && fresh.body != a.body {
+			t.Errorf("%s for %d: %s, and then %s", w.path, w.uid, a.body, fresh.body)
+		}
+	}
+}
+
+// The backend knows first that an app is gone. Whom that is told is for the server to say.
+func TestAnAppThatIsGone(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, nil)
+	l.fails(fmt.Errorf("wrapped: %w", NewProblem(CodeUnknownApp, "it is gone")))
+	for uid, want := range map[uint32]string{root: CodeUnknownApp, bob: CodeForbidden} {
+		for _, request := range []string{"GET token", "GET headers", "POST report", "POST refresh"} {
+			method, name, _ := strings.Cut(request, " ")
+			a := l.ask(uid, method, "/v1/apps/one/"+name, `{"access_token":"x","status":401}`)
+			if name == "refresh" && uid == bob {
+				continue // for admins in any case
+			}
+			if never := l.ask(uid, method, "/v1/apps/none/"+name, ""); a.code() != want || a.body != never.body {
+				t.Errorf("%s for %d: %s %s", request, uid, a.Status, a.body)
+			}
+		}
 	}
 }
 
