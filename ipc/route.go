@@ -197,7 +197,7 @@ func (c *call) findSole() error {
 		}
 		if c.app != "" {
 			return NewProblem(CodeAmbiguousApp, "you may use several apps ("+
-				strings.Join(c.policy.Usable(c.conn.peer), ", ")+"): name one, as in /v1/apps/{app}/token")
+				strings.Join(c.policy.Usable(c.conn.peer), ", ")+"): name one, with --app ID, or as in /v1/apps/{app}/token")
 		}
 		c.app = app
 	}

@@ -337,7 +337,7 @@ func TestAnAppThatIsGone(t *testing.T) {
 
 func TestAmbiguousNamesOnlyOnesOwn(t *testing.T) {
 	l := startLab(t, nil)
-	if p := l.ask(bob, "GET", "/v1/token", "").problem(t); p.Status != 409 || !strings.Contains(p.Detail, "one, two") {
+	if p := l.ask(bob, "GET", "/v1/token", "").problem(t); p.Status != 409 || !strings.Contains(p.Detail, "one, two") || !strings.Contains(p.Detail, "--app ID, or as in /v1/apps/") {
 		t.Errorf("bob: %+v", p)
 	}
 	if p := l.ask(stranger, "GET", "/v1/token", "").problem(t); strings.Contains(p.Detail, "one") || strings.Contains(p.Detail, "two") {
