@@ -57,6 +57,9 @@ func TestStatusJSON(t *testing.T) {
 	if err != nil || strings.Contains(string(text), ".123") || strings.Contains(string(text), "+01:00") {
 		t.Errorf("%s, %v", text, err)
 	}
+	if want := `"last_error":{"code":"offline","server_code":"","detail":"","at":"2026-03-01T11:00:00Z"}`; !strings.Contains(string(text), want) {
+		t.Errorf("%s lacks %s", text, want)
+	}
 	if strings.Contains(l.ask(stranger, "GET", "/v1/status", "").body, `"apps":null`) {
 		t.Error("no apps are null")
 	}

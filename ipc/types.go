@@ -143,7 +143,7 @@ type Transition struct {
 // LastError is why an app has no token, or no new one.
 type LastError struct {
 	Code       string    `json:"code"`
-	ServerCode string    `json:"server_code,omitempty"`
+	ServerCode string    `json:"server_code"` // as in Problem; "" where there is none
 	Detail     string    `json:"detail"`
 	At         time.Time `json:"at"`
 }
