@@ -71,10 +71,10 @@ func TestHealthz(t *testing.T) {
 		one, two string
 		want     map[uint32]int
 	}{
-		{StateReady, StateReady, map[uint32]int{root: 200, alice: 200, stranger: 503}},
+		{StateReady, StateReady, map[uint32]int{root: 200, alice: 200}},
 		{StateStale, StateReady, map[uint32]int{root: 200, alice: 200}},
 		{StateReady, StateWaiting, map[uint32]int{root: 503, alice: 200, bob: 503}},
-		{StateRejected, StateReady, map[uint32]int{root: 503, alice: 503}},
+		{StateRejected, StateReady, map[uint32]int{root: 503, alice: 503, stranger: 200}},
 		{StateRegistering, StateReady, map[uint32]int{alice: 503}},
 		{StateRefreshing, StateReady, map[uint32]int{alice: 503}},
 	} {
