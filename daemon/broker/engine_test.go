@@ -177,6 +177,39 @@ func TestThrottledClosesTheGateForEveryApp(t *testing.T) {
 	}
 }
 
+func TestAnAppWaitsWhileTheGateIsShut(t *testing.T) {
+	l := newLab(t)
+	l.pass(10 * time.Second)
+	l.answer = func(request) (any, error) { return nil, &dcr.Error{Kind: dcr.Throttled, RetryAfter: 2 * time.Minute} }
+	l.engine.refresh(l.machine(), l.clock.Now())
+	l.pass(time.Second)
+	l.answer = l.healthy
+	if err := l.engine.reset(l.machine(), l.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	l.setup.Apps = append(l.setup.Apps, App{ID: "late", SoftwareStatement: "s"})
+	if err := l.engine.configure(l.setup, l.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for passed := time.Duration(0); passed < 2*time.Minute; passed += 10 * time.Second {
+		now := l.clock.Now()
+		for _, m := range l.engine.active() {
+			v := l.engine.view(m, now)
+			next, planned := v.NextCall(now)
+			left := 2*time.Minute - passed
+			if v.State(now) != StateWaiting || !planned || (next-left).Abs() > 2*time.Second {
+				t.Fatalf("%v before the gate opens %s is %s, and called for in %v", left, m.app.ID, v.State(now), next)
+			}
+		}
+		l.pass(10 * time.Second)
+	}
+	l.pass(10 * time.Second)
+	l.expectState(StateReady)
+	if late := *l.engine.machine("late").rec.Story; len(late) != 1 || late[0].State != string(StateReady) {
+		t.Errorf("the wait is told: %v", late)
+	}
+}
+
 // fitsBucket tells whether requests fit the documented bucket: 11 at once, 1 a second.
 func fitsBucket(requests []request, capacity float64) bool {
 	level, last := capacity, time.Time{}

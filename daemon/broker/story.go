@@ -18,18 +18,19 @@ func (e *engine) narrate(now Reading) {
 	}
 }
 
-// narrate adds a transition if a view tells of one: another state, or another trouble. That a call is under way is none:
-// retries of the same trouble, or the seconds after each start, would push the story's beginning out.
+// narrate adds a transition if a view tells of one: another state, or another trouble. That a call is under way, or
+// waits for its turn, is none: retries of the same trouble, or the seconds after each start, would push the story's
+// beginning out.
 func (m *machine) narrate(v *AppView, now Reading) {
 	still := *v
 	if still.core.failing && !still.valid(now) {
 		still.core.flight, still.core.next = callNone, never
 	}
-	switch still.State(now) {
-	case StateRegistering, StateRefreshing:
+	state := still.State(now)
+	if state == StateRegistering || state == StateRefreshing || state == StateWaiting && v.core.failure.Code == "" {
 		return
 	}
-	next := storage.Transition{State: string(still.State(now)), Code: v.core.failure.Code, ServerCode: v.core.failure.ServerCode}
+	next := storage.Transition{State: string(state), Code: v.core.failure.Code, ServerCode: v.core.failure.ServerCode}
 	var story storage.Story
 	if m.rec.Story != nil {
 		story = *m.rec.Story

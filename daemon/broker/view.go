@@ -15,7 +15,7 @@ const (
 	StateStale       State = "stale"       // refreshing the token fails, or a player had it refused
 	StateRegistering State = "registering" // the first registration is under way, or about to be
 	StateRefreshing  State = "refreshing"  // the first token is under way, or about to be
-	StateWaiting     State = "waiting"     // between retries
+	StateWaiting     State = "waiting"     // between retries, or the gate is shut
 	StateRejected    State = "rejected"    // a person must act; tried again slowly
 )
 
@@ -42,8 +42,8 @@ type core struct {
 	slow          bool
 	failing       bool
 	clockUnset    bool
-	failure       Failure // zero: nothing has failed
-	next          time.Duration
+	failure       Failure       // zero: nothing has failed
+	next          time.Duration // no call is made before
 	refreshAt     time.Duration // zero: no refresh is planned
 	contact       time.Time
 	calls         *Calls
@@ -51,23 +51,27 @@ type core struct {
 
 // view makes the machine's present view.
 func (e *engine) view(m *machine, now Reading) *AppView {
+	next := m.next
+	if open := e.gate.opens(now); open-now.Boot > time.Second { // it is shut; otherwise it makes nobody wait longer
+		next = max(next, open)
+	}
 	v := &AppView{App: m.app, core: core{
 		credentials: m.rec.Credentials, registrations: m.rec.History.Registrations, replaced: m.rec.History.Replaced, story: m.rec.Story,
-		token: m.rec.Token, valid: m.valid(now), next: m.next, contact: m.contact, calls: m.calls,
+		token: m.rec.Token, valid: m.valid(now), next: next, contact: m.contact, calls: m.calls,
 	}}
 	c := &v.core
 	if m.live != nil {
 		c.live = *m.live
-		c.refreshAt = max(m.live.refresh, m.next)
+		c.refreshAt = max(m.live.refresh, next)
 		if m.rec.Token.Refused || m.now || m.failing() {
-			c.refreshAt = m.next
+			c.refreshAt = next
 		}
 	}
 	if m.flight != nil {
 		c.flight = m.flight.kind
 	}
 	if m.rec.Token != nil && m.rec.Token.Refused {
-		soon := m.next <= now.Boot && e.gate.opens(now)-now.Boot <= time.Second && !e.clockUnset(now)
+		soon := next <= now.Boot && !e.clockUnset(now)
 		c.hold = c.flight == callToken || c.flight == callNone && soon
 	}
 	if r := m.rec.Retry; r != nil {
@@ -100,7 +104,7 @@ func (v *AppView) State(now Reading) State {
 		return StateReady
 	case c.slow:
 		return StateRejected
-	case c.clockUnset || c.flight == callNone && c.failing && c.next > now.Boot:
+	case c.clockUnset || c.flight == callNone && c.next > now.Boot:
 		return StateWaiting
 	case c.credentials == nil || c.flight == callRegister:
 		return StateRegistering
