@@ -343,7 +343,7 @@ func (e *engine) unsaved(err error, now Reading) {
 
 // report takes a player's word that a protected API refused the app's current token, and tells what follows from it.
 func (e *engine) report(m *machine, now Reading) (action string) {
-	if c := m.flight; c != nil && c.kind == callRegister && m.rec.Credentials != nil {
+	if m.mayReplace(m.rec.Retry, &e.time, now) { // the registration is under way, or has a retry to come
 		return ActionRegister
 	}
 	if !m.valid(now) || m.reported && now.Boot-m.reportedAt < reportEvery {

@@ -207,6 +207,38 @@ func TestReport(t *testing.T) {
 	l.expectCounts(1, 3) // reports alone never register
 }
 
+func TestAReportWhileCredentialsAreReplaced(t *testing.T) {
+	l := newLab(t)
+	l.pass(10 * time.Second)
+	l.answer = func(r request) (any, error) {
+		if r.kind == callToken {
+			return nil, l.refuse(dcr.Rejected, "invalid_client")
+		}
+		return nil, errOffline
+	}
+	report := func(want string) {
+		t.Helper()
+		if action := l.engine.report(l.machine(), l.clock.Now()); action != want {
+			t.Errorf("the report leads to %q, want %q", action, want)
+		}
+	}
+	report(ActionRefresh)
+	l.pass(10 * time.Minute) // refused twice, and the registration fails again and again
+	if n := l.count(callRegister); n < 3 || l.machine().flight != nil {
+		t.Fatalf("%d registrations", n)
+	}
+	report(ActionRegister)
+	l.latency = time.Minute
+	for l.machine().flight == nil {
+		l.pass(time.Second)
+	}
+	report(ActionRegister)
+	l.latency, l.answer = 80*time.Millisecond, l.healthy
+	l.pass(time.Hour)
+	l.expectState(StateReady)
+	report(ActionRefresh)
+}
+
 func TestNobodyWaitsForARefreshThatCannotLeave(t *testing.T) {
 	for name, hinder := range map[string]func(*lab){
 		"the clock is not set": func(l *lab) { l.clock.wall = time.Unix(0, 0) },
