@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"sync"
 	"syscall"
@@ -17,6 +18,21 @@ import (
 
 // A writeTimeout is what one write may take: a caller who doesn't read must not hold a connection for ever.
 const writeTimeout = 10 * time.Second
+
+// openFiles is how many files this process may have open.
+func openFiles() uint64 {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return math.MaxUint64 // it can't fail
+	}
+	return limit.Cur // which Go has raised as far as it may
+}
+
+// totalFor is how many connections all users may have, where so many files may be open: what admins, calls to the server and
+// the state need is left to them.
+func totalFor(files uint64) int {
+	return int(min(max(files-min(files/4, 300), 16), 1024))
+}
 
 // door is a listener that knows who comes in, and keeps one user's connections from using up what others need.
 type door struct {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"slices"
@@ -104,6 +105,20 @@ func TestTheTotalLeavesRoomForAdmins(t *testing.T) {
 		}
 		if a := l.read(l.dial(uid), "GET"); a.StatusCode != 429 {
 			t.Errorf("%d gets in without end: %s", uid, a.Status)
+		}
+	}
+}
+
+// However few files an init lets the daemon open, its users can't take the last one.
+func TestTheTotalFitsTheOpenFiles(t *testing.T) {
+	for files, want := range map[uint64]int{0: 16, 16: 16, 64: 48, 256: 192, 1024: 768, 1200: 900, 1323: 1023, 4096: 1024, math.MaxUint64: 1024} {
+		if got := totalFor(files); got != want {
+			t.Errorf("%d files: %d connections, want %d", files, got, want)
+		}
+	}
+	for total, want := range map[int]int{16: 4, 768: 192, 1024: 256, 5000: 256} {
+		if s := New(Config{Total: total}); s.cfg.PerUID != want {
+			t.Errorf("%d connections: %d for a user, want %d", total, s.cfg.PerUID, want)
 		}
 	}
 }

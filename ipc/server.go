@@ -29,8 +29,8 @@ type Config struct {
 	Busy    func()           // called at the end of every request, if set
 
 	HeaderTimeout time.Duration // for a request's header to arrive, and then for its body; 0 is 5 s
-	PerUID        int           // connections of one user; 0 is 256
-	Total         int           // connections of all users who are no admins; 0 is 1024
+	PerUID        int           // connections of one user; 0 is a quarter of Total, at most 256
+	Total         int           // connections of all users who are no admins; 0 is 1024, or fewer where few files may be open
 }
 
 const (
@@ -53,8 +53,8 @@ type Server struct {
 // New makes a server.
 func New(cfg Config) *Server {
 	cfg.HeaderTimeout = cmp.Or(cfg.HeaderTimeout, 5*time.Second)
-	cfg.PerUID = cmp.Or(cfg.PerUID, 256)
-	cfg.Total = cmp.Or(cfg.Total, 1024)
+	cfg.Total = cmp.Or(cfg.Total, totalFor(openFiles()))
+	cfg.PerUID = cmp.Or(cfg.PerUID, min(cfg.Total/4, 256))
 	return &Server{
 		cfg: cfg, identify: peerOf, refreshes: rate.NewLimiter(1, 3),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
