@@ -78,6 +78,7 @@ type machine struct {
 	reported   bool
 	contact    time.Time // last answer of the server, by the box's clock
 	calls      *Calls    // since the start
+	told       told      // to the story
 }
 
 // load takes a machine up where an earlier run of the daemon left it.

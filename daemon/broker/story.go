@@ -9,10 +9,19 @@ import (
 // storyLength is how many transitions are kept for each app: enough for a night's incident.
 const storyLength = 20
 
+// told is all that news depends on: while it stays the same there is none, and no view need be made to see that.
+type told struct {
+	token             *storage.Token
+	retry             *storage.Retry
+	valid, clockUnset bool
+}
+
 // narrate adds to each app's story what is news. It goes to the disk with the change that it tells of.
 func (e *engine) narrate(now Reading) {
+	clockUnset := e.clockUnset(now)
 	for _, m := range e.machines {
-		if m.active {
+		if n := (told{m.rec.Token, m.rec.Retry, m.valid(now), clockUnset}); m.active && n != m.told {
+			m.told = n
 			m.narrate(e.view(m, now), now)
 		}
 	}
