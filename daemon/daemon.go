@@ -156,15 +156,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 	start(d.broker.Run)
 	start(func(ctx context.Context) error { return server.Run(ctx, d.listener) })
 	start(d.followNetwork)
-	start(d.followNews)
+	start(d.lookAround)
 	start(d.followHangups)
-	start(d.writeLater)
 	start(func(ctx context.Context) error { return d.cfg.Notifier.Watchdog(ctx, d.alive) })
 
 	d.cfg.Log.Info("tvpassd is running", "version", d.cfg.Version, "socket", d.listener.Addr().String(),
 		"endpoint", d.endpoint(), "apps", len(d.conf.Load().Apps))
 	d.cfg.Notifier.Ready("serving")
-	d.changed()
 
 	<-ctx.Done()
 	d.cfg.Notifier.Stopping()
@@ -209,7 +207,7 @@ func (d *Daemon) changed() {
 }
 
 // followNews keeps the service manager's status line true, and dates the warnings.
-func (d *Daemon) followNews(ctx context.Context) error {
+func (d *Daemon) followNews(ctx context.Context) {
 	last := ""
 	for {
 		select {
@@ -219,7 +217,7 @@ func (d *Daemon) followNews(ctx context.Context) error {
 				d.cfg.Notifier.Status(now)
 			}
 		case <-ctx.Done():
-			return nil
+			return
 		}
 	}
 }
@@ -236,25 +234,43 @@ func (d *Daemon) followHangups(ctx context.Context) error {
 	}
 }
 
+// lookAfter is how long after a start the device is looked at, unless somebody asks for it: the players of a box that boots
+// come first, and no call to the server leaves for a second.
+const lookAfter = 100 * time.Millisecond
+
+// lookAround does what need not be done before players are served, and goes on with what follows from it.
+func (d *Daemon) lookAround(ctx context.Context) error {
+	select {
+	case <-time.After(lookAfter):
+	case <-ctx.Done():
+		return nil
+	}
+	d.box.first()
+	d.changed()
+	var parts sync.WaitGroup
+	parts.Go(func() { d.writeLater(ctx) })
+	d.followNews(ctx)
+	parts.Wait()
+	return nil
+}
+
 // writeAgain is how long after a start on a full disk the state is tried to be written again.
 const writeAgain = 30 * time.Second
 
 // writeLater tries again what the start could not write, until it is written. What can't be written later on the broker
 // tries again itself.
-func (d *Daemon) writeLater(ctx context.Context) error {
-	d.box.first()
+func (d *Daemon) writeLater(ctx context.Context) {
 	for d.store.Unwritten() != nil || d.box.unkept.Load() {
 		select {
 		case <-time.After(writeAgain):
 		case <-ctx.Done():
-			return nil
+			return
 		}
 		if d.store.Flush() == nil && d.box.keep() == nil {
 			d.cfg.Log.Info("the state could be written at last", "code", ipc.CodeStorage)
 			d.changed()
 		}
 	}
-	return nil
 }
 
 // aliveWithin is how long the broker's loop may take to answer; a write to worn flash takes seconds.
