@@ -22,7 +22,7 @@ COLD := crypto/internal/fips140/ecdsa crypto/tls crypto/x509 fmt log/slog math/b
 GOBUILD := CGO_ENABLED=0 go build -trimpath -tags $(TAGS) $(COLD:%=-gcflags=%=-l) -ldflags '$(LDFLAGS)'
 ARCHES  := armv5 armv6 armv7 arm64 amd64 mipsle riscv64
 
-.PHONY: build cross test check demo report bench fuzz simulate mutate powercut package reproducible e2e e2e-arm clean
+.PHONY: build cross test check demo report bench fuzz simulate mutate powercut package reproducible e2e e2e-arm fleet clean
 
 build: ## the device binary and the simulator, for this machine
 	$(GOBUILD) -o bin/tvpassd ./cmd/tvpassd
@@ -56,6 +56,9 @@ bench: ## the token path, the probe, a storage update
 FUZZTIME ?= 20s
 fuzz: ## every fuzz target for FUZZTIME
 	scripts/fuzz $(FUZZTIME)
+
+fleet: ## a million boxes through five incidents; draws docs/fleet-*.png
+	scripts/fleet/run
 
 YEARS ?= 1000
 SEED  ?= 1
