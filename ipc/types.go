@@ -25,7 +25,7 @@ const (
 	StateStale       = "stale"       // a valid token, but refreshing it fails, or a player had it refused
 	StateRegistering = "registering" // no token; the registration is under way
 	StateRefreshing  = "refreshing"  // no token; the first call for one is under way
-	StateWaiting     = "waiting"     // no token; between retries
+	StateWaiting     = "waiting"     // no token; between retries, or the gate to the server is shut
 	StateRejected    = "rejected"    // no token; a person must act
 )
 
