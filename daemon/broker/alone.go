@@ -31,7 +31,9 @@ func (e Engine) Step(now Reading) (calls []Call, wake time.Duration) {
 }
 
 // Finish tells how a call ended: with a dcr.Credentials or a dcr.Token, or with an error. A Step must follow.
-func (e Engine) Finish(c Call, answer any, err error, now Reading) { e.finish(c.call, answer, err, now) }
+func (e Engine) Finish(c Call, answer any, err error, now Reading) {
+	e.finish(c.call, answer, err, now)
+}
 
 // Usable tells whether an app has a valid token.
 func (e Engine) Usable(app string, now Reading) bool {
