@@ -60,6 +60,7 @@ func checkTree(t *testing.T, tree string) {
 	all := maps.Clone(want)
 	maps.Copy(all, got)
 	for _, key := range slices.Sorted(maps.Keys(all)) {
+		t.Logf("%-20s %-32v %s", key, got[key], report.Sources[key])
 		if got[key] != want[key] {
 			t.Errorf("%-20s is %v (from %s), want %v", key, got[key], report.Sources[key], want[key])
 		}
