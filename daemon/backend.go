@@ -73,7 +73,7 @@ func (d *Daemon) Watch(app string) (ipc.Snapshot, error) {
 	}
 	now := d.broker.Now()
 	snap := ipc.Snapshot{State: appStatus(v, now), Changed: v.Changed()}
-	if tok, ok := v.Token(now); ok {
+	if tok, ok := v.Token(now); ok && !v.Held() {
 		snap.Token = new(wireToken(app, tok))
 	}
 	return snap, nil

@@ -143,6 +143,9 @@ func (v *AppView) spread() bool {
 	return c.token != nil && c.live.refresh > c.live.sent+c.token.RefreshAfter
 }
 
+// Held tells whether the token was refused and a new one is under way: whoever can wait does.
+func (v *AppView) Held() bool { return v.core.hold }
+
 // Failure is the last failure since the last success; false where there is none.
 func (v *AppView) Failure() (Failure, bool) { return v.core.failure, v.core.failure.Code != "" }
 
