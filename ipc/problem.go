@@ -20,7 +20,7 @@ const (
 	CodeServerError      = "server_error"       // the server answers, but not as it should
 	CodeRejected         = "rejected"           // the server refuses this app; Problem.ServerCode says why
 	CodeClockUnset       = "clock_unset"        // the clock is before the build date
-	CodeTooManyRequests  = "too_many_requests"  // too many reports, refreshes or connections
+	CodeTooManyRequests  = "too_many_requests"  // too many connections, or refreshes in a row
 	CodeStorage          = "storage"            // new credentials could not be kept, so none are requested
 	CodeInternal         = "internal"           // a fault of the daemon's own; its log says more
 

@@ -1,5 +1,5 @@
-// Package storage keeps what must survive a restart, a kill or a power cut: the client credentials, access token and retry
-// state of every app, the device identifier, and how long the throttle stays shut.
+// Package storage keeps what must survive a restart, a kill or a power cut: the client credentials, access token, retry
+// state and story of every app, the device identifier, and how long the throttle stays shut.
 //
 // It owns two files in the state directory. tvpassd.db (bbolt) holds everything; a change is one transaction.
 // tvpassd.copy holds what a viewer would be signed out without, the credentials and the identifier, a second time, and is

@@ -1,5 +1,5 @@
 // fleet asks what a million boxes do to the server. It runs the real policy of package broker for each of them in one
-// event-driven process, without goroutines of their own or real time, through four incidents that strike a whole fleet at once;
+// event-driven process, without goroutines of their own or real time, through five incidents that strike a whole fleet at once;
 // and a naive player beside it. The same seed gives the same figures.
 //
 //	scripts/fleet/run               a million boxes, and the pictures in docs/
