@@ -85,7 +85,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.sim.TokenStatus, "token-status", http.StatusCreated, "HTTP `status` of an issued token, 200 or 201")
 	f.DurationVar(&o.sim.ClockOffset, "clock-offset", 0, "how far the server's clock is ahead")
 	f.BoolVar(&o.sim.NoThrottle, "no-throttle", false, "never answer 429 by itself")
-	f.Func("fault", "something to go wrong, `such` as \"path=token kind=status status=503 count=2\"; may be repeated",
+	f.Func("fault", "a `fault`, something to go wrong, such as \"path=token kind=status status=503 count=2\"; may be repeated",
 		func(text string) error {
 			fault, err := sim.ParseFault(text)
 			o.faults = append(o.faults, fault)

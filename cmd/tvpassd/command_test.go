@@ -33,7 +33,7 @@ func TestUsage(t *testing.T) {
 		if !strings.Contains(r.stdout, "\n  "+c.name+" ") {
 			t.Errorf("the help has no %s", c.name)
 		}
-		exec1(t, c.name, "--help").expect(t, 0, c.does, "-socket")
+		exec1(t, c.name, "--help").expect(t, 0, c.does, "  --socket PATH")
 	}
 	for line := range strings.Lines(r.stdout) {
 		if len(line) > 81 {

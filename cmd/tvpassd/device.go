@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -102,8 +103,8 @@ func (e *env) printDevice(view deviceView) error {
 	fmt.Fprintf(e.stdout, "\nX-Device-Info: %s\n", view.Header)
 	if len(missing) > 0 {
 		fmt.Fprintf(e.stdout, "\n%s", wrap("Not known: "+strings.Join(missing, ", ")+".", ""))
-		fmt.Fprintf(e.stdout, "To set a key: a line such as `%s = …` under [device] in %s,\nthen tvpassd reload.\n",
-			missing[0], config.DefaultFile)
+		fmt.Fprint(e.stdout, wrap(fmt.Sprintf("To set a key: a line such as `%s = ...` under [device] in %s, then tvpassd reload.",
+			missing[0], cmp.Or(e.configFile, config.DefaultFile)), ""))
 	}
 	return nil
 }

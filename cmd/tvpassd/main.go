@@ -195,9 +195,10 @@ func (e *env) help(w io.Writer) {
 
 func (c command) help(w io.Writer, set *flag.FlagSet) {
 	fmt.Fprintf(w, "tvpassd %s: %s\n\n", strings.TrimSpace(c.name+" "+c.usage), c.does)
-	set.SetOutput(w)
-	set.PrintDefaults()
-	set.SetOutput(io.Discard)
+	set.VisitAll(func(f *flag.Flag) {
+		kind, does := flag.UnquoteUsage(f)
+		fmt.Fprintf(w, "  %-16s %s\n", strings.TrimSpace("--"+f.Name+" "+strings.ToUpper(kind)), does)
+	})
 }
 
 // noArguments refuses what stands behind a command's flags.

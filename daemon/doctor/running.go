@@ -159,7 +159,9 @@ func judgeToken(f *facts, a ipc.AppStatus) Check {
 	}
 	todo := "tvpassd status shows how it goes"
 	if e != nil {
-		detail += ": " + e.Code
+		if e.Code != a.State {
+			detail += ": " + e.Code
+		}
 		if e.ServerCode != "" {
 			detail += " (" + e.ServerCode + ")"
 		}

@@ -143,10 +143,13 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) (*htt
 		return nil, fmt.Errorf("ask tvpassd: %w", err)
 	}
 	resp, err := c.connection().RoundTrip(req)
-	if err != nil {
-		return nil, fmt.Errorf("ask tvpassd: %w", err)
+	switch {
+	case err == nil:
+		return resp, nil
+	case errors.Is(err, ErrNotRunning), errors.Is(err, ErrPermission): // they say all there is
+		return nil, err
 	}
-	return resp, nil
+	return nil, fmt.Errorf("ask tvpassd: %w", err)
 }
 
 func (c *Client) connection() *http.Transport {
