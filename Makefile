@@ -22,7 +22,10 @@ COLD := crypto/internal/fips140/ecdsa crypto/tls crypto/x509 fmt log/slog math/b
 GOBUILD := CGO_ENABLED=0 go build -trimpath -tags $(TAGS) $(COLD:%=-gcflags=%=-l) -ldflags '$(LDFLAGS)'
 ARCHES  := armv5 armv6 armv7 arm64 amd64 mipsle riscv64
 
-.PHONY: build cross test check demo report bench fuzz simulate mutate powercut package reproducible e2e e2e-arm fleet clean
+.PHONY: help build cross test check demo report bench fuzz simulate mutate powercut package reproducible e2e e2e-arm fleet clean
+
+help: ## what can be made
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 
 build: ## the device binary and the simulator, for this machine
 	$(GOBUILD) -o bin/tvpassd ./cmd/tvpassd
