@@ -71,14 +71,11 @@ func (b *box) settle() {
 	} else {
 		b.choose(found)
 	}
-	if b.identifier.Source == sourceGenerated {
+	if b.identifier.Source == device.Generated {
 		b.warn("identifier_generated", "the hardware has no usable serial number, so the device identifier is a generated one: "+
 			"viewers must sign in again if the state directory is lost; see tvpassd device")
 	}
 }
-
-// sourceGenerated is the source of an identifier that comes from no hardware.
-const sourceGenerated = "generated"
 
 // compare warns where the hardware yields another identifier than the stored one: an image cloned with its state, or a new board.
 func (b *box) compare(found device.Candidate) {

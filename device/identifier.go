@@ -18,7 +18,7 @@ const maxSerial = 512
 
 // Candidate is something that tells this device from all others.
 type Candidate struct {
-	Source string // "rdk-serial", "mac", "generated", ...; "": there is nothing usable
+	Source string // "rdk-serial", "mac", Generated, ...; "": there is nothing usable
 	Raw    []byte
 }
 
@@ -41,6 +41,9 @@ func (i Identifier) Header() string {
 	return "fingerprint " + base64.StdEncoding.EncodeToString([]byte(i.Value))
 }
 
+// Generated is the source of an identifier that comes from no hardware.
+const Generated = "generated"
+
 // Generate makes a candidate for a device whose hardware has none. It is worth something only once it is stored.
 func Generate(random io.Reader) (Candidate, error) {
 	var b [16]byte
@@ -50,7 +53,7 @@ func Generate(random io.Reader) (Candidate, error) {
 	b[6] = b[6]&0x0F | 0x40 // version 4: random
 	b[8] = b[8]&0x3F | 0x80
 	uuid := fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
-	return Candidate{Source: "generated", Raw: []byte(uuid)}, nil
+	return Candidate{Source: Generated, Raw: []byte(uuid)}, nil
 }
 
 // identity is one place that an identifier may come from. The same source name may stand in several rows.

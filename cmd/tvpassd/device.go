@@ -121,7 +121,7 @@ func (e *env) printIdentifier(view deviceView) {
 		fmt.Fprint(e.stdout, "\n"+wrap("Device identifier: the hardware has no usable serial number, so the first start generates one.", ""))
 	default:
 		fmt.Fprintf(e.stdout, "\nDevice identifier: %s\n  from %s\n", id.Value, id.Source)
-		if id.Source == "generated" {
+		if id.Source == device.Generated {
 			fmt.Fprint(e.stdout, wrap("Warning: it comes from no hardware. If the state directory is lost, viewers must sign in again.", "  "))
 		}
 	}

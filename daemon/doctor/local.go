@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/config"
+	"github.com/tvpassd/tvpassd/device"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -229,7 +230,7 @@ func judgeIdentifier(f *facts) Check {
 	case f.deviceErr == nil && f.device.Identifier.Source != "":
 		return pass("the first start takes it from %s", f.device.Identifier.Source)
 	}
-	if source == "generated" || source == "" {
+	if source == device.Generated || source == "" {
 		return warn("keep "+f.conf.StateDir+" through upgrades: without it viewers must sign in again",
 			"the hardware has no usable serial number, so it is a generated one")
 	}
