@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tvpassd/tvpassd/daemon/broker"
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
@@ -27,13 +28,12 @@ const replacedFor = 24 * time.Hour
 
 // items is that list. A cause hides its consequences: an app's own troubles stand in its status, and with the clock unset
 // it is no news that nothing can be reached.
-func (d *Daemon) items() []item {
+func (d *Daemon) items(o broker.Overview) []item {
 	var list []item
-	o := d.broker.Overview()
 	if !o.ClockSet {
 		list = append(list, item{code: ipc.CodeClockUnset, detail: "the clock is not set, so the server's certificate can't be checked: set it, or wait for the time service"})
 	}
-	if err := d.unwritten(); err != nil {
+	if err := d.unwritten(o); err != nil {
 		list = append(list, item{code: ipc.CodeStorage, public: unwrittenPublic,
 			detail: fmt.Sprintf("state can't be written (%v): check free space and mode of the state directory", err)})
 	}
@@ -53,9 +53,9 @@ func (d *Daemon) items() []item {
 const unwrittenPublic = "state can't be written: tvpassd status tells root why"
 
 // unwritten is why the files do not hold all of the state; nil where they do.
-func (d *Daemon) unwritten() error {
-	if err := d.broker.Overview().StorageErr; err != nil {
-		return err
+func (d *Daemon) unwritten(o broker.Overview) error {
+	if o.StorageErr != nil {
+		return o.StorageErr
 	}
 	return d.store.Unwritten()
 }

@@ -20,7 +20,7 @@ func (d *Daemon) Status(sees func(app string) bool, admin bool) ipc.Status {
 		Throttle:  ipc.Throttle{Open: o.GateOpens == 0, OpensInMS: o.GateOpens.Milliseconds()},
 		Storage:   ipc.Storage{OK: true},
 	}
-	if err := d.unwritten(); err != nil && admin {
+	if err := d.unwritten(o); err != nil && admin {
 		st.Storage = ipc.Storage{Detail: err.Error()}
 	} else if err != nil {
 		st.Storage = ipc.Storage{Detail: unwrittenPublic}
@@ -31,7 +31,7 @@ func (d *Daemon) Status(sees func(app string) bool, admin bool) ipc.Status {
 		}
 	}
 	sort.Slice(st.Apps, func(i, j int) bool { return st.Apps[i].App < st.Apps[j].App })
-	st.Warnings = d.since.warnings(d.items(), admin, sees, o.Reading.Wall)
+	st.Warnings = d.since.warnings(d.items(o), admin, sees, o.Reading.Wall)
 	st.Health = health(st.Warnings, st.Apps)
 	return st
 }
