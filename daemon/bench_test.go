@@ -83,10 +83,5 @@ func keepToken(b testing.TB, cfg Config) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if err := d.listener.Close(); err != nil {
-		b.Fatal(err)
-	}
-	if err := d.store.Close(); err != nil {
-		b.Fatal(err)
-	}
+	d.shut(b)
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -58,11 +59,14 @@ func BenchmarkStart(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if err := d.listener.Close(); err != nil {
-			b.Fatal(err)
-		}
-		if err := d.store.Close(); err != nil {
-			b.Fatal(err)
-		}
+		d.shut(b)
+	}
+}
+
+// shut lets go of what New took, where there was no Run.
+func (d *Daemon) shut(tb testing.TB) {
+	tb.Helper()
+	if err := errors.Join(d.listener.Close(), d.store.Close()); err != nil {
+		tb.Fatal(err)
 	}
 }
