@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
@@ -24,8 +25,10 @@ func (d *Daemon) Reload(ctx context.Context) error {
 		return nil
 	}
 	d.cfg.Log.Error("the configuration was refused, and the old one stays in force", "code", ipc.CodeInvalidConfiguration, "err", err)
-	refused := []item{{code: ipc.CodeInvalidConfiguration, admin: true, detail: "the configuration on disk was refused, and an older one is in force: " + oneLine(err)}}
-	d.reloaded.Store(&refused)
+	// What was to be said of the configuration in force still is.
+	items := slices.DeleteFunc(slices.Clone(*d.reloaded.Load()), func(it item) bool { return it.code == ipc.CodeInvalidConfiguration })
+	items = append(items, item{code: ipc.CodeInvalidConfiguration, admin: true, detail: "the configuration on disk was refused, and an older one is in force: " + oneLine(err)})
+	d.reloaded.Store(&items)
 	return ipc.NewProblem(ipc.CodeInvalidConfiguration, "the configuration was refused, and the old one stays in force: "+oneLine(err))
 }
 

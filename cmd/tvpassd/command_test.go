@@ -187,6 +187,11 @@ func TestReload(t *testing.T) {
 	l.up()
 	first := l.token()
 	l.run("status").expect(t, 1, "tvpassd 1.2.3: degraded", "warning app_disabled", "bad.toml:")
+	config := l.read("config.toml")
+	l.write("config.toml", "nonsense = 1\n"+config)
+	l.run("reload").expect(t, 1)
+	l.run("status").expect(t, 1, "warning app_disabled", "warning invalid_configuration") // the one is as true as before
+	l.write("config.toml", config)
 	l.must(os.Remove(l.path("apps.d/bad.toml")))
 	l.addApp("second", "")
 	l.must(l.daemon.cmd.Process.Signal(syscall.SIGHUP))
@@ -196,6 +201,10 @@ func TestReload(t *testing.T) {
 	l.write("config.toml", "nonsense = 1\n"+good)
 	l.run("reload").expect(t, 1, "config.toml:1: ", "the old one stays in force")
 	l.run("status").expect(t, 1, "warning invalid_configuration")
+	l.run("reload").expect(t, 1)
+	if n := strings.Count(l.run("status").stdout, "warning invalid_configuration"); n != 1 {
+		t.Errorf("a second refusal is told beside the first: %d", n)
+	}
 	l.write("config.toml", strings.Replace(good, `mode = "0666"`, `mode = "0660"`, 1))
 	l.run("reload").expect(t, 0)
 	l.run("status").expect(t, 1, "warning restart_needed", "[socket] mode")
