@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"flag"
 	"fmt"
 	"net"
@@ -14,7 +13,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
-	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/doctor"
 	"github.com/tvpassd/tvpassd/daemon/service"
 )
@@ -89,7 +87,7 @@ func (e *env) adoptProxy() bool {
 
 // daemonPID is who listens on the socket; 0 where that is not the daemon itself, but a service manager that holds it.
 func (e *env) daemonPID() int {
-	conn, err := net.DialTimeout("unix", cmp.Or(e.socket, config.SocketPath(e.configFile)), time.Second)
+	conn, err := net.DialTimeout("unix", e.socketPath(), time.Second)
 	if err != nil {
 		return 0
 	}

@@ -215,12 +215,17 @@ const (
 	tokenWithin  = ipc.DefaultWait + answerWithin
 )
 
+// socketPath is where the daemon listens: as the flag has it, or else the configuration.
+func (e *env) socketPath() string {
+	if e.socket != "" {
+		return e.socket
+	}
+	return config.SocketPath(e.configFile)
+}
+
 // ask asks the daemon something.
 func (e *env) ask(within time.Duration, f func(context.Context, *client.Client) error) error {
-	path := e.socket
-	if path == "" {
-		path = config.SocketPath(e.configFile)
-	}
+	path := e.socketPath()
 	c := &client.Client{Socket: path}
 	defer c.Close()
 	ctx, cancel := context.WithTimeout(e.ctx, within)
