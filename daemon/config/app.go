@@ -20,6 +20,7 @@ type App struct {
 	StatementFile     string // absolute; "" where the statement stands in File
 	Everyone          bool   // neither allow_users nor allow_groups is given
 	Users, Groups     []uint32
+	HandOutToken      bool // false: players get no token, only the gateway's calls
 }
 
 // apps reads the [[app]] of a file. taken tells where an id was given before, and learns of those that are given here.
@@ -49,6 +50,7 @@ func (d *document) app(t *table) App {
 		Everyone:      !t.has("allow_users") && !t.has("allow_groups"),
 		Users:         read(t, "allow_users", nil, d.names.users),
 		Groups:        read(t, "allow_groups", nil, d.names.groups),
+		HandOutToken:  read(t, "hand_out_token", true, parseBool),
 	}
 	a.SoftwareStatement = readText(t, "software_statement", "", "eyJ…", parseStatement)
 	a.StatementFile = readText(t, "software_statement_file", "", "ref30.jwt", d.statementFile)

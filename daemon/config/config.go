@@ -34,9 +34,14 @@ type Config struct {
 	LogLevel slog.Level
 	Socket   Socket
 	HTTP     HTTP
+	Gateway  Gateway
 	Device   map[string]any // X-Device-Info keys as device.CheckOverride returned them
 	Apps     []App          // usable ones, by id
 	Bad      []*Error       // why files in apps.d disabled themselves, one each
+
+	// AcceptVolatileState suppresses the warning about a state directory that
+	// does not survive a reboot.
+	AcceptVolatileState bool
 }
 
 // Socket says where the daemon listens, and who may connect.
@@ -52,6 +57,12 @@ type HTTP struct {
 	CAFile  string   // absolute; "" none
 	Proxy   *url.URL // nil: as the environment says
 	Timeout time.Duration
+}
+
+// Gateway holds the settings for players' API calls.
+type Gateway struct {
+	Enabled bool
+	Timeout time.Duration // for the server's answer, and between two reads of its body
 }
 
 // Error is a fault of one file, for a person.
@@ -111,12 +122,16 @@ func (d *document) config(taken map[string]string) *Config {
 	environment := readText(top, "environment", production, "release-production", parseEnvironment)
 	c.Endpoint = cmp.Or(readText(top, "endpoint", "", production, parseEndpoint), environment)
 	c.StateDir = readText(top, "state_dir", "/var/lib/tvpassd", "/var/lib/tvpassd", d.path)
+	c.AcceptVolatileState = read(top, "accept_volatile_state", false, parseBool)
 	c.LogLevel = readText(top, "log_level", slog.LevelInfo, "info", parseLevel)
 	c.Socket = d.socket(top.table("socket"))
 	http := top.table("http")
 	c.HTTP.CAFile = readText(http, "ca_file", "", "roots.pem", optional(d.path))
 	c.HTTP.Proxy = readText(http, "proxy", nil, "http://proxy:3128", optional(parseProxy))
 	c.HTTP.Timeout = readText(http, "timeout", 15*time.Second, "15s", parseTimeout)
+	gateway := top.table("gateway")
+	c.Gateway.Enabled = read(gateway, "enabled", true, parseBool)
+	c.Gateway.Timeout = readText(gateway, "timeout", 30*time.Second, "30s", parseTimeout)
 	c.Device = overrides(top.table("device"))
 	c.Apps = d.apps(top, taken)
 	d.unknownKeys()

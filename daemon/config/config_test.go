@@ -72,6 +72,7 @@ func defaults() *Config {
 		LogLevel: slog.LevelInfo,
 		Socket:   Socket{Path: "/run/tvpassd/tvpassd.sock", Mode: 0o660, Group: number(900)},
 		HTTP:     HTTP{Timeout: 15 * time.Second},
+		Gateway:  Gateway{Enabled: true, Timeout: 30 * time.Second},
 		Device:   map[string]any{},
 	}
 }
@@ -119,6 +120,7 @@ environment = "prequal-staging"
 endpoint    = "HTTPS://Pass.Example:443/base//"
 state_dir   = "state"
 log_level   = "debug"
+accept_volatile_state = true
 
 [socket]
 path  = "run/s.sock"
@@ -130,6 +132,10 @@ admin_group = 10
 ca_file = "ca.pem"
 proxy   = "http://me:hidden@proxy:3128"
 timeout = "1m30s"
+
+[gateway]
+enabled = false
+timeout = "2m"
 
 [device]
 primaryHardwareType = "SetTopBox"
@@ -149,6 +155,7 @@ allow_users = ["player", 1002, "1003"]
 id = "nobody"
 software_statement_file = "one.jwt"
 allow_users = []
+hand_out_token = false
 `,
 		"one.jwt":            "\uFEFF" + labStatement[:50] + "\r\n" + labStatement[50:] + "\n",
 		"apps.d/10-own.toml": "[[app]]\nid = \"aa\"\nsoftware_statement_file = \"two.jwt\"\nallow_groups = [\"ref30\"]",
@@ -160,22 +167,25 @@ allow_users = []
 		t.Errorf("the proxy is %v", proxy)
 	}
 	expect(t, got, &Config{
-		File:     dir + "/config.toml",
-		Endpoint: "https://pass.example/base",
-		StateDir: dir + "/state",
-		LogLevel: slog.LevelDebug,
-		Socket:   Socket{Path: dir + "/run/s.sock", Mode: 0o660, Group: number(901), AdminGroup: number(10)},
-		HTTP:     HTTP{CAFile: dir + "/ca.pem", Timeout: 90 * time.Second},
-		Device:   map[string]any{"primaryHardwareType": "SetTopBox", "displayWidth": int64(1920), "connectionSecure": true},
+		File:                dir + "/config.toml",
+		Endpoint:            "https://pass.example/base",
+		StateDir:            dir + "/state",
+		LogLevel:            slog.LevelDebug,
+		Socket:              Socket{Path: dir + "/run/s.sock", Mode: 0o660, Group: number(901), AdminGroup: number(10)},
+		HTTP:                HTTP{CAFile: dir + "/ca.pem", Timeout: 90 * time.Second},
+		Gateway:             Gateway{Timeout: 2 * time.Minute},
+		Device:              map[string]any{"primaryHardwareType": "SetTopBox", "displayWidth": int64(1920), "connectionSecure": true},
+		AcceptVolatileState: true,
 		Apps: []App{{
 			ID: "aa", SoftwareStatement: labStatement, File: dir + "/apps.d/10-own.toml", StatementFile: dir + "/apps.d/two.jwt",
-			Groups: []uint32{901},
+			Groups: []uint32{901}, HandOutToken: true,
 		}, {
 			ID: "nobody", SoftwareStatement: labStatement, File: dir + "/config.toml", StatementFile: dir + "/one.jwt",
 			Users: []uint32{},
 		}, {
 			ID: "zz", SoftwareStatement: labStatement, RedirectURI: "adobepass://com.programmer", ApplicationID: "REF30",
 			File: dir + "/config.toml", Users: []uint32{1001, 1002, 1003},
+			HandOutToken: true,
 		}},
 	})
 }
@@ -200,6 +210,7 @@ func TestExample(t *testing.T) {
 	want.Apps = []App{{
 		ID: "ref30", SoftwareStatement: labStatement, RedirectURI: "adobepass://com.programmer", ApplicationID: "REF30",
 		File: want.File, StatementFile: dir + "/apps.d/ref30.jwt", Users: []uint32{1001}, Groups: []uint32{901},
+		HandOutToken: true,
 	}}
 	expect(t, got, want)
 
@@ -232,8 +243,8 @@ func TestFaults(t *testing.T) {
 			"FILE:1: is not valid TOML: arrays and inline tables are nested more than the maximum of 10000 levels deep"},
 		{"too long", "#" + strings.Repeat("x", maxFile), "FILE: can't be read: it is longer than 256 KiB"},
 
-		{"a statement for a key", "\"" + labStatement + "\" = 1", `FILE:1: unknown key "eyJ…": there are app, device, endpoint, ` +
-			`environment, http, log_level, socket, state_dir`},
+		{"a statement for a key", "\"" + labStatement + "\" = 1", `FILE:1: unknown key "eyJ…": there are accept_volatile_state, ` +
+			`app, device, endpoint, environment, gateway, http, log_level, socket, state_dir`},
 		{"mistyped", "\n\nenviroment = \"release-staging\"\n", `FILE:3: unknown key "enviroment": did you mean environment?`},
 		{"mistyped table", "[sockets]\n", `FILE:1: unknown key "sockets": did you mean socket?`},
 		{"mistyped in a table", "[http]\n\ntime-out = \"1s\"\n", `FILE:3: unknown key "time-out" in [http]: did you mean timeout?`},
@@ -247,9 +258,10 @@ func TestFaults(t *testing.T) {
 			`FILE:2: unknown key "state_dir" in [http]: it belongs at the top of the file, before the first [table]` + "\n" +
 				`FILE:3: unknown key "mode" in [http]: it belongs to [socket]`},
 		{"not in a table", "path = \"/x\"\n", `FILE:1: unknown key "path": it belongs to [socket]`},
-		{"empty key", "\"\" = 1\n", `FILE:1: unknown key "": there are app, device, endpoint, environment, http, log_level, socket, state_dir`},
-		{"control characters in a key", `"a\u001b[2J" = 1`, `FILE:1: unknown key "a\x1b[2J": there are app, device, endpoint, ` +
-			`environment, http, log_level, socket, state_dir`},
+		{"empty key", "\"\" = 1\n", `FILE:1: unknown key "": there are accept_volatile_state, ` +
+			`app, device, endpoint, environment, gateway, http, log_level, socket, state_dir`},
+		{"control characters in a key", `"a\u001b[2J" = 1`, `FILE:1: unknown key "a\x1b[2J": there are accept_volatile_state, ` +
+			`app, device, endpoint, environment, gateway, http, log_level, socket, state_dir`},
 
 		{"several", "log_level = \"all\"\n[http]\ntimeout = 5\n[socket]\nmode = \"x\"\n[device]\nosName = \"linux\"\n",
 			`FILE:1: log_level is "all": write debug, info, warn or error` + "\n" +
@@ -274,6 +286,10 @@ func TestFaults(t *testing.T) {
 		{"endpoint port", `endpoint = "https://pass.example:70000"`, `FILE:1: endpoint has the port "70000": there are 1 to 65535`},
 		{"state_dir", `state_dir = ""`, `FILE:1: state_dir is empty: name a path, or leave the line out`},
 		{"NUL", `state_dir = "a\u0000"`, `FILE:1: state_dir holds a NUL character: no path does`},
+		{"accept_volatile_state", `accept_volatile_state = "yes"`, `FILE:1: accept_volatile_state must be true or false, not a string`},
+		{"gateway", "[gateway]\nenabled = 1\ntimeout = \"10m\"", `FILE:2: [gateway] enabled must be true or false, not the number 1` + "\n" +
+			`FILE:3: [gateway] timeout is 10m0s: write 1s to 5m`},
+		{"hand_out_token", app + "hand_out_token = []", `FILE:4: [[app]] hand_out_token must be true or false, not a list`},
 		{"log_level", `log_level = true`, `FILE:1: log_level must be a string such as "info", not true`},
 
 		{"long path", "socket.path = \"/" + long + "\"", `FILE:1: [socket] path has 108 bytes, and a socket's may have 107: choose a shorter one`},

@@ -150,6 +150,14 @@ func parseProxy(s string) (*url.URL, error) {
 	return u, nil
 }
 
+func parseBool(value any) (bool, error) {
+	b, ok := value.(bool)
+	if !ok {
+		return false, fmt.Errorf("must be true or false, not %s", kind(value))
+	}
+	return b, nil
+}
+
 func parseTimeout(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	if err != nil {
