@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/device"
@@ -50,7 +51,7 @@ type Config struct {
 	BuildDate time.Time // a clock before this is unset
 	UID       uint32    // the daemon's own user
 
-	Clock    broker.Clock
+	Clock    clock.Clock
 	Alarm    broker.Alarm
 	Random   *rand.Rand
 	Log      *slog.Logger

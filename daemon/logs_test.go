@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tvpassd/tvpassd/daemon/broker"
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
@@ -27,7 +27,7 @@ type fakeTime struct {
 	rings chan struct{}
 
 	mu    sync.Mutex
-	now   broker.Reading
+	now   clock.Reading
 	alarm time.Duration
 }
 
@@ -35,7 +35,7 @@ func (f *fakeTime) BootID() string      { return "boot" }
 func (f *fakeTime) Synchronised() bool  { return true }
 func (f *fakeTime) C() <-chan struct{}  { return f.rings }
 func (f *fakeTime) Set(d time.Duration) { f.mu.Lock(); f.alarm = d; f.mu.Unlock() }
-func (f *fakeTime) Now() broker.Reading { f.mu.Lock(); defer f.mu.Unlock(); return f.now }
+func (f *fakeTime) Now() clock.Reading  { f.mu.Lock(); defer f.mu.Unlock(); return f.now }
 
 // next goes to the next alarm, or to the end where that comes first.
 func (f *fakeTime) next(end time.Duration) (rings bool) {
@@ -71,7 +71,7 @@ func newDay(t *testing.T, handler http.HandlerFunc) *day {
 			t.Fatal(err)
 		}
 	}
-	d := &day{t: t, logs: &bytes.Buffer{}, time: &fakeTime{rings: make(chan struct{}), now: broker.Reading{Boot: time.Minute, Wall: cfg.BuildDate.AddDate(0, 6, 0)}}}
+	d := &day{t: t, logs: &bytes.Buffer{}, time: &fakeTime{rings: make(chan struct{}), now: clock.Reading{Boot: time.Minute, Wall: cfg.BuildDate.AddDate(0, 6, 0)}}}
 	cfg.Clock, cfg.Alarm, cfg.Log = d.time, d.time, slog.New(slog.NewTextHandler(d.logs, &slog.HandlerOptions{Level: cfg.Level}))
 	var err error
 	if d.Daemon, err = New(cfg); err != nil {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
@@ -37,7 +38,7 @@ func (d *Daemon) Status(sees func(app string) bool, admin bool) ipc.Status {
 }
 
 // appStatus is how an app stands at a moment.
-func appStatus(v *broker.AppView, now broker.Reading) ipc.AppStatus {
+func appStatus(v *broker.AppView, now clock.Reading) ipc.AppStatus {
 	st := ipc.AppStatus{App: v.App.ID, State: string(v.State(now)), Registrations: v.Registrations()}
 	if c := v.Credentials(); c != nil {
 		st.ClientID = mask(c.ClientID)

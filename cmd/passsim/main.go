@@ -17,7 +17,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
 // exitUsage is sysexits' EX_USAGE.
@@ -39,7 +39,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "passsim: %v; see passsim -help\n", err)
 		return exitUsage
 	case o.statement != "":
-		fmt.Fprintln(stdout, sim.Statement(o.statement))
+		fmt.Fprintln(stdout, dcrtest.Statement(o.statement))
 		return 0
 	}
 	log := slog.New(slog.NewTextHandler(stderr, nil))
@@ -58,8 +58,8 @@ type options struct {
 	caOut           string
 	admin, adminOut string
 	statement       string
-	faults          []sim.Fault
-	sim             sim.Config
+	faults          []dcrtest.Fault
+	sim             dcrtest.Config
 }
 
 // parse reads the command line. Only who asks for help gets the usage on stderr.
@@ -87,7 +87,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.BoolVar(&o.sim.NoThrottle, "no-throttle", false, "never answer 429 by itself")
 	f.Func("fault", "a `fault`, something to go wrong, such as \"path=token kind=status status=503 count=2\"; may be repeated",
 		func(text string) error {
-			fault, err := sim.ParseFault(text)
+			fault, err := dcrtest.ParseFault(text)
 			o.faults = append(o.faults, fault)
 			return err
 		})

@@ -17,7 +17,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
 // build makes the binary once for all tests that run it.
@@ -180,7 +180,7 @@ func TestServeFlags(t *testing.T) {
 		ID     string `json:"client_id"`
 		Secret string `json:"client_secret"`
 	}
-	statement := `{"software_statement":"` + sim.Statement("x") + `"}`
+	statement := `{"software_statement":"` + dcrtest.Statement("x") + `"}`
 	resp := post("/o/client/register", "application/json", statement, &credentials)
 	if resp.StatusCode != 201 {
 		t.Fatalf("register: %d\n%s", resp.StatusCode, p.stderr)
@@ -215,7 +215,7 @@ func TestStatementFlag(t *testing.T) {
 	if got := run(t.Context(), []string{"-statement", "ref30"}, &stdout, &stderr); got != 0 {
 		t.Errorf("exit %d: %s", got, &stderr)
 	}
-	if got, want := stdout.String(), sim.Statement("ref30")+"\n"; got != want {
+	if got, want := stdout.String(), dcrtest.Statement("ref30")+"\n"; got != want {
 		t.Errorf("printed %q, want %q", got, want)
 	}
 }

@@ -15,13 +15,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
 // serve runs the simulator until ctx ends.
 func serve(ctx context.Context, o options, log *slog.Logger) error {
 	o.sim.Now, o.sim.Random, o.sim.Log = time.Now, rand.Reader, log
-	server := sim.New(o.sim)
+	server := dcrtest.New(o.sim)
 	for _, fault := range o.faults {
 		if err := server.SetFault(fault); err != nil {
 			return fmt.Errorf("-fault: %w", err)
@@ -67,7 +67,7 @@ func secure(o options) (scheme string, config *tls.Config, err error) {
 		return "http", nil, nil
 	}
 	hosts := strings.FieldsFunc(o.tlsHosts, func(r rune) bool { return r == ',' })
-	ca, cert, err := sim.NewCA(time.Now(), hosts...)
+	ca, cert, err := dcrtest.NewCA(time.Now(), hosts...)
 	if err != nil {
 		return "", nil, err
 	}

@@ -1,6 +1,10 @@
 package broker
 
-import "time"
+import (
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/clock"
+)
 
 // Engine is the policy of one box alone, for who brings the time and the answers along: scripts/fleet runs a million of them.
 // It is for one goroutine; the Config's Alarm and Changed are not used.
@@ -19,10 +23,10 @@ func NewEngine(cfg Config, setup Setup) (Engine, error) {
 }
 
 // Configure takes over a changed configuration, without its Upstream.
-func (e Engine) Configure(setup Setup, now Reading) error { return e.configure(setup, now) }
+func (e Engine) Configure(setup Setup, now clock.Reading) error { return e.configure(setup, now) }
 
 // Step returns the calls that are to leave now, and the reading of the boot clock at which to step again.
-func (e Engine) Step(now Reading) (calls []Call, wake time.Duration) {
+func (e Engine) Step(now clock.Reading) (calls []Call, wake time.Duration) {
 	due, wake := e.step(now)
 	for _, c := range due {
 		calls = append(calls, Call{c})
@@ -31,12 +35,12 @@ func (e Engine) Step(now Reading) (calls []Call, wake time.Duration) {
 }
 
 // Finish tells how a call ended: with a dcr.Credentials or a dcr.Token, or with an error. A Step must follow.
-func (e Engine) Finish(c Call, answer any, err error, now Reading) {
+func (e Engine) Finish(c Call, answer any, err error, now clock.Reading) {
 	e.finish(c.call, answer, err, now)
 }
 
 // Usable tells whether an app has a valid token.
-func (e Engine) Usable(app string, now Reading) bool {
+func (e Engine) Usable(app string, now clock.Reading) bool {
 	m := e.machine(app)
 	return m != nil && m.valid(now)
 }

@@ -20,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 )
 
@@ -40,7 +41,7 @@ type Alarm interface {
 
 // Config is what a Broker needs. Every field but Changed and Waited is required.
 type Config struct {
-	Clock     Clock
+	Clock     clock.Clock
 	Alarm     Alarm
 	Store     Store
 	Random    *rand.Rand
@@ -87,7 +88,7 @@ func (e *NoTokenError) Error() string { return e.Code + ": " + e.Detail }
 
 // Broker serves tokens and keeps them fresh.
 type Broker struct {
-	clock   Clock
+	clock   clock.Clock
 	alarm   Alarm
 	log     *slog.Logger
 	changed func()
@@ -95,7 +96,7 @@ type Broker struct {
 
 	engine   *engine  // the goroutine of Run's, once that has begun
 	upstream Upstream // likewise
-	requests chan func(now Reading)
+	requests chan func(now clock.Reading)
 	stopped  chan struct{}
 
 	published atomic.Pointer[publication]
@@ -116,7 +117,7 @@ func New(cfg Config, setup Setup) (*Broker, error) {
 	b := &Broker{
 		clock: cfg.Clock, alarm: cfg.Alarm, log: cfg.Log, changed: cfg.Changed, waited: cfg.Waited,
 		engine:   newEngine(cfg),
-		requests: make(chan func(Reading)),
+		requests: make(chan func(clock.Reading)),
 		stopped:  make(chan struct{}),
 		logged:   make(map[string][]string),
 	}
@@ -133,7 +134,7 @@ func New(cfg Config, setup Setup) (*Broker, error) {
 	return b, nil
 }
 
-func (b *Broker) configure(setup Setup, now Reading) error {
+func (b *Broker) configure(setup Setup, now clock.Reading) error {
 	b.upstream = setup.Upstream
 	err := b.engine.configure(setup, now)
 	b.publish(now)
@@ -145,7 +146,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	defer close(b.stopped)
 	callCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	ended := make(chan func(now Reading))
+	ended := make(chan func(now clock.Reading))
 	var calls sync.WaitGroup
 	for {
 		for _, c := range b.turn() {
@@ -179,7 +180,7 @@ func (b *Broker) turn() []*call {
 }
 
 // exchange makes one call; what it returns tells the engine how the call ended.
-func (b *Broker) exchange(ctx context.Context, up Upstream, c *call) func(Reading) {
+func (b *Broker) exchange(ctx context.Context, up Upstream, c *call) func(clock.Reading) {
 	var answer any
 	var err error
 	switch c.kind {
@@ -189,16 +190,16 @@ func (b *Broker) exchange(ctx context.Context, up Upstream, c *call) func(Readin
 		answer, err = up.Token(ctx, c.token)
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) { // given up at a stop, which tells nothing of the server
-		return func(Reading) {}
+		return func(clock.Reading) {}
 	}
-	return func(now Reading) { b.engine.finish(c, answer, err, now) }
+	return func(now clock.Reading) { b.engine.finish(c, answer, err, now) }
 }
 
 // do has the engine's goroutine run f, and waits for it.
-func (b *Broker) do(ctx context.Context, f func(now Reading)) error {
+func (b *Broker) do(ctx context.Context, f func(now clock.Reading)) error {
 	done := make(chan struct{})
 	select {
-	case b.requests <- func(now Reading) { f(now); b.publish(now); close(done) }:
+	case b.requests <- func(now clock.Reading) { f(now); b.publish(now); close(done) }:
 		<-done
 		return nil
 	case <-ctx.Done():
@@ -209,7 +210,7 @@ func (b *Broker) do(ctx context.Context, f func(now Reading)) error {
 }
 
 // publish shows readers the present state, and logs what they would call news.
-func (b *Broker) publish(now Reading) {
+func (b *Broker) publish(now clock.Reading) {
 	old := b.published.Load()
 	next := &publication{
 		apps: make(map[string]*AppView), time: b.engine.time,
@@ -242,7 +243,7 @@ func (b *Broker) publish(now Reading) {
 
 // logNews logs a transition: a token at last, or another trouble. Neither the refresh of a good token is one, nor a retry,
 // nor a trouble that comes back before there was a new token: a bad line may have two of them take turns all night.
-func (b *Broker) logNews(was, v *AppView, now Reading) {
+func (b *Broker) logNews(was, v *AppView, now clock.Reading) {
 	f, failed := v.Failure()
 	app := v.App.ID
 	trouble := f.Code + " " + f.ServerCode
@@ -284,7 +285,7 @@ func (b *Broker) Overview() Overview {
 }
 
 // Now reads the broker's clock.
-func (b *Broker) Now() Reading { return b.clock.Now() }
+func (b *Broker) Now() clock.Reading { return b.clock.Now() }
 
 // Token returns a token that lives at least minTTL, or a third of its life where that is less. A valid token comes at once,
 // from memory; without one, or while a refresh that a player's report started is under way, Token waits up to wait, and for
@@ -308,7 +309,7 @@ func (b *Broker) Token(ctx context.Context, app string, wait, minTTL time.Durati
 }
 
 // await waits for a token. The app is v's.
-func (b *Broker) await(ctx context.Context, v *AppView, wait, minTTL time.Duration, now Reading) (Token, error) {
+func (b *Broker) await(ctx context.Context, v *AppView, wait, minTTL time.Duration, now clock.Reading) (Token, error) {
 	var err error
 	app := v.App.ID
 	timeout := time.NewTimer(wait)
@@ -317,13 +318,13 @@ func (b *Broker) await(ctx context.Context, v *AppView, wait, minTTL time.Durati
 		if last || v.satisfies(minTTL, now) && !v.core.hold {
 			return b.answer(v, minTTL, now)
 		}
-		var hasten chan<- func(Reading)
+		var hasten chan<- func(clock.Reading)
 		if v.spread() {
 			hasten = b.requests
 		}
 		select {
 		case <-v.changed:
-		case hasten <- func(Reading) { b.awaited(app) }:
+		case hasten <- func(clock.Reading) { b.awaited(app) }:
 		case <-timeout.C:
 			last = true
 		case <-ctx.Done():
@@ -346,7 +347,7 @@ func (b *Broker) awaited(app string) {
 }
 
 // answer is the token, or why there is none that will do.
-func (b *Broker) answer(v *AppView, minTTL time.Duration, now Reading) (Token, error) {
+func (b *Broker) answer(v *AppView, minTTL time.Duration, now clock.Reading) (Token, error) {
 	if v.satisfies(minTTL, now) {
 		tok, _ := v.Token(now)
 		return tok, nil
@@ -377,7 +378,7 @@ func (b *Broker) Report(ctx context.Context, app, accessToken string) (action st
 	if v.core.token == nil || subtle.ConstantTimeCompare([]byte(v.core.token.AccessToken), []byte(accessToken)) != 1 {
 		return ActionNone, nil
 	}
-	err = b.doFor(ctx, app, func(m *machine, now Reading) error {
+	err = b.doFor(ctx, app, func(m *machine, now clock.Reading) error {
 		if action = ActionNone; m.rec.Token == v.core.token {
 			action = b.engine.report(m, now)
 		}
@@ -388,7 +389,7 @@ func (b *Broker) Report(ctx context.Context, app, accessToken string) (action st
 
 // Refresh has a token fetched now, through the gate.
 func (b *Broker) Refresh(ctx context.Context, app string) error {
-	return b.doFor(ctx, app, func(m *machine, now Reading) error {
+	return b.doFor(ctx, app, func(m *machine, now clock.Reading) error {
 		b.engine.refresh(m, now)
 		return nil
 	})
@@ -396,13 +397,13 @@ func (b *Broker) Refresh(ctx context.Context, app string) error {
 
 // Reset forgets an app's credentials and has it register again.
 func (b *Broker) Reset(ctx context.Context, app string) error {
-	return b.doFor(ctx, app, func(m *machine, now Reading) error { return b.engine.reset(m, now) })
+	return b.doFor(ctx, app, func(m *machine, now clock.Reading) error { return b.engine.reset(m, now) })
 }
 
 // doFor runs f with the app's machine on the engine's goroutine.
-func (b *Broker) doFor(ctx context.Context, app string, f func(*machine, Reading) error) error {
+func (b *Broker) doFor(ctx context.Context, app string, f func(*machine, clock.Reading) error) error {
 	var err error
-	ended := b.do(ctx, func(now Reading) {
+	ended := b.do(ctx, func(now clock.Reading) {
 		if m := b.engine.machine(app); m != nil {
 			err = f(m, now)
 		} else {
@@ -415,13 +416,13 @@ func (b *Broker) doFor(ctx context.Context, app string, f func(*machine, Reading
 // Configure takes over a changed configuration. Tokens, credentials and calls under way stay as they are.
 func (b *Broker) Configure(ctx context.Context, setup Setup) error {
 	var err error
-	ended := b.do(ctx, func(now Reading) { err = b.configure(setup, now) })
+	ended := b.do(ctx, func(now clock.Reading) { err = b.configure(setup, now) })
 	return errors.Join(ended, err)
 }
 
 // Ping tells whether the broker's loop goes round: it waits for one turn.
 func (b *Broker) Ping(ctx context.Context) error {
-	return b.do(ctx, func(Reading) {})
+	return b.do(ctx, func(clock.Reading) {})
 }
 
 // LinkUp tells that the network may be back: apps that could not reach the server try again.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/storage"
 )
@@ -70,7 +71,7 @@ type steppedClock struct {
 	labClock
 }
 
-func (c *steppedClock) Now() Reading {
+func (c *steppedClock) Now() clock.Reading {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.labClock.Now()
@@ -347,7 +348,7 @@ func TestReadersAreNotHeldUpByTheDisk(t *testing.T) {
 	inside.Add(1)
 	release := make(chan struct{})
 	go func() {
-		err := b.do(context.Background(), func(Reading) { inside.Done(); <-release })
+		err := b.do(context.Background(), func(clock.Reading) { inside.Done(); <-release })
 		if err != nil {
 			t.Error(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/storage"
 )
@@ -68,7 +69,7 @@ func newEngine(cfg Config) *engine {
 
 // configure takes over the configured apps. A new app is loaded; one that is gone keeps its state, unused; a change of what
 // a registration is made of cuts the wait after a refusal short, and touches nothing else.
-func (e *engine) configure(setup Setup, now Reading) error {
+func (e *engine) configure(setup Setup, now clock.Reading) error {
 	e.endpoint, e.tls = setup.Endpoint, setup.TLS
 	var failures []error
 	for _, m := range e.machines {
@@ -123,11 +124,11 @@ func (e *engine) machine(app string) *machine {
 }
 
 // clockUnset tells whether no call can be made for want of the time.
-func (e *engine) clockUnset(now Reading) bool { return e.tls && !e.time.set(now) }
+func (e *engine) clockUnset(now clock.Reading) bool { return e.tls && !e.time.set(now) }
 
 // step does what is due: it returns the calls to send now, and when to look again; never is the zero time.
 // What a call must leave behind is stored before it is returned.
-func (e *engine) step(now Reading) (calls []*call, wake time.Duration) {
+func (e *engine) step(now clock.Reading) (calls []*call, wake time.Duration) {
 	e.noticeStep(now)
 	e.flush(now)
 	for {
@@ -151,7 +152,7 @@ const never = time.Duration(1<<63 - 1)
 
 // first is the machine whose turn it is: of those that are due the ones without a token, then who has waited longest;
 // where none is due, the one that will be first.
-func (e *engine) first(now Reading) (best *machine, kind callKind, at time.Duration) {
+func (e *engine) first(now clock.Reading) (best *machine, kind callKind, at time.Duration) {
 	if e.clockUnset(now) {
 		return nil, callNone, never
 	}
@@ -179,7 +180,7 @@ func (e *engine) first(now Reading) (best *machine, kind callKind, at time.Durat
 }
 
 // wake is the next moment at which something changes: a call is due, a token expires, a write is to be tried again.
-func (e *engine) wake(now Reading, due time.Duration) time.Duration {
+func (e *engine) wake(now clock.Reading, due time.Duration) time.Duration {
 	for _, m := range e.active() {
 		if m.valid(now) {
 			due = min(due, m.live.expires)
@@ -193,7 +194,7 @@ func (e *engine) wake(now Reading, due time.Duration) time.Duration {
 
 // begin starts a call, or puts it off where its note can't be stored: credentials that could not be kept either would be
 // asked for again after every restart.
-func (e *engine) begin(m *machine, kind callKind, now Reading) *call {
+func (e *engine) begin(m *machine, kind callKind, now clock.Reading) *call {
 	before := m.rec
 	c := m.begin(kind, &e.time, now, e.random)
 	if kind == callRegister {
@@ -210,7 +211,7 @@ func (e *engine) begin(m *machine, kind callKind, now Reading) *call {
 const storageAdvice = "new client credentials could not be kept, so none are requested: check free space and mode of the state directory"
 
 // finish takes the end of a call: the answer, or the error.
-func (e *engine) finish(c *call, answer any, err error, now Reading) {
+func (e *engine) finish(c *call, answer any, err error, now clock.Reading) {
 	m := c.machine
 	if m.flight != c { // the app was reset meanwhile; what the answer says of the throttle is true all the same
 		if err != nil {
@@ -231,7 +232,7 @@ func (e *engine) finish(c *call, answer any, err error, now Reading) {
 	e.flush(now)
 }
 
-func (e *engine) succeed(m *machine, c *call, answer any, now Reading) {
+func (e *engine) succeed(m *machine, c *call, answer any, now clock.Reading) {
 	m.contact = now.Wall
 	e.forgetShut(now)
 	switch a := answer.(type) {
@@ -245,7 +246,7 @@ func (e *engine) succeed(m *machine, c *call, answer any, now Reading) {
 }
 
 // fail takes an error of a call, and returns the code it is counted under.
-func (e *engine) fail(m *machine, c *call, err error, now Reading) (result string) {
+func (e *engine) fail(m *machine, c *call, err error, now clock.Reading) (result string) {
 	f := failureOf(err, now)
 	var wire *dcr.Error
 	if errors.As(err, &wire) {
@@ -271,7 +272,7 @@ func (e *engine) fail(m *machine, c *call, err error, now Reading) (result strin
 }
 
 // throttled shuts the gate after a 429, and returns for how long.
-func (e *engine) throttled(retryAfter time.Duration, now Reading) time.Duration {
+func (e *engine) throttled(retryAfter time.Duration, now clock.Reading) time.Duration {
 	wait := e.gate.throttled(now, retryAfter)
 	// Another answer may have asked for more.
 	e.shut = storage.Gate{Noted: e.time.stamp(now), Wait: e.gate.shut - now.Boot}
@@ -282,14 +283,14 @@ func (e *engine) throttled(retryAfter time.Duration, now Reading) time.Duration 
 }
 
 // forgetShut drops what shut the gate once it is open again: a later boot may not be able to tell how long ago that was.
-func (e *engine) forgetShut(now Reading) {
+func (e *engine) forgetShut(now clock.Reading) {
 	if e.shut.Wait > shutAfter429 && now.Boot >= e.gate.shut {
 		e.shut = storage.Gate{}
 		_ = e.saveShut(now) // flush tries again
 	}
 }
 
-func (e *engine) saveShut(now Reading) error {
+func (e *engine) saveShut(now clock.Reading) error {
 	err := e.store.SaveGate(e.shut)
 	if e.shutUnsaved = err != nil; err != nil {
 		e.unsaved(err, now)
@@ -298,7 +299,7 @@ func (e *engine) saveShut(now Reading) error {
 }
 
 // flush stores what changed, unless a write has just failed.
-func (e *engine) flush(now Reading) {
+func (e *engine) flush(now clock.Reading) {
 	e.narrate(now)
 	if e.saveErr != nil && now.Boot < e.saveAfter {
 		return
@@ -318,14 +319,14 @@ func (e *engine) flush(now Reading) {
 }
 
 // close makes the last attempt to store what is not.
-func (e *engine) close(now Reading) error {
+func (e *engine) close(now clock.Reading) error {
 	e.saveAfter = now.Boot
 	e.flush(now)
 	return e.saveErr
 }
 
 // save stores one machine. While that fails, players are served from memory.
-func (e *engine) save(m *machine, now Reading) error {
+func (e *engine) save(m *machine, now clock.Reading) error {
 	if err := e.store.SaveApp(m.endpoint, m.app.ID, m.rec); err != nil {
 		e.unsaved(err, now)
 		return err
@@ -334,7 +335,7 @@ func (e *engine) save(m *machine, now Reading) error {
 	return nil
 }
 
-func (e *engine) unsaved(err error, now Reading) {
+func (e *engine) unsaved(err error, now clock.Reading) {
 	if e.saveErr == nil {
 		e.log.Error("the state could not be written; players are served from memory, and the write is tried again", "code", CodeStorage, "err", err)
 	}
@@ -342,7 +343,7 @@ func (e *engine) unsaved(err error, now Reading) {
 }
 
 // report takes a player's word that a protected API refused the app's current token, and tells what follows from it.
-func (e *engine) report(m *machine, now Reading) (action string) {
+func (e *engine) report(m *machine, now clock.Reading) (action string) {
 	if m.mayReplace(m.rec.Retry, &e.time, now) { // the registration is under way, or has a retry to come
 		return ActionRegister
 	}
@@ -358,13 +359,13 @@ func (e *engine) report(m *machine, now Reading) (action string) {
 }
 
 // refresh asks for a token at once, whatever the app is waiting for.
-func (e *engine) refresh(m *machine, now Reading) {
+func (e *engine) refresh(m *machine, now clock.Reading) {
 	m.now = true
 	m.hurry(now.Boot)
 }
 
 // reset forgets an app's credentials and has it register again. Where that can't be stored nothing changes.
-func (e *engine) reset(m *machine, now Reading) error {
+func (e *engine) reset(m *machine, now clock.Reading) error {
 	before := *m
 	m.reset(now)
 	if err := e.save(m, now); err != nil {
@@ -376,7 +377,7 @@ func (e *engine) reset(m *machine, now Reading) error {
 }
 
 // nudge cuts the waits of apps short that could not reach the server: a link came up.
-func (e *engine) nudge(now Reading) {
+func (e *engine) nudge(now clock.Reading) {
 	e.linkUp = now.Boot
 	at := e.nextNudge(now)
 	for _, m := range e.active() {
@@ -387,7 +388,7 @@ func (e *engine) nudge(now Reading) {
 }
 
 // nextNudge is when a wait may be cut short.
-func (e *engine) nextNudge(now Reading) time.Duration {
+func (e *engine) nextNudge(now clock.Reading) time.Duration {
 	at := max(now.Boot, e.nudged+nudgeEvery)
 	if at == now.Boot {
 		e.nudged = at
@@ -397,7 +398,7 @@ func (e *engine) nextNudge(now Reading) time.Duration {
 
 // noticeStep sees a wall clock that was set: certificates that seemed not to be valid may be valid now, and what is left of
 // waits of an earlier boot can be told.
-func (e *engine) noticeStep(now Reading) {
+func (e *engine) noticeStep(now clock.Reading) {
 	epoch := now.Wall.Add(-now.Boot)
 	step := epoch.Sub(e.epoch)
 	e.epoch = epoch

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/storage"
 )
@@ -36,7 +37,7 @@ func (f Failure) invalidClient() bool {
 }
 
 // failureOf sorts an error of a call.
-func failureOf(err error, now Reading) Failure {
+func failureOf(err error, now clock.Reading) Failure {
 	f := Failure{Code: CodeOffline, Detail: err.Error(), At: now.Wall}
 	var wire *dcr.Error
 	if !errors.As(err, &wire) {

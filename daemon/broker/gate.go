@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/tvpassd/tvpassd/daemon/clock"
 )
 
 const (
@@ -29,14 +31,14 @@ type gate struct {
 	heldSince time.Duration
 }
 
-func newGate(now Reading) *gate {
+func newGate(now clock.Reading) *gate {
 	g := &gate{bucket: rate.NewLimiter(gateRate, gateBurst)}
 	g.bucket.AllowN(bucketTime(now.Boot), gateBurst)
 	return g
 }
 
 // opens is the first moment at which a request may leave.
-func (g *gate) opens(now Reading) time.Duration {
+func (g *gate) opens(now clock.Reading) time.Duration {
 	at := max(now.Boot, g.shut)
 	if missing := 1 - g.bucket.TokensAt(bucketTime(at)); missing > 0 {
 		at += time.Duration(missing / gateRate * float64(time.Second))
@@ -45,10 +47,10 @@ func (g *gate) opens(now Reading) time.Duration {
 }
 
 // take lets one request leave; the caller has seen that the gate is open.
-func (g *gate) take(now Reading) { g.bucket.ReserveN(bucketTime(now.Boot), 1) }
+func (g *gate) take(now clock.Reading) { g.bucket.ReserveN(bucketTime(now.Boot), 1) }
 
 // hold notes whether a call that is due has to wait.
-func (g *gate) hold(holds bool, now Reading) {
+func (g *gate) hold(holds bool, now clock.Reading) {
 	switch {
 	case holds && !g.holding:
 		g.heldSince = now.Boot
@@ -60,7 +62,7 @@ func (g *gate) hold(holds bool, now Reading) {
 }
 
 // throttled shuts the gate after a 429 and returns for how long. The server's bucket is empty then, so ours is too.
-func (g *gate) throttled(now Reading, retryAfter time.Duration) time.Duration {
+func (g *gate) throttled(now clock.Reading, retryAfter time.Duration) time.Duration {
 	wait := min(max(retryAfter, shutAfter429), maxRetryAfter)
 	g.shutFor(now, wait)
 	at := bucketTime(g.shut)
@@ -68,7 +70,7 @@ func (g *gate) throttled(now Reading, retryAfter time.Duration) time.Duration {
 	return wait
 }
 
-func (g *gate) shutFor(now Reading, wait time.Duration) { g.shut = max(g.shut, now.Boot+wait) }
+func (g *gate) shutFor(now clock.Reading, wait time.Duration) { g.shut = max(g.shut, now.Boot+wait) }
 
 // bucketTime is a boot reading in the form that the bucket wants.
 func bucketTime(boot time.Duration) time.Time { return time.Unix(0, 0).Add(boot) }

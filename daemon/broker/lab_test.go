@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/storage"
 )
@@ -32,7 +33,7 @@ type labClock struct {
 	synced bool
 }
 
-func (c *labClock) Now() Reading       { return Reading{Boot: c.boot, Wall: c.wall} }
+func (c *labClock) Now() clock.Reading { return clock.Reading{Boot: c.boot, Wall: c.wall} }
 func (c *labClock) BootID() string     { return c.bootID }
 func (c *labClock) Synchronised() bool { return c.synced }
 

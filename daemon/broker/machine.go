@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/storage"
 )
@@ -49,7 +50,7 @@ const (
 type call struct {
 	kind     callKind
 	machine  *machine
-	sent     Reading
+	sent     clock.Reading
 	failures int    // in a row, before this call
 	mark     string // of what the app was configured with
 
@@ -82,7 +83,7 @@ type machine struct {
 }
 
 // load takes a machine up where an earlier run of the daemon left it.
-func (m *machine) load(rec storage.App, t *timeline, now Reading, random *rand.Rand) {
+func (m *machine) load(rec storage.App, t *timeline, now clock.Reading, random *rand.Rand) {
 	m.rec, m.saved = rec, rec
 	if tok := rec.Token; tok != nil {
 		m.contact = tok.Sent.Wall
@@ -98,7 +99,7 @@ func (m *machine) load(rec storage.App, t *timeline, now Reading, random *rand.R
 }
 
 // trust works out a stored token's life on this boot's clock, as soon as that is possible.
-func (m *machine) trust(t *timeline, now Reading) {
+func (m *machine) trust(t *timeline, now clock.Reading) {
 	tok := m.rec.Token
 	if m.live != nil || tok == nil {
 		return
@@ -121,10 +122,10 @@ func (m *machine) awaited() {
 }
 
 // valid tells whether there is a token that players may have.
-func (m *machine) valid(now Reading) bool { return m.live != nil && now.Boot < m.live.expires }
+func (m *machine) valid(now clock.Reading) bool { return m.live != nil && now.Boot < m.live.expires }
 
 // wants is what the app needs next of the server, and from when on; callNone while a call is under way.
-func (m *machine) wants(t *timeline, now Reading) (callKind, time.Duration) {
+func (m *machine) wants(t *timeline, now clock.Reading) (callKind, time.Duration) {
 	switch {
 	case !m.active || m.flight != nil:
 		return callNone, 0
@@ -145,7 +146,7 @@ func (m *machine) suspected() bool { return m.rec.Retry != nil && m.rec.Retry.Su
 func (m *machine) failing() bool { return m.rec.Retry != nil && m.rec.Retry.Code != "" }
 
 // mayReplace tells whether refused credentials are to be replaced now.
-func (m *machine) mayReplace(retry *storage.Retry, t *timeline, now Reading) bool {
+func (m *machine) mayReplace(retry *storage.Retry, t *timeline, now clock.Reading) bool {
 	if retry == nil || !retry.Condemned {
 		return false
 	}
@@ -155,7 +156,7 @@ func (m *machine) mayReplace(retry *storage.Retry, t *timeline, now Reading) boo
 
 // begin starts a call. A registration is noted as if it had failed already: one whose answer is lost to a power cut must
 // wait its turn like any other failure.
-func (m *machine) begin(kind callKind, t *timeline, now Reading, random *rand.Rand) *call {
+func (m *machine) begin(kind callKind, t *timeline, now clock.Reading, random *rand.Rand) *call {
 	c := &call{kind: kind, machine: m, sent: now, mark: m.app.registrationMark()}
 	if m.rec.Retry != nil {
 		c.failures = m.rec.Retry.Failures
@@ -178,7 +179,7 @@ func (m *machine) begin(kind callKind, t *timeline, now Reading, random *rand.Ra
 }
 
 // retryAfterFailure is the retry state of a failure that counts so many, with what earlier ones left.
-func (m *machine) retryAfterFailure(failures int, t *timeline, now Reading) storage.Retry {
+func (m *machine) retryAfterFailure(failures int, t *timeline, now clock.Reading) storage.Retry {
 	retry := storage.Retry{}
 	if m.rec.Retry != nil {
 		retry = *m.rec.Retry
@@ -187,13 +188,13 @@ func (m *machine) retryAfterFailure(failures int, t *timeline, now Reading) stor
 	return retry
 }
 
-func (m *machine) setRetry(retry storage.Retry, now Reading) {
+func (m *machine) setRetry(retry storage.Retry, now clock.Reading) {
 	m.rec.Retry = &retry
 	m.next = now.Boot + retry.Wait
 }
 
 // registered takes the answer of a registration.
-func (m *machine) registered(c dcr.Credentials, t *timeline, now Reading) {
+func (m *machine) registered(c dcr.Credentials, t *timeline, now clock.Reading) {
 	if old := m.rec.Credentials; old != nil {
 		aside := append([]storage.Credentials{*old}, m.rec.History.Aside...)
 		m.rec.History.Aside = aside[:min(len(aside), keptAside)]
@@ -214,7 +215,7 @@ func (m *machine) registered(c dcr.Credentials, t *timeline, now Reading) {
 
 // dateReplacement puts a date to the last replacement of refused credentials once something vouches for the time. After a
 // reboot that is later than it was: another replacement is rather put off than made twice in a day.
-func (m *machine) dateReplacement(t *timeline, now Reading) {
+func (m *machine) dateReplacement(t *timeline, now clock.Reading) {
 	last := m.rec.History.Replaced
 	if last == nil || !last.Wall.IsZero() {
 		return
@@ -230,7 +231,7 @@ func (m *machine) dateReplacement(t *timeline, now Reading) {
 }
 
 // received takes a new token. Its life counts from when it was asked for, the latest moment known not to be too late.
-func (m *machine) received(tok dcr.Token, c *call, t *timeline, now Reading, random *rand.Rand) {
+func (m *machine) received(tok dcr.Token, c *call, t *timeline, now clock.Reading, random *rand.Rand) {
 	part := refreshFrom + (refreshTo-refreshFrom)*random.Float64()
 	m.rec.Token = &storage.Token{
 		AccessToken: tok.AccessToken, ID: tok.ID, Life: tok.ExpiresIn,
@@ -243,13 +244,13 @@ func (m *machine) received(tok dcr.Token, c *call, t *timeline, now Reading, ran
 	m.now = false
 }
 
-func (m *machine) succeeded(now Reading) {
+func (m *machine) succeeded(now clock.Reading) {
 	m.rec.Retry = nil
 	m.next = now.Boot
 }
 
 // failed takes the failure of a call. gateWait is how long it shut the gate, which no attempt can undercut.
-func (m *machine) failed(f Failure, c *call, gateWait time.Duration, t *timeline, now Reading, random *rand.Rand) {
+func (m *machine) failed(f Failure, c *call, gateWait time.Duration, t *timeline, now clock.Reading, random *rand.Rand) {
 	slow := f.Code == CodeRejected
 	failures := c.failures + 1
 	if r := m.rec.Retry; r != nil && r.Slow != slow {
@@ -269,7 +270,7 @@ func (m *machine) failed(f Failure, c *call, gateWait time.Duration, t *timeline
 }
 
 // reconsider begins anew where what the app is configured with is no longer what failed.
-func (m *machine) reconsider(now Reading) {
+func (m *machine) reconsider(now clock.Reading) {
 	mark := m.app.registrationMark()
 	if r := m.rec.Retry; r != nil && r.For != mark {
 		retry := *r
@@ -280,7 +281,7 @@ func (m *machine) reconsider(now Reading) {
 
 // suspect counts invalid_client answers to token requests. The second one in a row, some seconds after the first, condemns
 // the credentials; any other refusal means that the server knows them. Waits are short until that is settled.
-func (m *machine) suspect(f Failure, retry *storage.Retry, t *timeline, now Reading, random *rand.Rand) {
+func (m *machine) suspect(f Failure, retry *storage.Retry, t *timeline, now clock.Reading, random *rand.Rand) {
 	switch {
 	case f.Code != CodeRejected:
 		return
@@ -305,7 +306,7 @@ func (m *machine) suspect(f Failure, retry *storage.Retry, t *timeline, now Read
 }
 
 // waitLimit is the longest wait at this point of a token's life: in its last tenth a player is soon without.
-func (m *machine) waitLimit(slow bool, now Reading) time.Duration {
+func (m *machine) waitLimit(slow bool, now clock.Reading) time.Duration {
 	if slow || !m.valid(now) {
 		return rungs(slow).top
 	}
@@ -317,7 +318,7 @@ func (m *machine) waitLimit(slow bool, now Reading) time.Duration {
 func (m *machine) hurry(at time.Duration) { m.next = min(m.next, at) }
 
 // reset forgets the credentials and all that came of them.
-func (m *machine) reset(now Reading) {
+func (m *machine) reset(now clock.Reading) {
 	m.rec = storage.App{History: storage.History{Registrations: m.rec.History.Registrations}, Story: m.rec.Story}
 	m.live, m.flight, m.now, m.next = nil, nil, false, now.Boot
 }

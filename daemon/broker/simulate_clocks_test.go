@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/clock"
 )
 
 // simBirth is when every simulated life begins. True time is a duration since then.
@@ -42,7 +44,9 @@ type simClocks struct {
 	synced bool // as adjtimex has it
 }
 
-func (c *simClocks) Now() Reading       { return Reading{Boot: c.boot, Wall: simBirth.Add(c.wall)} }
+func (c *simClocks) Now() clock.Reading {
+	return clock.Reading{Boot: c.boot, Wall: simBirth.Add(c.wall)}
+}
 func (c *simClocks) Synchronised() bool { return c.synced }
 func (c *simClocks) BootID() string {
 	if c.noID {

@@ -3,6 +3,7 @@ package broker
 import (
 	"time"
 
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -50,7 +51,7 @@ type core struct {
 }
 
 // view makes the machine's present view.
-func (e *engine) view(m *machine, now Reading) *AppView {
+func (e *engine) view(m *machine, now clock.Reading) *AppView {
 	next := m.next
 	if open := e.gate.opens(now); open-now.Boot > time.Second { // it is shut; otherwise it makes nobody wait longer
 		next = max(next, open)
@@ -90,12 +91,12 @@ func (v *AppView) sameAs(other *AppView) bool { return v.App == other.App && v.c
 // Changed is closed once the view is out of date.
 func (v *AppView) Changed() <-chan struct{} { return v.changed }
 
-func (v *AppView) valid(now Reading) bool {
+func (v *AppView) valid(now clock.Reading) bool {
 	return v.core.token != nil && now.Boot < v.core.live.expires
 }
 
 // State is the app's state at a moment.
-func (v *AppView) State(now Reading) State {
+func (v *AppView) State(now clock.Reading) State {
 	c := &v.core
 	switch {
 	case v.valid(now) && (c.failing || c.token.Refused):
@@ -121,7 +122,7 @@ type Token struct {
 }
 
 // Token returns the app's token, false where none is valid at that moment.
-func (v *AppView) Token(now Reading) (Token, bool) {
+func (v *AppView) Token(now clock.Reading) (Token, bool) {
 	if !v.valid(now) {
 		return Token{}, false
 	}
@@ -133,7 +134,7 @@ func (v *AppView) Token(now Reading) (Token, bool) {
 }
 
 // satisfies tells whether the token lives at least minTTL, or a third of its life where that is less.
-func (v *AppView) satisfies(minTTL time.Duration, now Reading) bool {
+func (v *AppView) satisfies(minTTL time.Duration, now clock.Reading) bool {
 	return v.valid(now) && v.core.live.expires-now.Boot >= min(minTTL, v.core.token.Life/3)
 }
 
@@ -174,7 +175,7 @@ func (v *AppView) Story() storage.Story {
 
 // NextCall is how long it is until the server is called for this app, at the earliest; false while a call is under way or
 // nothing is planned.
-func (v *AppView) NextCall(now Reading) (time.Duration, bool) {
+func (v *AppView) NextCall(now clock.Reading) (time.Duration, bool) {
 	if v.core.flight != callNone || v.core.clockUnset {
 		return 0, false
 	}
@@ -193,7 +194,7 @@ func (v *AppView) Calls() *Calls { return v.core.calls }
 
 // Overview is what is known beside the apps.
 type Overview struct {
-	Reading    Reading
+	Reading    clock.Reading
 	ClockSet   bool
 	Skew       time.Duration // the server's clock before the box's; zero where it is not known
 	GateOpens  time.Duration // until the next request may leave

@@ -1,6 +1,8 @@
-// Package clock reads the clocks of the box and wakes its owner by them.
+// Package clock reads the system clocks and provides an alarm that survives
+// suspends and clock steps.
 //
-// It owns the one timer of the daemon, a timerfd. It judges nothing: whether a reading can be true is the broker's to say.
+// It owns the one timer of the daemon, a timerfd. Whether a reading is plausible
+// is the broker's decision.
 package clock
 
 import (
@@ -11,11 +13,23 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/tvpassd/tvpassd/daemon/broker"
 )
 
-// System is the clock of this machine.
+// Reading is one look at both clocks of the device.
+type Reading struct {
+	Boot time.Duration // CLOCK_BOOTTIME: since boot, suspends included; nothing steps it
+	Wall time.Time     // CLOCK_REALTIME: 1970 on a device without a battery that has just been plugged in
+}
+
+// Clock is where the daemon's time comes from. Go's own monotonic clock stops
+// during a suspend and is not used.
+type Clock interface {
+	Now() Reading
+	BootID() string     // "" if it is unknown: then nothing from before this start counts as the same boot
+	Synchronised() bool // reports whether the kernel says that a time service has set the wall clock
+}
+
+// System is the clock of this device.
 type System struct{ bootID string }
 
 // NewSystem reads the boot id. A machine that has none gets "", so that nothing is ever taken to be of the same boot.
@@ -28,12 +42,12 @@ func NewSystem() System {
 }
 
 // Now reads CLOCK_BOOTTIME and CLOCK_REALTIME.
-func (System) Now() broker.Reading {
+func (System) Now() Reading {
 	var boot, wall unix.Timespec
 	// Neither clock can fail on a kernel that Go runs on: 2.6.39 has both.
 	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
 	_ = unix.ClockGettime(unix.CLOCK_REALTIME, &wall)
-	return broker.Reading{Boot: time.Duration(boot.Nano()), Wall: time.Unix(wall.Unix()).UTC()}
+	return Reading{Boot: time.Duration(boot.Nano()), Wall: time.Unix(wall.Unix()).UTC()}
 }
 
 // BootID is the kernel's name for this boot.

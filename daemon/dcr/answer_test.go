@@ -10,7 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
 // answers runs a server that gives one answer to everything.
@@ -152,23 +152,23 @@ func TestRefusals(t *testing.T) {
 // The simulator's faults, and how often its server was asked and acted.
 func TestFaults(t *testing.T) {
 	for _, test := range []struct {
-		fault sim.Fault
+		fault dcrtest.Fault
 		want  Kind
 	}{
-		{sim.Fault{Kind: sim.FaultStatus}, ServerError},
-		{sim.Fault{Kind: sim.FaultStatus, Status: 500}, ServerError},
-		{sim.Fault{Kind: sim.FaultHTML}, ServerError},
-		{sim.Fault{Kind: sim.FaultRedirect}, ServerError},
-		{sim.Fault{Kind: sim.FaultTruncated}, ServerError},
-		{sim.Fault{Kind: sim.FaultOversized}, ServerError},
-		{sim.Fault{Kind: sim.FaultGarbage}, ServerError},
-		{sim.Fault{Kind: sim.FaultMissing}, ServerError},
-		{sim.Fault{Kind: sim.FaultTypes}, ServerError},
-		{sim.Fault{Kind: sim.FaultMissing, Field: "client_secret"}, ServerError},
-		{sim.Fault{Kind: sim.FaultError, Code: "unapproved_software_statement"}, Rejected},
-		{sim.Fault{Kind: sim.Fault429}, Throttled},
-		{sim.Fault{Kind: sim.FaultReset}, Offline},
-		{sim.Fault{Kind: sim.FaultLost}, Offline},
+		{dcrtest.Fault{Kind: dcrtest.FaultStatus}, ServerError},
+		{dcrtest.Fault{Kind: dcrtest.FaultStatus, Status: 500}, ServerError},
+		{dcrtest.Fault{Kind: dcrtest.FaultHTML}, ServerError},
+		{dcrtest.Fault{Kind: dcrtest.FaultRedirect}, ServerError},
+		{dcrtest.Fault{Kind: dcrtest.FaultTruncated}, ServerError},
+		{dcrtest.Fault{Kind: dcrtest.FaultOversized}, ServerError},
+		{dcrtest.Fault{Kind: dcrtest.FaultGarbage}, ServerError},
+		{dcrtest.Fault{Kind: dcrtest.FaultMissing}, ServerError},
+		{dcrtest.Fault{Kind: dcrtest.FaultTypes}, ServerError},
+		{dcrtest.Fault{Kind: dcrtest.FaultMissing, Field: "client_secret"}, ServerError},
+		{dcrtest.Fault{Kind: dcrtest.FaultError, Code: "unapproved_software_statement"}, Rejected},
+		{dcrtest.Fault{Kind: dcrtest.Fault429}, Throttled},
+		{dcrtest.Fault{Kind: dcrtest.FaultReset}, Offline},
+		{dcrtest.Fault{Kind: dcrtest.FaultLost}, Offline},
 	} {
 		up := newSim()
 		if err := up.SetFault(test.fault); err != nil {

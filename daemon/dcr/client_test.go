@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
 func TestRegisterAndToken(t *testing.T) {
@@ -148,7 +148,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 		"FIN": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"RST": func(w http.ResponseWriter, r *http.Request) {
 			s := newSim()
-			if err := s.SetFault(sim.Fault{Kind: sim.FaultReset}); err != nil {
+			if err := s.SetFault(dcrtest.Fault{Kind: dcrtest.FaultReset}); err != nil {
 				t.Error(err)
 			}
 			s.ServeHTTP(w, r)

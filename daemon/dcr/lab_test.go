@@ -20,7 +20,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
 // labTime is every clock's: far from the true time, so that certificates are good by the injected clock alone.
@@ -40,7 +40,7 @@ const (
 )
 
 // labStatement is one that the simulator takes.
-var labStatement = sim.Statement("ref30")
+var labStatement = dcrtest.Statement("ref30")
 
 // labDevice is an X-Device-Info that the simulator takes.
 func labDevice(app string, local netip.AddrPort) string {
@@ -115,7 +115,7 @@ func newServer(h http.Handler) *server {
 // labTLS is a server's TLS, and the file with the root that is needed to trust it.
 func labTLS(t *testing.T) (*tls.Config, string) {
 	t.Helper()
-	ca, cert, err := sim.NewCA(labTime, "0.0.0.0", "sp.example")
+	ca, cert, err := dcrtest.NewCA(labTime, "0.0.0.0", "sp.example")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,8 +156,8 @@ func newClient(t *testing.T, endpoint string, change ...func(*Config)) *Client {
 func impatient(c *Config) { c.Timeout = labPatience }
 
 // newSim is a simulator that does not throttle.
-func newSim() *sim.Server {
-	return sim.New(sim.Config{Now: labNow, NoThrottle: true})
+func newSim() *dcrtest.Server {
+	return dcrtest.New(dcrtest.Config{Now: labNow, NoThrottle: true})
 }
 
 var (

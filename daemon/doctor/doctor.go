@@ -17,7 +17,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tvpassd/tvpassd/daemon/broker"
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/service"
 )
 
@@ -53,7 +53,7 @@ type Config struct {
 	Version    string // of this program
 	BuildDate  time.Time
 	UID        int
-	Clock      broker.Clock
+	Clock      clock.Clock
 	Getenv     func(string) string                   // has the proxy variables
 	EnvOf      string                                // whose variables these are
 	Proxy      func(*http.Request) (*url.URL, error) // what comes of them; nil: no proxy

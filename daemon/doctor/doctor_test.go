@@ -16,7 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
-	"github.com/tvpassd/tvpassd/daemon/broker"
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/service"
 	"github.com/tvpassd/tvpassd/device"
 	"github.com/tvpassd/tvpassd/ipc"
@@ -441,4 +441,4 @@ func TestAsAnOrdinaryUser(t *testing.T) {
 	}
 }
 
-var _ broker.Clock = (*labClock)(nil)
+var _ clock.Clock = (*labClock)(nil)

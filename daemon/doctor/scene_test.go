@@ -20,8 +20,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
-	"github.com/tvpassd/tvpassd/daemon/broker"
+	"github.com/tvpassd/tvpassd/daemon/clock"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 	"github.com/tvpassd/tvpassd/daemon/service"
 	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/storage"
@@ -42,7 +42,7 @@ type scene struct {
 	dir     string
 	cfg     Config
 	clock   *labClock
-	sim     *sim.Server
+	sim     *dcrtest.Server
 	handler http.Handler // of the server, sim unless a test has another
 	tls     *tls.Config
 	listen  string // address of the server
@@ -56,12 +56,12 @@ type scene struct {
 }
 
 type labClock struct {
-	now broker.Reading
+	now clock.Reading
 }
 
-func (c *labClock) Now() broker.Reading { return c.now }
-func (c *labClock) BootID() string      { return labBoot }
-func (c *labClock) Synchronised() bool  { return true }
+func (c *labClock) Now() clock.Reading { return c.now }
+func (c *labClock) BootID() string     { return labBoot }
+func (c *labClock) Synchronised() bool { return true }
 
 func newScene(t *testing.T) *scene {
 	t.Helper()
@@ -70,12 +70,12 @@ func newScene(t *testing.T) *scene {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	s := &scene{t: t, dir: dir, clock: &labClock{broker.Reading{Boot: time.Hour, Wall: labTime}}, listen: "127.0.0.1:0"}
+	s := &scene{t: t, dir: dir, clock: &labClock{clock.Reading{Boot: time.Hour, Wall: labTime}}, listen: "127.0.0.1:0"}
 	s.must(os.Chmod(dir, 0o755))
-	s.sim = sim.New(sim.Config{Now: func() time.Time { return labTime }, Random: rand.Reader, Log: slog.New(slog.DiscardHandler)})
+	s.sim = dcrtest.New(dcrtest.Config{Now: func() time.Time { return labTime }, Random: rand.Reader, Log: slog.New(slog.DiscardHandler)})
 	s.handler = s.sim
 	s.certify(labTime)
-	s.write("apps.d/ref30.jwt", sim.Statement("ref30"))
+	s.write("apps.d/ref30.jwt", dcrtest.Statement("ref30"))
 	s.write("apps.d/ref30.toml", "[[app]]\nid = \"ref30\"\nsoftware_statement_file = \"ref30.jwt\"\n")
 	s.device = "model = \"Box\"\nversion = \"1\"\nconnectionType = \"LAN\"\n"
 	s.status = &ipc.Status{
@@ -112,7 +112,7 @@ func (s *scene) write(name, content string) {
 // certify gives the server a certificate of that day, and the box its authority.
 func (s *scene) certify(day time.Time) {
 	s.t.Helper()
-	ca, cert, err := sim.NewCA(day)
+	ca, cert, err := dcrtest.NewCA(day)
 	s.must(err)
 	s.tls = &tls.Config{Certificates: []tls.Certificate{cert}}
 	s.write("ca.pem", string(ca))
@@ -188,7 +188,7 @@ func (s *scene) noSecrets(r Report) {
 	s.t.Helper()
 	said, err := json.Marshal(r)
 	s.must(err)
-	parts := strings.Split(sim.Statement("ref30"), ".")
+	parts := strings.Split(dcrtest.Statement("ref30"), ".")
 	for _, secret := range append(parts, labEndpointSecret, labClient, "pr0xy-passw0rd") {
 		if strings.Contains(string(said), secret) {
 			s.t.Errorf("%.10s... is told: %s", secret, said)

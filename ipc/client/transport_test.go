@@ -16,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
@@ -30,7 +30,7 @@ const (
 type playerLab struct {
 	*fakeDaemon
 	t      *testing.T
-	up     *sim.Server
+	up     *dcrtest.Server
 	server *httptest.Server
 	player *Transport
 	pair   url.Values // the client credentials
@@ -47,14 +47,14 @@ type playerLab struct {
 func newPlayerLab(t *testing.T) *playerLab {
 	t.Helper()
 	l := &playerLab{t: t, fakeDaemon: newDaemon("one"), time: start}
-	l.up = sim.New(sim.Config{Now: l.now, NoThrottle: true})
+	l.up = dcrtest.New(dcrtest.Config{Now: l.now, NoThrottle: true})
 	l.server = httptest.NewServer(l.up)
 	t.Cleanup(l.server.Close)
 	var cred struct {
 		ID     string `json:"client_id"`
 		Secret string `json:"client_secret"`
 	}
-	l.post("register", "application/json", `{"software_statement":"`+sim.Statement("one")+`"}`, &cred)
+	l.post("register", "application/json", `{"software_statement":"`+dcrtest.Statement("one")+`"}`, &cred)
 	l.pair = url.Values{"client_id": {cred.ID}, "client_secret": {cred.Secret}, "grant_type": {"client_credentials"}}
 	l.fetch()
 	l.up.ClearRequests()
@@ -167,7 +167,7 @@ func (l *playerLab) answered() (statuses []int) {
 	return statuses
 }
 
-func (l *playerLab) fault(f sim.Fault) {
+func (l *playerLab) fault(f dcrtest.Fault) {
 	l.t.Helper()
 	f.Path = "api"
 	if err := l.up.SetFault(f); err != nil {
@@ -280,7 +280,7 @@ func TestTransportWaits(t *testing.T) {
 		l := newPlayerLab(t)
 		l.up.SetClock(time.Hour)
 		l.fetch()
-		l.fault(sim.Fault{Kind: sim.Fault429, Count: test.count, RetryAfter: test.retryAfter})
+		l.fault(dcrtest.Fault{Kind: dcrtest.Fault429, Count: test.count, RetryAfter: test.retryAfter})
 		status, _ := l.send(l.request(test.body))
 		if diff := cmp.Diff(test.slept, l.slept); diff != "" || status != test.status {
 			t.Errorf("%s: HTTP %d, want %d; slept %s", test.name, status, test.status, diff)
@@ -294,7 +294,7 @@ func TestTransportWaits(t *testing.T) {
 // The throttle counts all requests of a box together, so one 429 holds all of them back.
 func TestTransportWaitsForOthers(t *testing.T) {
 	l := newPlayerLab(t)
-	l.fault(sim.Fault{Kind: sim.Fault429, Count: 1, RetryAfter: "3600"})
+	l.fault(dcrtest.Fault{Kind: dcrtest.Fault429, Count: 1, RetryAfter: "3600"})
 	if status, _ := l.send(l.request(nil)); status != 429 {
 		t.Errorf("HTTP %d", status)
 	}
@@ -320,7 +320,7 @@ func TestTransportBehindTheThrottle(t *testing.T) {
 func TestTransportWaitEndsWithTheContext(t *testing.T) {
 	l := newPlayerLab(t)
 	l.player.clock = nil
-	l.fault(sim.Fault{Kind: sim.Fault429, RetryAfter: "60"})
+	l.fault(dcrtest.Fault{Kind: dcrtest.Fault429, RetryAfter: "60"})
 	ctx, cancel := context.WithCancel(t.Context())
 	l.player.Base = after(func() { cancel() })
 	if _, err := l.player.RoundTrip(l.request(nil).WithContext(ctx)); !errors.Is(err, context.Canceled) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/storage"
 )
@@ -22,7 +23,7 @@ var (
 	built = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 )
 
-// box is one box: the real policy with a clock, a disk and a way to the server. It is its own broker.Clock and broker.Store.
+// box is one box: the real policy with a clock, a disk and a way to the server. It is its own clock.Clock and broker.Store.
 type box struct {
 	shard  *shard
 	policy *broker.Engine // nil: off
@@ -183,19 +184,19 @@ func (b *box) setup() broker.Setup {
 	return s
 }
 
-// Now is part of broker.Clock.
-func (b *box) Now() broker.Reading {
-	r := broker.Reading{Boot: b.shard.now - b.booted, Wall: began.Add(b.shard.now)}
+// Now is part of clock.Clock.
+func (b *box) Now() clock.Reading {
+	r := clock.Reading{Boot: b.shard.now - b.booted, Wall: began.Add(b.shard.now)}
 	if b.unset && !b.Synchronised() {
 		r.Wall = time.Unix(0, 0).Add(r.Boot)
 	}
 	return r
 }
 
-// BootID is part of broker.Clock.
+// BootID is part of clock.Clock.
 func (b *box) BootID() string { return b.boot }
 
-// Synchronised is part of broker.Clock.
+// Synchronised is part of clock.Clock.
 func (b *box) Synchronised() bool { return b.shard.now >= b.synced }
 
 // App is part of broker.Store.

@@ -1,9 +1,9 @@
-// Package sim simulates the server side of Adobe Pass for labs, demos and tests: client registration, access tokens, the
+// Package dcrtest simulates the server side of Adobe Pass for labs, demos and tests: client registration, access tokens, the
 // protected APIs' judgement of a request, the throttle in front of them, and everything that can go wrong on the way.
 //
 // It owns its state, in memory only: a new Server knows no client. It judges requests by the documented protocol alone and
 // shares no code with the daemon, so that a misreading there is refused here. It is never shipped to a device.
-package sim
+package dcrtest
 
 import (
 	"bytes"

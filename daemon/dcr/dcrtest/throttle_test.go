@@ -1,4 +1,4 @@
-package sim_test
+package dcrtest_test
 
 import (
 	"fmt"
@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
 // validate is a request that is throttled and costs nothing else.
@@ -107,7 +107,7 @@ func TestThrottleRefill(t *testing.T) {
 }
 
 func TestThrottledAnswer(t *testing.T) {
-	l := newLab(t, throttled, func(c *sim.Config) { c.ClockOffset = time.Hour })
+	l := newLab(t, throttled, func(c *dcrtest.Config) { c.ClockOffset = time.Hour })
 	for range 11 {
 		l.send(validate())
 	}

@@ -1,4 +1,4 @@
-package sim_test
+package dcrtest_test
 
 import (
 	"encoding/base64"
@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
 func TestDeviceInfo(t *testing.T) {
@@ -123,7 +123,7 @@ func TestAPIRefusals(t *testing.T) {
 
 // A token is good to its last millisecond, and a revoked client's is too.
 func TestTokenLife(t *testing.T) {
-	l := newLab(t, func(c *sim.Config) { c.TokenLife = time.Minute })
+	l := newLab(t, func(c *dcrtest.Config) { c.TokenLife = time.Minute })
 	id, secret := l.register(t)
 	access := l.token(t, id, secret)
 	l.Revoke(id)

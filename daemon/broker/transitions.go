@@ -3,6 +3,7 @@ package broker
 import (
 	"time"
 
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -17,7 +18,7 @@ type told struct {
 }
 
 // narrate adds to each app's story what is news. It goes to the disk with the change that it tells of.
-func (e *engine) narrate(now Reading) {
+func (e *engine) narrate(now clock.Reading) {
 	clockUnset := e.clockUnset(now)
 	for _, m := range e.machines {
 		if n := (told{m.rec.Token, m.rec.Retry, m.valid(now), clockUnset}); m.active && n != m.told {
@@ -30,7 +31,7 @@ func (e *engine) narrate(now Reading) {
 // narrate adds a transition if a view tells of one: another state, or another trouble. That a call is under way, or
 // waits for its turn, is none: retries of the same trouble, or the seconds after each start, would push the story's
 // beginning out.
-func (m *machine) narrate(v *AppView, now Reading) {
+func (m *machine) narrate(v *AppView, now clock.Reading) {
 	still := *v
 	if still.core.failing && !still.valid(now) {
 		still.core.flight, still.core.next = callNone, never

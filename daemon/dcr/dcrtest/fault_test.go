@@ -1,4 +1,4 @@
-package sim_test
+package dcrtest_test
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
 // wire is a lab behind a real listener, and what a client sees of it.
@@ -23,7 +23,7 @@ type wire struct {
 	client *http.Client
 }
 
-func newWire(t *testing.T, change ...func(*sim.Config)) *wire {
+func newWire(t *testing.T, change ...func(*dcrtest.Config)) *wire {
 	t.Helper()
 	l := newLab(t, change...)
 	server := httptest.NewServer(l)
@@ -58,7 +58,7 @@ func (w *wire) do(ctx context.Context, t *testing.T, r *http.Request) seen {
 }
 
 // last is the latest request that the server remembers.
-func (w *wire) last() sim.Request {
+func (w *wire) last() dcrtest.Request {
 	all := w.Requests()
 	return all[len(all)-1]
 }
@@ -71,57 +71,57 @@ func TestFaults(t *testing.T) {
 		}
 	}
 	for name, tc := range map[string]struct {
-		fault  sim.Fault
+		fault  dcrtest.Fault
 		status int  // that the client sees; 0: an error instead of an answer
 		acted  bool // credentials were issued
 		check  func(t *testing.T, got seen)
 	}{
-		"status":        {sim.Fault{Kind: "status"}, 503, false, html},
-		"status 502":    {sim.Fault{Kind: "status", Status: 502}, 502, false, html},
-		"captive":       {sim.Fault{Kind: "html"}, 200, false, html},
-		"error":         {sim.Fault{Kind: "error", Code: "invalid_client"}, 400, false, wantBody(`{"error":"invalid_client"}`)},
-		"error unknown": {sim.Fault{Kind: "error", Code: "brand_new"}, 400, false, wantBody(`{"error":"brand_new"}`)},
-		"redirect": {sim.Fault{Kind: "redirect"}, 302, false, func(t *testing.T, got seen) {
+		"status":        {dcrtest.Fault{Kind: "status"}, 503, false, html},
+		"status 502":    {dcrtest.Fault{Kind: "status", Status: 502}, 502, false, html},
+		"captive":       {dcrtest.Fault{Kind: "html"}, 200, false, html},
+		"error":         {dcrtest.Fault{Kind: "error", Code: "invalid_client"}, 400, false, wantBody(`{"error":"invalid_client"}`)},
+		"error unknown": {dcrtest.Fault{Kind: "error", Code: "brand_new"}, 400, false, wantBody(`{"error":"brand_new"}`)},
+		"redirect": {dcrtest.Fault{Kind: "redirect"}, 302, false, func(t *testing.T, got seen) {
 			if got.header.Get("Location") == "" {
 				t.Error("no Location")
 			}
 		}},
-		"truncated": {sim.Fault{Kind: "truncated"}, 201, true, func(t *testing.T, got seen) {
+		"truncated": {dcrtest.Fault{Kind: "truncated"}, 201, true, func(t *testing.T, got seen) {
 			if !errors.Is(got.err, io.ErrUnexpectedEOF) || got.body == "" {
 				t.Errorf("the body %q ended with %v, want half of it and %v", got.body, got.err, io.ErrUnexpectedEOF)
 			}
 		}},
-		"oversized": {sim.Fault{Kind: "oversized"}, 201, true, func(t *testing.T, got seen) {
+		"oversized": {dcrtest.Fault{Kind: "oversized"}, 201, true, func(t *testing.T, got seen) {
 			if len(got.body) <= 1<<20 || !json.Valid([]byte(got.body)) {
 				t.Errorf("the body has %d bytes, JSON: %v; want more than 1 MiB of it", len(got.body), json.Valid([]byte(got.body)))
 			}
 		}},
-		"reset": {sim.Fault{Kind: "reset"}, 0, false, wantReset},
-		"lost":  {sim.Fault{Kind: "lost"}, 0, true, wantReset},
-		"429": {sim.Fault{Kind: "429"}, 429, false, func(t *testing.T, got seen) {
+		"reset": {dcrtest.Fault{Kind: "reset"}, 0, false, wantReset},
+		"lost":  {dcrtest.Fault{Kind: "lost"}, 0, true, wantReset},
+		"429": {dcrtest.Fault{Kind: "429"}, 429, false, func(t *testing.T, got seen) {
 			html(t, got)
 			if value, ok := got.header["Retry-After"]; ok {
 				t.Errorf("Retry-After %q, want none", value)
 			}
 		}},
-		"429 seconds":     {sim.Fault{Kind: "429", RetryAfter: "17"}, 429, false, wantRetryAfter("17")},
-		"429 date":        {sim.Fault{Kind: "429", RetryAfter: date}, 429, false, wantRetryAfter(date)},
-		"429 date ahead":  {sim.Fault{Kind: "429", RetryAfter: "+90s"}, 429, false, wantRetryAfter("Mon, 01 Jun 2026 12:01:30 GMT")},
-		"503 Retry-After": {sim.Fault{Kind: "status", RetryAfter: "5"}, 503, false, wantRetryAfter("5")},
-		"missing": {sim.Fault{Kind: "missing", Field: "client_secret"}, 201, true, func(t *testing.T, got seen) {
+		"429 seconds":     {dcrtest.Fault{Kind: "429", RetryAfter: "17"}, 429, false, wantRetryAfter("17")},
+		"429 date":        {dcrtest.Fault{Kind: "429", RetryAfter: date}, 429, false, wantRetryAfter(date)},
+		"429 date ahead":  {dcrtest.Fault{Kind: "429", RetryAfter: "+90s"}, 429, false, wantRetryAfter("Mon, 01 Jun 2026 12:01:30 GMT")},
+		"503 Retry-After": {dcrtest.Fault{Kind: "status", RetryAfter: "5"}, 503, false, wantRetryAfter("5")},
+		"missing": {dcrtest.Fault{Kind: "missing", Field: "client_secret"}, 201, true, func(t *testing.T, got seen) {
 			if strings.Contains(got.body, "client_secret") || !strings.Contains(got.body, "client_id") {
 				t.Errorf("the body %s, want all but client_secret", got.body)
 			}
 		}},
-		"all missing": {sim.Fault{Kind: "missing"}, 201, true, wantBody(`{}`)},
-		"types": {sim.Fault{Kind: "types"}, 201, true, wantBody(`{"client_id":42,"client_id_issued_at":"forty-two",` +
+		"all missing": {dcrtest.Fault{Kind: "missing"}, 201, true, wantBody(`{}`)},
+		"types": {dcrtest.Fault{Kind: "types"}, 201, true, wantBody(`{"client_id":42,"client_id_issued_at":"forty-two",` +
 			`"client_secret":42,"grant_types":"forty-two","redirect_uris":"forty-two","scopes":"forty-two"}`)},
-		"garbage": {sim.Fault{Kind: "garbage"}, 201, false, func(t *testing.T, got seen) {
+		"garbage": {dcrtest.Fault{Kind: "garbage"}, 201, false, func(t *testing.T, got seen) {
 			if json.Valid([]byte(got.body)) || !strings.HasPrefix(got.header.Get("Content-Type"), "application/json") {
 				t.Errorf("%s %q is not garbage called JSON", got.header.Get("Content-Type"), got.body)
 			}
 		}},
-		"delay": {sim.Fault{Kind: "delay", Delay: time.Millisecond}, 201, true, func(*testing.T, seen) {}},
+		"delay": {dcrtest.Fault{Kind: "delay", Delay: time.Millisecond}, 201, true, func(*testing.T, seen) {}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWire(t)
@@ -174,7 +174,7 @@ func wantRetryAfter(want string) func(*testing.T, seen) {
 	}
 }
 
-func mustFault(t *testing.T, l *lab, f sim.Fault) {
+func mustFault(t *testing.T, l *lab, f dcrtest.Fault) {
 	t.Helper()
 	if err := l.SetFault(f); err != nil {
 		t.Fatal(err)
@@ -183,7 +183,7 @@ func mustFault(t *testing.T, l *lab, f sim.Fault) {
 
 // A client that waits for an answer gets none, and its giving up ends the request on the server too: Close would hang.
 func TestFaultHang(t *testing.T) {
-	for _, f := range []sim.Fault{{Kind: "hang"}, {Kind: "delay", Delay: time.Minute}} {
+	for _, f := range []dcrtest.Fault{{Kind: "hang"}, {Kind: "delay", Delay: time.Minute}} {
 		w := newWire(t)
 		mustFault(t, w.lab, f)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -206,7 +206,7 @@ func TestFaultHang(t *testing.T) {
 // An answer that is late is as late as it was set to be.
 func TestFaultDelay(t *testing.T) {
 	w := newWire(t)
-	mustFault(t, w.lab, sim.Fault{Kind: "status", Delay: 50 * time.Millisecond})
+	mustFault(t, w.lab, dcrtest.Fault{Kind: "status", Delay: 50 * time.Millisecond})
 	start := time.Now()
 	got := w.do(t.Context(), t, registration(t))
 	if took := time.Since(start); got.status != 503 || took < 50*time.Millisecond {
@@ -218,7 +218,7 @@ func TestFaultDelay(t *testing.T) {
 func TestFaultRedirectFollowed(t *testing.T) {
 	w := newWire(t)
 	w.client.CheckRedirect = nil
-	mustFault(t, w.lab, sim.Fault{Kind: "redirect"})
+	mustFault(t, w.lab, dcrtest.Fault{Kind: "redirect"})
 	got := w.do(t.Context(), t, registration(t))
 	if got.status != 200 || !strings.Contains(got.body, "<p>") {
 		t.Errorf("%d %q, want the portal's page", got.status, got.body)
@@ -232,9 +232,9 @@ func TestFaultRedirectFollowed(t *testing.T) {
 func TestFaultOrder(t *testing.T) {
 	l := newLab(t)
 	id, secret := l.register(t)
-	mustFault(t, l, sim.Fault{Path: "token", Kind: "status", Count: 2})
-	mustFault(t, l, sim.Fault{Path: "token", Kind: "error", Code: "invalid_client", Count: 1})
-	mustFault(t, l, sim.Fault{Path: "api", Kind: "error", Code: "invalid_access_token_service_provider"})
+	mustFault(t, l, dcrtest.Fault{Path: "token", Kind: "status", Count: 2})
+	mustFault(t, l, dcrtest.Fault{Path: "token", Kind: "error", Code: "invalid_client", Count: 1})
+	mustFault(t, l, dcrtest.Fault{Path: "api", Kind: "error", Code: "invalid_access_token_service_provider"})
 	codes := func(n int, r func() *http.Request) (got []int) {
 		for range n {
 			got = append(got, l.send(r()).Code)
@@ -270,7 +270,7 @@ func TestFaultErrorOfAPI(t *testing.T) {
 		{"brand_new", 403, "none"},
 	} {
 		l := newLab(t)
-		mustFault(t, l, sim.Fault{Kind: "error", Code: tc.code})
+		mustFault(t, l, dcrtest.Fault{Kind: "error", Code: tc.code})
 		wantEnhanced(t, l, apiRequest(t, "x"), tc.status, tc.code, tc.action, "fault")
 	}
 }
@@ -278,7 +278,7 @@ func TestFaultErrorOfAPI(t *testing.T) {
 // A fault uses up the throttle's bucket, and the throttle no fault: hammering a broken server is seen.
 func TestFaultBehindThrottle(t *testing.T) {
 	l := newLab(t, throttled)
-	mustFault(t, l, sim.Fault{Kind: "status", Count: 12})
+	mustFault(t, l, dcrtest.Fault{Kind: "status", Count: 12})
 	var got []int
 	for range 12 {
 		got = append(got, l.send(validate()).Code)
@@ -295,12 +295,12 @@ func TestFaultBehindThrottle(t *testing.T) {
 }
 
 func TestParseFault(t *testing.T) {
-	got, err := sim.ParseFault("path=token kind=status status=502 count=2 retry_after=+5s delay=1s code=c field=f")
-	want := sim.Fault{Path: "token", Kind: "status", Status: 502, Count: 2, RetryAfter: "+5s", Delay: time.Second, Code: "c", Field: "f"}
+	got, err := dcrtest.ParseFault("path=token kind=status status=502 count=2 retry_after=+5s delay=1s code=c field=f")
+	want := dcrtest.Fault{Path: "token", Kind: "status", Status: 502, Count: 2, RetryAfter: "+5s", Delay: time.Second, Code: "c", Field: "f"}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
-	if got, err := sim.ParseFault("kind=status"); err != nil || got.Path != "all" || got.Status != 503 {
+	if got, err := dcrtest.ParseFault("kind=status"); err != nil || got.Path != "all" || got.Status != 503 {
 		t.Errorf("the defaults: %+v %v", got, err)
 	}
 }
@@ -322,7 +322,7 @@ func TestBadFaults(t *testing.T) {
 		"kind=hang delay=1h":             "5m0s",
 		"kind=429 retry_after=+tomorrow": "+tomorrow",
 	} {
-		if _, err := sim.ParseFault(text); err == nil || !strings.Contains(err.Error(), why) {
+		if _, err := dcrtest.ParseFault(text); err == nil || !strings.Contains(err.Error(), why) {
 			t.Errorf("%q: %v, want an error about %q", text, err, why)
 		}
 	}
@@ -334,8 +334,8 @@ func TestFaultsOverTLS(t *testing.T) {
 	server := httptest.NewTLSServer(l)
 	t.Cleanup(server.Close)
 	w := &wire{lab: l, url: server.URL, client: server.Client()}
-	mustFault(t, l, sim.Fault{Kind: "lost", Count: 1})
-	mustFault(t, l, sim.Fault{Kind: "truncated", Count: 1})
+	mustFault(t, l, dcrtest.Fault{Kind: "lost", Count: 1})
+	mustFault(t, l, dcrtest.Fault{Kind: "truncated", Count: 1})
 	wantReset(t, w.do(t.Context(), t, registration(t)))
 	if got := w.do(t.Context(), t, registration(t)); !errors.Is(got.err, io.ErrUnexpectedEOF) {
 		t.Errorf("truncated: %v, want %v", got.err, io.ErrUnexpectedEOF)

@@ -5,21 +5,9 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/storage"
 )
-
-// Reading is one look at the clocks of the box.
-type Reading struct {
-	Boot time.Duration // CLOCK_BOOTTIME: since boot, through every suspend; nothing steps it
-	Wall time.Time     // CLOCK_REALTIME: what people see, 1970 on a box that has just been plugged in
-}
-
-// Clock is where time comes from. Go's own monotonic clock stands still in a suspend and has no part in this.
-type Clock interface {
-	Now() Reading
-	BootID() string     // "" where it can't be known: then nothing of before this start is of the same boot
-	Synchronised() bool // the kernel says that the wall clock was set by a time service
-}
 
 // maxSkew is how far two that vouch for the time may differ: a Date has whole seconds and is as old as its answer, and the
 // server's clock need not be the time service's. What spans two boots is reckoned with that much to spare.
@@ -27,7 +15,7 @@ const maxSkew = time.Minute
 
 // timeline knows what the box can know about the time.
 type timeline struct {
-	clock  Clock
+	clock  clock.Clock
 	bootID string
 	build  time.Time // a wall clock before this is unset
 
@@ -37,7 +25,7 @@ type timeline struct {
 }
 
 // newTimeline begins to know the time. Where the kernel has no name for this boot, this run of the daemon is a boot of its own.
-func newTimeline(clock Clock, build time.Time, random *rand.Rand) timeline {
+func newTimeline(clock clock.Clock, build time.Time, random *rand.Rand) timeline {
 	id := clock.BootID()
 	if id == "" {
 		id = fmt.Sprintf("run-%016x", random.Uint64())
@@ -46,10 +34,10 @@ func newTimeline(clock Clock, build time.Time, random *rand.Rand) timeline {
 }
 
 // set tells whether the wall clock can be right at all.
-func (t *timeline) set(now Reading) bool { return !now.Wall.Before(t.build) }
+func (t *timeline) set(now clock.Reading) bool { return !now.Wall.Before(t.build) }
 
 // observe takes the Date of an answer as a witness of the time.
-func (t *timeline) observe(date time.Time, now Reading) {
+func (t *timeline) observe(date time.Time, now clock.Reading) {
 	if date.IsZero() {
 		return
 	}
@@ -57,7 +45,7 @@ func (t *timeline) observe(date time.Time, now Reading) {
 }
 
 // trueTime is the time that something other than this box vouches for: best the server, whose clock decides about its tokens.
-func (t *timeline) trueTime(now Reading) (time.Time, bool) {
+func (t *timeline) trueTime(now clock.Reading) (time.Time, bool) {
 	if t.witnessed {
 		return t.server.Add(now.Boot - t.serverAt), true
 	}
@@ -65,26 +53,26 @@ func (t *timeline) trueTime(now Reading) (time.Time, bool) {
 }
 
 // skew is how far the server's clock is ahead of the box's; zero where the server has not told.
-func (t *timeline) skew(now Reading) time.Duration {
+func (t *timeline) skew(now clock.Reading) time.Duration {
 	if !t.witnessed {
 		return 0
 	}
 	return t.server.Add(now.Boot - t.serverAt).Sub(now.Wall)
 }
 
-func (t *timeline) stamp(now Reading) storage.Stamp {
+func (t *timeline) stamp(now clock.Reading) storage.Stamp {
 	return storage.Stamp{BootID: t.bootID, Boot: now.Boot, Wall: now.Wall.UTC().Round(0)}
 }
 
 // thisBoot tells whether a stamp's Boot reading can be compared with now's.
-func (t *timeline) thisBoot(s storage.Stamp, now Reading) bool {
+func (t *timeline) thisBoot(s storage.Stamp, now clock.Reading) bool {
 	return s.BootID == t.bootID && s.Boot <= now.Boot
 }
 
 // tokenSent is the moment of this boot's clock from which a stored token's life counts. It is not known for a token of an
 // earlier boot while nothing vouches for the time. Where box and server disagreed about the time when the token was
 // asked for, the earlier of the two moments counts: a token is rather thrown away early than served dead.
-func (t *timeline) tokenSent(tok *storage.Token, now Reading) (time.Duration, bool) {
+func (t *timeline) tokenSent(tok *storage.Token, now clock.Reading) (time.Duration, bool) {
 	if t.thisBoot(tok.Sent, now) {
 		return tok.Sent.Boot, true
 	}
@@ -104,7 +92,7 @@ func (t *timeline) tokenSent(tok *storage.Token, now Reading) (time.Duration, bo
 }
 
 // serverSent is the moment of a request on the server's clock, at the earliest; zero where nothing vouches for it.
-func (t *timeline) serverSent(sent, now Reading, date time.Time) time.Time {
+func (t *timeline) serverSent(sent, now clock.Reading, date time.Time) time.Time {
 	if !date.IsZero() {
 		return date.Add(sent.Boot - now.Boot).UTC()
 	}
@@ -116,7 +104,7 @@ func (t *timeline) serverSent(sent, now Reading, date time.Time) time.Time {
 
 // remaining is what is left of a stored wait. A stamp of an earlier boot counts by the wall clock, which may be wrong: so
 // the answer is never more than the wait itself.
-func (t *timeline) remaining(noted storage.Stamp, wait time.Duration, now Reading) time.Duration {
+func (t *timeline) remaining(noted storage.Stamp, wait time.Duration, now clock.Reading) time.Duration {
 	passed := now.Wall.Sub(noted.Wall)
 	if t.thisBoot(noted, now) {
 		passed = now.Boot - noted.Boot
@@ -125,7 +113,7 @@ func (t *timeline) remaining(noted storage.Stamp, wait time.Duration, now Readin
 }
 
 // passed tells whether at least d went by since a stamp. In doubt it has not: after a reboot only a vouched-for clock counts.
-func (t *timeline) passed(since storage.Stamp, d time.Duration, now Reading) bool {
+func (t *timeline) passed(since storage.Stamp, d time.Duration, now clock.Reading) bool {
 	if t.thisBoot(since, now) {
 		return now.Boot-since.Boot >= d
 	}

@@ -1,4 +1,4 @@
-package sim_test
+package dcrtest_test
 
 import (
 	"crypto/tls"
@@ -11,12 +11,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
 func TestNewCA(t *testing.T) {
 	now := time.Now()
-	caPEM, cert, err := sim.NewCA(now, "sp.example", "192.0.2.7")
+	caPEM, cert, err := dcrtest.NewCA(now, "sp.example", "192.0.2.7")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +55,7 @@ func TestNewCA(t *testing.T) {
 	resp.Body.Close()
 	client.CloseIdleConnections()
 
-	otherPEM, _, err := sim.NewCA(now)
+	otherPEM, _, err := dcrtest.NewCA(now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,8 +67,8 @@ func TestNewCA(t *testing.T) {
 }
 
 func TestStatement(t *testing.T) {
-	a, b := sim.Statement("a"), sim.Statement("b")
-	if a == b || a != sim.Statement("a") {
+	a, b := dcrtest.Statement("a"), dcrtest.Statement("b")
+	if a == b || a != dcrtest.Statement("a") {
 		t.Error("a statement is not that of its name alone")
 	}
 	parts := strings.Split(a, ".")

@@ -1,4 +1,4 @@
-package sim_test
+package dcrtest_test
 
 import (
 	"bytes"
@@ -14,14 +14,14 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
 var labStart = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
 // lab is a simulator with a clock that stands still until it is told, and what it logged.
 type lab struct {
-	*sim.Server
+	*dcrtest.Server
 	log *bytes.Buffer
 
 	mu  sync.Mutex
@@ -29,10 +29,10 @@ type lab struct {
 }
 
 // newLab leaves the throttle off where change does not turn it on: few tests are about it.
-func newLab(t *testing.T, change ...func(*sim.Config)) *lab {
+func newLab(t *testing.T, change ...func(*dcrtest.Config)) *lab {
 	t.Helper()
 	l := &lab{now: labStart, log: &bytes.Buffer{}}
-	cfg := sim.Config{
+	cfg := dcrtest.Config{
 		NoThrottle: true,
 		Now: func() time.Time {
 			l.mu.Lock()
@@ -44,11 +44,11 @@ func newLab(t *testing.T, change ...func(*sim.Config)) *lab {
 	for _, c := range change {
 		c(&cfg)
 	}
-	l.Server = sim.New(cfg)
+	l.Server = dcrtest.New(cfg)
 	return l
 }
 
-func throttled(c *sim.Config) { c.NoThrottle = false }
+func throttled(c *dcrtest.Config) { c.NoThrottle = false }
 
 func (l *lab) wait(d time.Duration) {
 	l.mu.Lock()
@@ -93,7 +93,7 @@ const identifier = "fingerprint " +
 // registration is a good registration request.
 func registration(t *testing.T) *http.Request {
 	t.Helper()
-	return post(t, "/o/client/register", "application/json;charset=utf-8", `{"software_statement":"`+sim.Statement("ref30")+`"}`)
+	return post(t, "/o/client/register", "application/json;charset=utf-8", `{"software_statement":"`+dcrtest.Statement("ref30")+`"}`)
 }
 
 // tokenRequest is a good token request.

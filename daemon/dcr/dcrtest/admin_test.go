@@ -1,4 +1,4 @@
-package sim_test
+package dcrtest_test
 
 import (
 	"encoding/json"
@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
 // admin carries out a command that must work.
@@ -99,7 +99,7 @@ func TestAdminFaultAndThrottle(t *testing.T) {
 }
 
 func TestAdminRequests(t *testing.T) {
-	l := newLab(t, func(c *sim.Config) { c.ClockOffset = time.Hour })
+	l := newLab(t, func(c *dcrtest.Config) { c.ClockOffset = time.Hour })
 	get := func(path string, into any) {
 		t.Helper()
 		w := httptest.NewRecorder()
@@ -108,7 +108,7 @@ func TestAdminRequests(t *testing.T) {
 			t.Fatalf("%s: %d %s %v", path, w.Code, w.Body, err)
 		}
 	}
-	var none []sim.Request
+	var none []dcrtest.Request
 	if get("/requests", &none); none == nil {
 		t.Error("no requests are null, want []")
 	}
@@ -117,15 +117,15 @@ func TestAdminRequests(t *testing.T) {
 	access := l.token(t, id, secret)
 	l.send(apiRequest(t, access))
 	l.send(apiRequest(t, "x"))
-	var requests []sim.Request
+	var requests []dcrtest.Request
 	get("/requests", &requests)
-	common := sim.Request{At: labStart, RemoteAddr: "192.0.2.1:1234", DeviceInfo: decoded(t, goodDevice())}
-	row := func(method, path string, status int, code, client, agent string) sim.Request {
+	common := dcrtest.Request{At: labStart, RemoteAddr: "192.0.2.1:1234", DeviceInfo: decoded(t, goodDevice())}
+	row := func(method, path string, status int, code, client, agent string) dcrtest.Request {
 		r := common
 		r.Method, r.Path, r.Status, r.Error, r.ClientID, r.UserAgent = method, path, status, code, client, agent
 		return r
 	}
-	want := []sim.Request{
+	want := []dcrtest.Request{
 		row("POST", "/o/client/register", 201, "", id, "tvpassd/test"),
 		row("POST", "/o/client/token", 201, "", id, "tvpassd/test"),
 		row("GET", "/api/v2/REF30/configuration", 200, "", id, ""),
@@ -197,7 +197,7 @@ func TestAdminBadInput(t *testing.T) {
 
 // Credentials that could not be drawn at random are not issued.
 func TestRandomFails(t *testing.T) {
-	l := newLab(t, func(c *sim.Config) { c.Random = iotest.ErrReader(errors.New("no entropy")) })
+	l := newLab(t, func(c *dcrtest.Config) { c.Random = iotest.ErrReader(errors.New("no entropy")) })
 	if w := l.send(registration(t)); w.Code != 500 || !strings.Contains(l.log.String(), "no entropy") {
 		t.Errorf("%d %s; log: %s", w.Code, w.Body, l.log)
 	}

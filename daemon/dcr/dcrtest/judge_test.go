@@ -1,4 +1,4 @@
-package sim_test
+package dcrtest_test
 
 import (
 	"encoding/base64"
@@ -10,11 +10,11 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/tvpassd/tvpassd/cmd/passsim/sim"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
 func TestRegister(t *testing.T) {
-	statement := sim.Statement("ref30")
+	statement := dcrtest.Statement("ref30")
 	for name, tc := range map[string]struct {
 		contentType, body string
 		redirects         []any
@@ -65,9 +65,9 @@ func TestRegisterTwice(t *testing.T) {
 }
 
 func TestRegisterRefusals(t *testing.T) {
-	statement := sim.Statement("ref30")
+	statement := dcrtest.Statement("ref30")
 	parts := strings.Split(statement, ".")
-	other := strings.Split(sim.Statement("other"), ".")
+	other := strings.Split(dcrtest.Statement("other"), ".")
 	part := base64.RawURLEncoding.EncodeToString
 	body := func(statement string) string { return `{"software_statement":"` + statement + `"}` }
 	redirect := func(uri string) string {
@@ -112,7 +112,7 @@ func TestRegisterRefusals(t *testing.T) {
 
 func TestToken(t *testing.T) {
 	for _, status := range []int{201, 200} {
-		l := newLab(t, func(c *sim.Config) { c.TokenStatus, c.ClockOffset = status, time.Hour })
+		l := newLab(t, func(c *dcrtest.Config) { c.TokenStatus, c.ClockOffset = status, time.Hour })
 		id, secret := l.register(t)
 		w := l.send(tokenRequest(t, id, secret))
 		if w.Code != status {
