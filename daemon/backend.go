@@ -9,14 +9,15 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
 	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
-// The methods in this file are those of ipc.Backend that serve players.
+// The methods in this file are those of server.Backend that serve players.
 
-// Policy is part of ipc.Backend.
-func (d *Daemon) Policy() *ipc.Policy { return d.policy.Load() }
+// Policy is part of server.Backend.
+func (d *Daemon) Policy() *server.Policy { return d.policy.Load() }
 
-// Token is part of ipc.Backend.
+// Token is part of server.Backend.
 func (d *Daemon) Token(ctx context.Context, app string, q ipc.Query) (ipc.Token, error) {
 	tok, err := d.broker.Token(ctx, app, q.Wait, q.MinTTL)
 	d.served.count(app, err)
@@ -33,7 +34,7 @@ func wireToken(app string, tok broker.Token) ipc.Token {
 	}
 }
 
-// Headers is part of ipc.Backend.
+// Headers is part of server.Backend.
 func (d *Daemon) Headers(ctx context.Context, app string, q ipc.Query) (ipc.Headers, error) {
 	tok, err := d.Token(ctx, app, q)
 	if err != nil {
@@ -50,7 +51,7 @@ func (d *Daemon) Headers(ctx context.Context, app string, q ipc.Query) (ipc.Head
 	}}, nil
 }
 
-// Report is part of ipc.Backend.
+// Report is part of server.Backend.
 func (d *Daemon) Report(ctx context.Context, app string, r ipc.Report) (action string, err error) {
 	if r.Status != http.StatusUnauthorized {
 		return ipc.ActionNone, nil
@@ -65,21 +66,21 @@ func (d *Daemon) Report(ctx context.Context, app string, r ipc.Report) (action s
 	return action, nil
 }
 
-// Watch is part of ipc.Backend.
-func (d *Daemon) Watch(app string) (ipc.Snapshot, error) {
+// Watch is part of server.Backend.
+func (d *Daemon) Watch(app string) (server.Snapshot, error) {
 	v, err := d.broker.View(app)
 	if err != nil {
-		return ipc.Snapshot{}, problem(err)
+		return server.Snapshot{}, problem(err)
 	}
 	now := d.broker.Now()
-	snap := ipc.Snapshot{State: appStatus(v, now), Changed: v.Changed()}
+	snap := server.Snapshot{State: appStatus(v, now), Changed: v.Changed()}
 	if tok, ok := v.Token(now); ok && !v.Held() {
 		snap.Token = new(wireToken(app, tok))
 	}
 	return snap, nil
 }
 
-// Device is part of ipc.Backend.
+// Device is part of server.Backend.
 func (d *Daemon) Device(identifier bool) ipc.Device {
 	dev, err := d.box.describe()
 	if err != nil { // only a value of a type without a JSON form, which no probe returns
@@ -91,12 +92,12 @@ func (d *Daemon) Device(identifier bool) ipc.Device {
 	return dev
 }
 
-// Refresh is part of ipc.Backend.
+// Refresh is part of server.Backend.
 func (d *Daemon) Refresh(ctx context.Context, app string) error {
 	return problem(d.broker.Refresh(ctx, app))
 }
 
-// Reset is part of ipc.Backend.
+// Reset is part of server.Backend.
 func (d *Daemon) Reset(ctx context.Context, app string) error {
 	err := d.broker.Reset(ctx, app)
 	switch {

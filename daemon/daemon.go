@@ -26,6 +26,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/device"
 	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/ipc/server"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -76,7 +77,7 @@ type Daemon struct {
 
 	reloading sync.Mutex // one reload at a time
 	conf      atomic.Pointer[config.Config]
-	policy    atomic.Pointer[ipc.Policy]
+	policy    atomic.Pointer[server.Policy]
 	upstream  atomic.Pointer[dcr.Client]
 	reloaded  atomic.Pointer[[]item] // what the last reading of the configuration left to be said
 }
@@ -137,14 +138,14 @@ func (d *Daemon) listen(s config.Socket) (net.Listener, error) {
 	if d.cfg.SocketPath != "" {
 		path = d.cfg.SocketPath
 	}
-	return ipc.Listen(ipc.SocketOptions{Path: path, Mode: s.Mode, Group: s.Group})
+	return server.Listen(server.SocketOptions{Path: path, Mode: s.Mode, Group: s.Group})
 }
 
 // Run serves players until ctx ends, which is no error. Whatever the server does never ends it.
 func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	server := ipc.New(ipc.Config{Backend: d, Log: d.cfg.Log, Now: d.wall, Busy: d.cleaner.busy})
+	server := server.New(server.Config{Backend: d, Log: d.cfg.Log, Now: d.wall, Busy: d.cleaner.busy})
 
 	var parts sync.WaitGroup
 	start := func(run func(context.Context) error) {

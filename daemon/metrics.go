@@ -15,7 +15,7 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// WriteMetrics is part of ipc.Backend: Prometheus' text format, by hand, for the client library would add 2.3 MB to the
+// WriteMetrics is part of server.Backend: Prometheus' text format, by hand, for the client library would add 2.3 MB to the
 // binary. There are as many series as apps and outcomes, never more. What apps do is counted for each; what can only be
 // counted for all of them together is for admins, for it would tell a caller what the apps of others do.
 func (d *Daemon) WriteMetrics(w io.Writer, sees func(app string) bool, admin bool) error {

@@ -10,9 +10,10 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
-// Reload is part of ipc.Backend: it reads the configuration again. One that can't be used is refused, and the old one stays
+// Reload is part of server.Backend: it reads the configuration again. One that can't be used is refused, and the old one stays
 // in force. Tokens and connections are not touched.
 func (d *Daemon) Reload(ctx context.Context) error {
 	d.reloading.Lock()
@@ -135,13 +136,13 @@ func (d *Daemon) logApps(old, now *config.Config) {
 }
 
 // policyOf is who may do what.
-func policyOf(conf *config.Config, owner uint32) *ipc.Policy {
-	p := &ipc.Policy{
-		Owner: owner, AdminGroup: conf.Socket.AdminGroup, Apps: make(map[string]ipc.Allow, len(conf.Apps)),
+func policyOf(conf *config.Config, owner uint32) *server.Policy {
+	p := &server.Policy{
+		Owner: owner, AdminGroup: conf.Socket.AdminGroup, Apps: make(map[string]server.Allow, len(conf.Apps)),
 		Replaced: make(chan struct{}),
 	}
 	for _, a := range conf.Apps {
-		p.Apps[a.ID] = ipc.Allow{Everyone: a.Everyone, Users: a.Users, Groups: a.Groups}
+		p.Apps[a.ID] = server.Allow{Everyone: a.Everyone, Users: a.Users, Groups: a.Groups}
 	}
 	return p
 }

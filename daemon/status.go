@@ -9,7 +9,7 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// Status is part of ipc.Backend.
+// Status is part of server.Backend.
 func (d *Daemon) Status(sees func(app string) bool, admin bool) ipc.Status {
 	o := d.broker.Overview()
 	st := ipc.Status{

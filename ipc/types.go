@@ -3,9 +3,7 @@ package ipc
 import (
 	"encoding/json"
 	"slices"
-	"strconv"
 	"time"
-	"unicode/utf8"
 )
 
 // DefaultSocket is where the daemon listens unless it is configured otherwise.
@@ -59,6 +57,11 @@ type Report struct {
 	AccessToken string `json:"access_token"`
 	Status      int    `json:"status"`         // the HTTP status that the API answered with
 	Code        string `json:"code,omitempty"` // the code of Adobe's page "Enhanced error codes", if there was one
+}
+
+// ReportAnswer is the body that answers a report.
+type ReportAnswer struct {
+	Action string `json:"action"`
 }
 
 // Device is what the server is told about this box.
@@ -152,57 +155,6 @@ type LastError struct {
 type Event struct {
 	State *AppStatus
 	Token *Token
-}
-
-// MarshalJSON writes a token as AppendJSON does.
-func (t Token) MarshalJSON() ([]byte, error) { return t.AppendJSON(nil), nil }
-
-// AppendJSON appends the token object to b. It is written by hand because every player's every call comes by here, on
-// boxes where reflection is dear.
-func (t Token) AppendJSON(b []byte) []byte { return t.appendJSON(b, plain(t.AccessToken)) }
-
-// appendJSON is told whether the access token stands in JSON as it is.
-func (t Token) appendJSON(b []byte, plain bool) []byte {
-	b = appendString(append(b, `{"app":`...), t.App)
-	b = append(b, `,"access_token":`...)
-	if plain {
-		b = appendPlain(b, t.AccessToken)
-	} else {
-		b = appendString(b, t.AccessToken)
-	}
-	b = appendString(append(b, `,"token_type":`...), t.TokenType)
-	if t.ID != "" {
-		b = appendString(append(b, `,"id":`...), t.ID)
-	}
-	b = t.IssuedAt.UTC().AppendFormat(append(b, `,"issued_at":"`...), time.RFC3339)
-	b = t.ExpiresAt.UTC().AppendFormat(append(b, `","expires_at":"`...), time.RFC3339)
-	b = strconv.AppendInt(append(b, `","expires_in":`...), t.ExpiresIn, 10)
-	return append(b, '}')
-}
-
-// appendString appends s as a JSON string.
-func appendString(b []byte, s string) []byte {
-	if !plain(s) {
-		quoted, _ := json.Marshal(s) // a string never fails
-		return append(b, quoted...)
-	}
-	return appendPlain(b, s)
-}
-
-// plain tells whether s stands in JSON as it is.
-func plain(s string) bool {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
-			return false
-		}
-	}
-	return true
-}
-
-func appendPlain(b []byte, s string) []byte {
-	b = append(b, '"')
-	b = append(b, s...)
-	return append(b, '"')
 }
 
 // MarshalJSON writes instants as UTC in whole seconds, and empty lists as lists.

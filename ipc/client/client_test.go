@@ -20,24 +20,25 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
 // fakeDaemon answers with what it was asked.
 type fakeDaemon struct {
-	policy *ipc.Policy
+	policy *server.Policy
 
 	mu    sync.Mutex // guards what follows
 	state string
-	snap  ipc.Snapshot
+	snap  server.Snapshot
 	asked []string
 }
 
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func newDaemon(apps ...string) *fakeDaemon {
-	d := &fakeDaemon{state: ipc.StateReady, policy: &ipc.Policy{Owner: uint32(os.Getuid()), Apps: map[string]ipc.Allow{}}}
+	d := &fakeDaemon{state: ipc.StateReady, policy: &server.Policy{Owner: uint32(os.Getuid()), Apps: map[string]server.Allow{}}}
 	for _, app := range apps {
-		d.policy.Apps[app] = ipc.Allow{Everyone: true}
+		d.policy.Apps[app] = server.Allow{Everyone: true}
 	}
 	return d
 }
@@ -48,7 +49,7 @@ func (d *fakeDaemon) note(format string, args ...any) {
 	d.asked = append(d.asked, fmt.Sprintf(format, args...))
 }
 
-func (d *fakeDaemon) Policy() *ipc.Policy { return d.policy }
+func (d *fakeDaemon) Policy() *server.Policy { return d.policy }
 
 func (d *fakeDaemon) token(app string, q ipc.Query) ipc.Token {
 	return ipc.Token{App: app, AccessToken: fmt.Sprint(q.Wait, " ", q.MinTTL), TokenType: "bearer", IssuedAt: start, ExpiresAt: start.Add(time.Hour), ExpiresIn: 3600}
@@ -71,7 +72,7 @@ func (d *fakeDaemon) Report(_ context.Context, app string, r ipc.Report) (string
 	return ipc.ActionRegister, nil
 }
 
-func (d *fakeDaemon) Watch(string) (ipc.Snapshot, error) {
+func (d *fakeDaemon) Watch(string) (server.Snapshot, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.snap, nil
@@ -99,17 +100,17 @@ func (d *fakeDaemon) Reload(context.Context) error {
 }
 
 // run serves a daemon on a socket of its own until stop, or the end of the test.
-func run(t *testing.T, d ipc.Backend) (c *Client, stop func()) {
+func run(t *testing.T, d server.Backend) (c *Client, stop func()) {
 	t.Helper()
 	c = &Client{Socket: filepath.Join(t.TempDir(), "s")}
 	t.Cleanup(c.Close)
-	l, err := ipc.Listen(ipc.SocketOptions{Path: c.Socket})
+	l, err := server.Listen(server.SocketOptions{Path: c.Socket})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	s := ipc.New(ipc.Config{Backend: d, Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	s := server.New(server.Config{Backend: d, Log: slog.New(slog.DiscardHandler), Now: time.Now})
 	go func() { ended <- s.Run(ctx, l) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
@@ -312,7 +313,7 @@ func TestWatch(t *testing.T) {
 	d := newDaemon("one")
 	changed := make(chan struct{})
 	tok := d.token("one", ipc.Query{})
-	d.snap = ipc.Snapshot{State: ipc.AppStatus{App: "one", State: ipc.StateRegistering}, Changed: changed}
+	d.snap = server.Snapshot{State: ipc.AppStatus{App: "one", State: ipc.StateRegistering}, Changed: changed}
 	c, stop := run(t, d)
 	var seen []string
 	err := c.Watch(t.Context(), "one", func(e ipc.Event) error {
@@ -325,7 +326,7 @@ func TestWatch(t *testing.T) {
 		switch len(seen) {
 		case 1:
 			d.mu.Lock()
-			d.snap = ipc.Snapshot{State: ipc.AppStatus{App: "one", State: ipc.StateReady}, Token: &tok, Changed: make(chan struct{})}
+			d.snap = server.Snapshot{State: ipc.AppStatus{App: "one", State: ipc.StateReady}, Token: &tok, Changed: make(chan struct{})}
 			d.mu.Unlock()
 			close(changed)
 		case 3:
@@ -340,7 +341,7 @@ func TestWatch(t *testing.T) {
 
 func TestWatchEndsAsTheCallerLikes(t *testing.T) {
 	d := newDaemon("one")
-	d.snap = ipc.Snapshot{State: ipc.AppStatus{App: "one"}, Changed: make(chan struct{})}
+	d.snap = server.Snapshot{State: ipc.AppStatus{App: "one"}, Changed: make(chan struct{})}
 	c, _ := run(t, d)
 	enough := errors.New("enough")
 	if err := c.Watch(t.Context(), "one", func(ipc.Event) error { return enough }); err != enough {

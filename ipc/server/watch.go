@@ -1,9 +1,11 @@
-package ipc
+package server
 
 import (
 	"encoding/json"
 	"net/http"
 	"time"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // watchBuffer is what the kernel may hold for a watcher, in bytes: one who reads slowly shall find the newest state, not a
@@ -57,13 +59,13 @@ func (c *call) tell(told *news, snap Snapshot) bool {
 	if !told.knowsState(&snap.State, now) {
 		state, err := json.Marshal(snap.State)
 		if err != nil {
-			c.cfg.Log.Error("watch ended", "app", c.app, "code", CodeInternal, "uid", c.conn.peer.UID, "err", err)
+			c.cfg.Log.Error("watch ended", "app", c.app, "code", ipc.CodeInternal, "uid", c.conn.peer.UID, "err", err)
 			return false
 		}
 		text = appendEvent(text, "state", state)
 	}
 	if snap.Token != nil && !told.knowsToken(snap.Token) {
-		text = appendEvent(text, "token", snap.Token.AppendJSON(nil))
+		text = appendEvent(text, "token", appendToken(nil, *snap.Token, plain(snap.Token.AccessToken)))
 	}
 	*told = news{at: now, state: &snap.State, token: snap.Token}
 	if _, err := c.w.Write(text); err != nil {
@@ -81,17 +83,17 @@ func appendEvent(b []byte, name string, data []byte) []byte {
 // news is what a watcher was told last. Seconds that merely go by are none.
 type news struct {
 	at    time.Time
-	state *AppStatus
-	token *Token
+	state *ipc.AppStatus
+	token *ipc.Token
 }
 
-func (n *news) knowsToken(t *Token) bool {
+func (n *news) knowsToken(t *ipc.Token) bool {
 	was := n.token
 	return was != nil && was.AccessToken == t.AccessToken && was.ID == t.ID && was.TokenType == t.TokenType &&
 		near(&was.ExpiresAt, &t.ExpiresAt)
 }
 
-func (n *news) knowsState(s *AppStatus, now time.Time) bool {
+func (n *news) knowsState(s *ipc.AppStatus, now time.Time) bool {
 	was := n.state
 	return was != nil && was.App == s.App && was.State == s.State && was.ClientID == s.ClientID &&
 		was.Registrations == s.Registrations && equal(was.RegisteredAt, s.RegisteredAt, time.Time.Equal) &&
@@ -99,7 +101,7 @@ func (n *news) knowsState(s *AppStatus, now time.Time) bool {
 		near(was.TokenExpiresAt, s.TokenExpiresAt) && near(instant(n.at, was.NextRefreshIn), instant(now, s.NextRefreshIn))
 }
 
-func sameError(a, b LastError) bool {
+func sameError(a, b ipc.LastError) bool {
 	return a.Code == b.Code && a.ServerCode == b.ServerCode && a.Detail == b.Detail && a.At.Equal(b.At)
 }
 

@@ -1,4 +1,4 @@
-package ipc
+package server
 
 import (
 	"encoding/json"
@@ -14,13 +14,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // Everything that everybody can ask, and what comes of it.
 func TestEveryPathForEverybody(t *testing.T) {
 	l := startLab(t, nil)
-	l.set("one", AppStatus{App: "one"}, nil)
-	l.set("two", AppStatus{App: "two"}, nil)
+	l.set("one", ipc.AppStatus{App: "one"}, nil)
+	l.set("two", ipc.AppStatus{App: "two"}, nil)
 	const report = `{"access_token":"x","status":401}`
 	people := []uint32{root, owner, carol, alice, bob, stranger}
 	for _, test := range []struct {
@@ -89,7 +91,7 @@ func TestForbiddenIsAsUnknown(t *testing.T) {
 		unknown := l.askOn(c, method, "/v1/apps/2/"+name+"?wait=x", "{}")
 		known.Header.Del("Date")
 		unknown.Header.Del("Date")
-		if diff := cmp.Diff(known.Header, unknown.Header); known.body != unknown.body || diff != "" || known.code() != CodeForbidden {
+		if diff := cmp.Diff(known.Header, unknown.Header); known.body != unknown.body || diff != "" || known.code() != ipc.CodeForbidden {
 			t.Errorf("%s:\n%s%s%s", test, known.body, unknown.body, diff)
 		}
 	}
@@ -132,20 +134,20 @@ func TestTokenObject(t *testing.T) {
 // Whatever a server puts into a token, what comes out is JSON, and the same.
 func TestTokenSurvivesItsJSON(t *testing.T) {
 	for _, s := range []string{"", "a.b-c_d~e+/=", `"`, `\`, "\x00\x1f\x7f", "a\nb", "ünï ", "<&>", strings.Repeat("x", 5000)} {
-		want := Token{App: s, AccessToken: s, TokenType: s, ID: s, IssuedAt: time.Unix(1, 0).UTC(), ExpiresAt: time.Unix(1e10, 0).UTC(), ExpiresIn: -1}
-		var got Token
-		if err := json.Unmarshal(want.AppendJSON(nil), &got); err != nil {
+		want := ipc.Token{App: s, AccessToken: s, TokenType: s, ID: s, IssuedAt: time.Unix(1, 0).UTC(), ExpiresAt: time.Unix(1e10, 0).UTC(), ExpiresIn: -1}
+		var got ipc.Token
+		if err := json.Unmarshal(appendToken(nil, want, plain(want.AccessToken)), &got); err != nil {
 			t.Errorf("%q: %v", s, err)
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
 	}
-	if text := string((Token{}).AppendJSON(nil)); strings.Contains(text, `"id"`) {
+	if text := string(appendToken(nil, ipc.Token{}, true)); strings.Contains(text, `"id"`) {
 		t.Errorf("an unknown id is told: %s", text)
 	}
 	var keys map[string]any // a field that is added must be written, too
-	if err := json.Unmarshal(labToken("a").AppendJSON(nil), &keys); err != nil || len(keys) != reflect.TypeFor[Token]().NumField() {
+	if err := json.Unmarshal(appendToken(nil, labToken("a"), true), &keys); err != nil || len(keys) != reflect.TypeFor[ipc.Token]().NumField() {
 		t.Errorf("%v: %v", keys, err)
 	}
 }
@@ -155,38 +157,38 @@ func TestQueries(t *testing.T) {
 	c := l.dial(alice)
 	for _, test := range []struct {
 		query string
-		want  Query
+		want  ipc.Query
 		fault string // what the detail names
 	}{
-		{"", Query{Wait: 10 * time.Second}, ""},
-		{"?", Query{Wait: 10 * time.Second}, ""},
-		{"?wait=0s", Query{}, ""},
-		{"?wait=750ms&min_ttl=1m30s", Query{750 * time.Millisecond, 90 * time.Second}, ""},
-		{"?wait=1m&other=1&other=-2&&x", Query{Wait: time.Minute}, ""},
-		{"?%77ait=1.5s", Query{Wait: 1500 * time.Millisecond}, ""},
-		{"?min_ttl=8760h", Query{Wait: 10 * time.Second, MinTTL: 8760 * time.Hour}, ""},
-		{"?wait=0", Query{}, `"wait"`},
-		{"?wait=5", Query{}, `"wait"`},
-		{"?wait=", Query{}, `"wait"`},
-		{"?wait", Query{}, `"wait"`},
-		{"?wait=-1s", Query{}, `"wait"`},
-		{"?wait=-0s", Query{}, `"wait"`},
-		{"?wait=60.001s", Query{}, `"wait"`},
-		{"?wait=1s&wait=1s", Query{}, `"wait"`},
-		{"?wait=soon", Query{}, `"wait"`},
-		{"?wait=99999999999h", Query{}, `"wait"`},
-		{"?wait=5%zz", Query{}, `"wait"`},
-		{"?wait=5s;min_ttl=5s", Query{}, `"wait"`},
-		{"?min_ttl=60", Query{}, `"min_ttl"`},
-		{"?min_ttl=-60s", Query{}, `"min_ttl"`},
-		{"?min_ttl=8760h1ns", Query{}, `"min_ttl"`},
-		{"?wait=1s&min_ttl=1s&min_ttl=2s", Query{}, `"min_ttl"`},
-		{"?%zz=1", Query{}, `"%zz"`},
+		{"", ipc.Query{Wait: 10 * time.Second}, ""},
+		{"?", ipc.Query{Wait: 10 * time.Second}, ""},
+		{"?wait=0s", ipc.Query{}, ""},
+		{"?wait=750ms&min_ttl=1m30s", ipc.Query{Wait: 750 * time.Millisecond, MinTTL: 90 * time.Second}, ""},
+		{"?wait=1m&other=1&other=-2&&x", ipc.Query{Wait: time.Minute}, ""},
+		{"?%77ait=1.5s", ipc.Query{Wait: 1500 * time.Millisecond}, ""},
+		{"?min_ttl=8760h", ipc.Query{Wait: 10 * time.Second, MinTTL: 8760 * time.Hour}, ""},
+		{"?wait=0", ipc.Query{}, `"wait"`},
+		{"?wait=5", ipc.Query{}, `"wait"`},
+		{"?wait=", ipc.Query{}, `"wait"`},
+		{"?wait", ipc.Query{}, `"wait"`},
+		{"?wait=-1s", ipc.Query{}, `"wait"`},
+		{"?wait=-0s", ipc.Query{}, `"wait"`},
+		{"?wait=60.001s", ipc.Query{}, `"wait"`},
+		{"?wait=1s&wait=1s", ipc.Query{}, `"wait"`},
+		{"?wait=soon", ipc.Query{}, `"wait"`},
+		{"?wait=99999999999h", ipc.Query{}, `"wait"`},
+		{"?wait=5%zz", ipc.Query{}, `"wait"`},
+		{"?wait=5s;min_ttl=5s", ipc.Query{}, `"wait"`},
+		{"?min_ttl=60", ipc.Query{}, `"min_ttl"`},
+		{"?min_ttl=-60s", ipc.Query{}, `"min_ttl"`},
+		{"?min_ttl=8760h1ns", ipc.Query{}, `"min_ttl"`},
+		{"?wait=1s&min_ttl=1s&min_ttl=2s", ipc.Query{}, `"min_ttl"`},
+		{"?%zz=1", ipc.Query{}, `"%zz"`},
 	} {
 		for _, name := range []string{"token", "headers"} {
 			a := l.askOn(c, "GET", "/v1/apps/one/"+name+test.query, "")
 			if test.fault != "" {
-				if p := a.problem(t); p.Code != CodeInvalidParameter || p.Status != 400 || !strings.Contains(p.Detail, test.fault) {
+				if p := a.problem(t); p.Code != ipc.CodeInvalidParameter || p.Status != 400 || !strings.Contains(p.Detail, test.fault) {
 					t.Errorf("%s%s: %+v", name, test.query, p)
 				}
 				continue
@@ -226,7 +228,7 @@ func TestReports(t *testing.T) {
 			t.Errorf("%s: the answer repeats the token: %s", test.body, a.body)
 		}
 		if test.want == "" {
-			if p := a.problem(t); p.Code != CodeInvalidParameter || len(asked) != 0 {
+			if p := a.problem(t); p.Code != ipc.CodeInvalidParameter || len(asked) != 0 {
 				t.Errorf("%s: %+v, %q", test.body, p, asked)
 			}
 		} else if a.StatusCode != 202 || a.body != `{"action":"refresh"}`+"\n" || !slices.Equal(asked, []string{test.want}) {
@@ -240,10 +242,10 @@ func TestProblems(t *testing.T) {
 	l := startLab(t, nil)
 	c := l.dial(alice)
 	for code, status := range map[string]int{
-		CodeNotReady: 503, CodeThrottled: 503, CodeOffline: 503, CodeServerError: 503, CodeRejected: 502, CodeClockUnset: 503,
-		CodeTooManyRequests: 429, CodeStorage: 500, CodeInternal: 500,
+		ipc.CodeNotReady: 503, ipc.CodeThrottled: 503, ipc.CodeOffline: 503, ipc.CodeServerError: 503, ipc.CodeRejected: 502, ipc.CodeClockUnset: 503,
+		ipc.CodeTooManyRequests: 429, ipc.CodeStorage: 500, ipc.CodeInternal: 500,
 	} {
-		want := NewProblem(code, "why")
+		want := ipc.NewProblem(code, "why")
 		want.ServerCode = "unapproved_software_statement"
 		want.RetryAfterMS = 1001
 		l.fails(fmt.Errorf("wrapped: %w", want))
@@ -255,7 +257,7 @@ func TestProblems(t *testing.T) {
 			t.Errorf("%s: Retry-After is %q", code, got)
 		}
 	}
-	l.fails(&Problem{Code: CodeOffline})
+	l.fails(&ipc.Problem{Code: ipc.CodeOffline})
 	if a := l.askOn(c, "GET", "/v1/token", ""); a.StatusCode != 503 || a.Header.Get("Retry-After") != "" {
 		t.Errorf("a bare problem: %s %v %s", a.Status, a.Header, a.body)
 	}
@@ -263,7 +265,7 @@ func TestProblems(t *testing.T) {
 	for _, request := range []string{"GET token", "GET headers", "POST report"} {
 		method, name, _ := strings.Cut(request, " ")
 		a := l.askOn(c, method, "/v1/apps/one/"+name, `{"access_token":"s3cret-t0ken","status":401}`)
-		if p := a.problem(t); p.Code != CodeInternal || p.Status != 500 || strings.Contains(a.body, "fire") {
+		if p := a.problem(t); p.Code != ipc.CodeInternal || p.Status != 500 || strings.Contains(a.body, "fire") {
 			t.Errorf("%s: %s", request, a.body)
 		}
 	}
@@ -271,7 +273,7 @@ func TestProblems(t *testing.T) {
 		t.Errorf("the log: %s", l.log)
 	}
 	l.fails(errors.New("metrics broken"))
-	if a := l.askOn(c, "GET", "/v1/metrics", ""); a.code() != CodeInternal {
+	if a := l.askOn(c, "GET", "/v1/metrics", ""); a.code() != ipc.CodeInternal {
 		t.Errorf("half of the metrics: %s %s", a.Status, a.body)
 	}
 }
@@ -287,12 +289,12 @@ func TestAReloadDuringAWait(t *testing.T) {
 		path, want string
 		c          net.Conn
 	}{
-		{uid: alice, path: "/v1/apps/one/token", want: CodeForbidden},
-		{uid: alice, path: "/v1/apps/one/headers", want: CodeForbidden},
-		{uid: alice, path: "/v1/token", want: CodeNotReady}, // "three" is alice's now
+		{uid: alice, path: "/v1/apps/one/token", want: ipc.CodeForbidden},
+		{uid: alice, path: "/v1/apps/one/headers", want: ipc.CodeForbidden},
+		{uid: alice, path: "/v1/token", want: ipc.CodeNotReady}, // "three" is alice's now
 		{uid: bob, path: "/v1/apps/one/token", want: "200"},
-		{uid: bob, path: "/v1/apps/two/token", want: CodeForbidden},
-		{uid: carol, path: "/v1/apps/two/token", want: CodeUnknownApp},
+		{uid: bob, path: "/v1/apps/two/token", want: ipc.CodeForbidden},
+		{uid: carol, path: "/v1/apps/two/token", want: ipc.CodeUnknownApp},
 		{uid: root, path: "/v1/apps/one/headers", want: "200"},
 	}
 	for i := range waits {
@@ -310,7 +312,7 @@ func TestAReloadDuringAWait(t *testing.T) {
 		if a.code() != w.want {
 			t.Errorf("%s for %d: %s %s, want %s", w.path, w.uid, a.Status, a.body, w.want)
 		}
-		if fresh := l.ask(w.uid, "GET", w.path, ""); w.want != CodeNotReady && fresh.body != a.body {
+		if fresh := l.ask(w.uid, "GET", w.path, ""); w.want != ipc.CodeNotReady && fresh.body != a.body {
 			t.Errorf("%s for %d: %s, and then %s", w.path, w.uid, a.body, fresh.body)
 		}
 	}
@@ -320,8 +322,8 @@ func TestAReloadDuringAWait(t *testing.T) {
 func TestAnAppThatIsGone(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
-	l.fails(fmt.Errorf("wrapped: %w", NewProblem(CodeUnknownApp, "it is gone")))
-	for uid, want := range map[uint32]string{root: CodeUnknownApp, bob: CodeForbidden} {
+	l.fails(fmt.Errorf("wrapped: %w", ipc.NewProblem(ipc.CodeUnknownApp, "it is gone")))
+	for uid, want := range map[uint32]string{root: ipc.CodeUnknownApp, bob: ipc.CodeForbidden} {
 		for _, request := range []string{"GET token", "GET headers", "POST report", "POST refresh"} {
 			method, name, _ := strings.Cut(request, " ")
 			a := l.ask(uid, method, "/v1/apps/one/"+name, `{"access_token":"x","status":401}`)
@@ -367,7 +369,7 @@ func TestAdminsOrders(t *testing.T) {
 	// Three refreshes were at hand; the next is due in a second, and being refused doesn't put it off.
 	for range 5 {
 		a := l.ask(root, "POST", "/v1/apps/one/refresh", "")
-		if p := a.problem(t); p.Code != CodeTooManyRequests || p.RetryAfterMS != 1000 || a.Header.Get("Retry-After") != "1" {
+		if p := a.problem(t); p.Code != ipc.CodeTooManyRequests || p.RetryAfterMS != 1000 || a.Header.Get("Retry-After") != "1" {
 			t.Errorf("%v %+v", a.Header, p)
 		}
 	}
@@ -378,8 +380,8 @@ func TestAdminsOrders(t *testing.T) {
 	if a := l.ask(root, "POST", "/v1/reload", ""); a.StatusCode != 202 {
 		t.Errorf("reload is not limited: %s", a.body)
 	}
-	l.fails(NewProblem(CodeStorage, "the disk is full"))
-	if a := l.ask(root, "DELETE", "/v1/apps/one/credentials", ""); a.code() != CodeStorage {
+	l.fails(ipc.NewProblem(ipc.CodeStorage, "the disk is full"))
+	if a := l.ask(root, "DELETE", "/v1/apps/one/credentials", ""); a.code() != ipc.CodeStorage {
 		t.Errorf("reset: %s", a.body)
 	}
 }

@@ -1,4 +1,4 @@
-package ipc
+package server
 
 import (
 	"bytes"
@@ -6,6 +6,8 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // Values of headers, ready to be put in place: they are never written to.
@@ -16,11 +18,6 @@ var (
 	metricsType = []string{"text/plain; version=0.0.4; charset=utf-8"}
 	eventsType  = []string{"text/event-stream"}
 )
-
-// ReportAnswer is the body that answers a report.
-type ReportAnswer struct {
-	Action string `json:"action"`
-}
 
 // send writes a whole answer. Its own length keeps net/http from chunking what outgrows a buffer.
 func (c *call) send(status int, contentType []string, body []byte) {
@@ -44,9 +41,9 @@ func (c *call) sendJSON(status int, v any) error {
 
 // fail answers with a problem; what is none is a fault of ours, and logged.
 func (c *call) fail(err error) {
-	p, ok := errors.AsType[*Problem](err)
+	p, ok := errors.AsType[*ipc.Problem](err)
 	if ok {
-		p = p.complete()
+		p = complete(p)
 	} else if c.r.Context().Err() != nil {
 		detail := "the caller hung up" // so that nobody reads this
 		select {
@@ -54,11 +51,11 @@ func (c *call) fail(err error) {
 			detail = "tvpassd is stopping: ask again once it is back"
 		default:
 		}
-		p = NewProblem(CodeNotReady, detail)
+		p = ipc.NewProblem(ipc.CodeNotReady, detail)
 		p.RetryAfterMS = 1000
 	} else {
-		c.cfg.Log.Error("request failed", "app", c.app, "code", CodeInternal, "method", c.r.Method, "uid", c.conn.peer.UID, "err", err)
-		p = NewProblem(CodeInternal, "a fault in tvpassd: its log says more")
+		c.cfg.Log.Error("request failed", "app", c.app, "code", ipc.CodeInternal, "method", c.r.Method, "uid", c.conn.peer.UID, "err", err)
+		p = ipc.NewProblem(ipc.CodeInternal, "a fault in tvpassd: its log says more")
 	}
 	if p.RetryAfterMS > 0 {
 		c.w.Header().Set("Retry-After", strconv.FormatInt((p.RetryAfterMS+999)/1000, 10))
@@ -70,13 +67,13 @@ func (c *call) fail(err error) {
 	c.send(p.Status, problemType, append(body, '\n'))
 }
 
-// complete returns p with the title and the status that it lacks.
-func (p *Problem) complete() *Problem {
+// complete returns p with the title and the status of its code if it lacks them.
+func complete(p *ipc.Problem) *ipc.Problem {
 	if p.Title != "" && p.Status != 0 {
 		return p
 	}
-	whole := *p
-	whole.Title, whole.Status = describe(p.Code)
+	whole, named := *p, ipc.NewProblem(p.Code, p.Detail)
+	whole.Title, whole.Status = named.Title, named.Status
 	return &whole
 }
 
@@ -90,15 +87,15 @@ func (c *call) metrics() error {
 }
 
 // parseReport reads a report. The error is a *Problem that repeats nothing of it: it holds a token.
-func parseReport(body []byte) (Report, error) {
+func parseReport(body []byte) (ipc.Report, error) {
 	var got *struct {
 		AccessToken string `json:"access_token"`
 		Status      *int   `json:"status"`
 		Code        string `json:"code"`
 	}
 	if err := json.Unmarshal(body, &got); err != nil || got == nil || got.AccessToken == "" || got.Status == nil {
-		return Report{}, NewProblem(CodeInvalidParameter,
+		return ipc.Report{}, ipc.NewProblem(ipc.CodeInvalidParameter,
 			`the body must be a JSON object with "access_token" (a string), "status" (an integer) and perhaps "code" (a string)`)
 	}
-	return Report{AccessToken: got.AccessToken, Status: *got.Status, Code: got.Code}, nil
+	return ipc.Report{AccessToken: got.AccessToken, Status: *got.Status, Code: got.Code}, nil
 }

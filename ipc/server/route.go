@@ -1,4 +1,4 @@
-package ipc
+package server
 
 import (
 	"context"
@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // route is what a path stands for.
@@ -116,7 +118,7 @@ func (c *call) answer() error {
 	}
 	rt, app, known := find(c.r.URL.Path)
 	if !known {
-		return NewProblem(CodeNotFound, "there is no such path")
+		return ipc.NewProblem(ipc.CodeNotFound, "there is no such path")
 	}
 	c.app = app
 	if err := c.admit(rt.who); err != nil {
@@ -128,13 +130,13 @@ func (c *call) answer() error {
 			allow = "GET, HEAD"
 		}
 		c.w.Header().Set("Allow", allow)
-		return NewProblem(CodeMethodNotAllowed, "this path takes "+allow)
+		return ipc.NewProblem(ipc.CodeMethodNotAllowed, "this path takes "+allow)
 	}
 	if err := c.readBody(); err != nil {
 		return err
 	}
 	err := rt.serve(c)
-	if p, ok := errors.AsType[*Problem](err); ok && p.Code == CodeUnknownApp { // it went after the caller was let in
+	if p, ok := errors.AsType[*ipc.Problem](err); ok && p.Code == ipc.CodeUnknownApp { // it went after the caller was let in
 		return c.noApp()
 	}
 	return err
@@ -150,7 +152,7 @@ func (c *call) admit(who access) error {
 		return c.findSole()
 	case admins, appAdmins:
 		if !c.policy.Admin(c.conn.peer) {
-			return NewProblem(CodeForbidden, "this is for admins: root, the daemon's own user and the members of admin_group")
+			return ipc.NewProblem(ipc.CodeForbidden, "this is for admins: root, the daemon's own user and the members of admin_group")
 		}
 		if who == admins {
 			return nil
@@ -175,7 +177,7 @@ func (c *call) admitAgain(err error) error {
 		return no
 	}
 	if c.app != had {
-		p := NewProblem(CodeNotReady, "the app that you may use is another one now: ask again")
+		p := ipc.NewProblem(ipc.CodeNotReady, "the app that you may use is another one now: ask again")
 		p.RetryAfterMS = 1
 		return p
 	}
@@ -185,9 +187,9 @@ func (c *call) admitAgain(err error) error {
 // noApp is the answer about an app that isn't there or isn't the caller's, which only admins can tell apart.
 func (c *call) noApp() error {
 	if c.policy.Admin(c.conn.peer) {
-		return NewProblem(CodeUnknownApp, "no app of that id is configured; `tvpassd status` lists those that are")
+		return ipc.NewProblem(ipc.CodeUnknownApp, "no app of that id is configured; `tvpassd status` lists those that are")
 	}
-	return NewProblem(CodeForbidden, "you may not use this app: allow_users and allow_groups in its configuration say who may")
+	return ipc.NewProblem(ipc.CodeForbidden, "you may not use this app: allow_users and allow_groups in its configuration say who may")
 }
 
 func (c *call) findSole() error {
@@ -196,13 +198,13 @@ func (c *call) findSole() error {
 			continue
 		}
 		if c.app != "" {
-			return NewProblem(CodeAmbiguousApp, "you may use several apps ("+
+			return ipc.NewProblem(ipc.CodeAmbiguousApp, "you may use several apps ("+
 				strings.Join(c.policy.Usable(c.conn.peer), ", ")+"): name one, with --app ID, or as in /v1/apps/{app}/token")
 		}
 		c.app = app
 	}
 	if c.app == "" {
-		return NewProblem(CodeAmbiguousApp, "there is no app that you may use: [[app]] in the configuration sets up apps and who may use them")
+		return ipc.NewProblem(ipc.CodeAmbiguousApp, "there is no app that you may use: [[app]] in the configuration sets up apps and who may use them")
 	}
 	return nil
 }
@@ -217,10 +219,10 @@ func (c *call) readBody() error {
 	var err error
 	c.body, err = io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return NewProblem(CodeTooLarge, "the body is larger than 64 KiB")
+		return ipc.NewProblem(ipc.CodeTooLarge, "the body is larger than 64 KiB")
 	}
 	if err != nil {
-		return NewProblem(CodeInvalidParameter, "the body did not arrive whole, or not within "+c.cfg.HeaderTimeout.String())
+		return ipc.NewProblem(ipc.CodeInvalidParameter, "the body did not arrive whole, or not within "+c.cfg.HeaderTimeout.String())
 	}
 	return nil
 }
@@ -236,7 +238,7 @@ func (c *call) token() error {
 	}
 	buf := c.buffers.Get().(*[]byte)
 	defer c.buffers.Put(buf)
-	*buf = append(tok.appendJSON((*buf)[:0], c.isPlain(tok.AccessToken)), '\n')
+	*buf = append(appendToken((*buf)[:0], tok, c.isPlain(tok.AccessToken)), '\n')
 	c.send(http.StatusOK, jsonType, *buf)
 	return nil
 }
@@ -275,7 +277,7 @@ func (c *call) report() error {
 	if err != nil {
 		return err
 	}
-	return c.sendJSON(http.StatusAccepted, ReportAnswer{action})
+	return c.sendJSON(http.StatusAccepted, ipc.ReportAnswer{Action: action})
 }
 
 func (c *call) device() error {
@@ -289,7 +291,7 @@ func (c *call) mayKnowIdentifier() bool {
 
 func (c *call) sees(app string) bool { return c.policy.MayUse(c.conn.peer, app) }
 
-func (c *call) state() Status {
+func (c *call) state() ipc.Status {
 	st := c.cfg.Backend.Status(c.sees, c.policy.Admin(c.conn.peer))
 	st.Device.Sources = nil
 	if !c.mayKnowIdentifier() {
@@ -305,7 +307,7 @@ func (c *call) healthz() error {
 	st := c.state()
 	status := http.StatusOK
 	for _, a := range st.Apps {
-		if a.State != StateReady && a.State != StateStale {
+		if a.State != ipc.StateReady && a.State != ipc.StateStale {
 			status = http.StatusServiceUnavailable
 		}
 	}
@@ -317,7 +319,7 @@ func (c *call) refresh() error {
 	turn := c.refreshes.ReserveN(now, 1)
 	if wait := turn.DelayFrom(now); wait > 0 {
 		turn.CancelAt(now)
-		p := NewProblem(CodeTooManyRequests, "refreshes are limited to one a second: each is a call to the server")
+		p := ipc.NewProblem(ipc.CodeTooManyRequests, "refreshes are limited to one a second: each is a call to the server")
 		p.RetryAfterMS = (wait + time.Millisecond - 1).Milliseconds()
 		return p
 	}

@@ -1,4 +1,4 @@
-package ipc
+package server
 
 import (
 	"bufio"
@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // A real token is a JWT of this size.
@@ -21,10 +23,10 @@ func benchBackend() *benchToken {
 
 type benchToken struct {
 	*fakeBackend
-	tok Token
+	tok ipc.Token
 }
 
-func (b *benchToken) Token(context.Context, string, Query) (Token, error) { return b.tok, nil }
+func (b *benchToken) Token(context.Context, string, ipc.Query) (ipc.Token, error) { return b.tok, nil }
 
 // A player's call for a token that is at hand, over a connection that it keeps.
 func BenchmarkCachedToken(b *testing.B) {

@@ -1,4 +1,4 @@
-package ipc
+package server
 
 import (
 	"bufio"
@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // closed waits until the server has closed a connection, and returns what it wrote before.
@@ -42,7 +44,7 @@ func TestAFloodOfOneUserStarvesNobodyElse(t *testing.T) {
 	for range 20 {
 		// These come after the five, for a listener hands out connections in their order.
 		a := l.read(l.dial(stranger), "GET")
-		if p := a.problem(t); p.Code != CodeTooManyRequests || a.StatusCode != 429 || a.Header.Get("Retry-After") != "1" {
+		if p := a.problem(t); p.Code != ipc.CodeTooManyRequests || a.StatusCode != 429 || a.Header.Get("Retry-After") != "1" {
 			t.Fatalf("a connection too many: %s %v %+v", a.Status, a.Header, p)
 		}
 	}
@@ -168,7 +170,7 @@ func TestSlowCallersAreCut(t *testing.T) {
 	}
 	// Half a body gets an answer, whether it was wanted or not.
 	for request, want := range map[string]string{
-		"POST /v1/apps/one/report": CodeInvalidParameter, "GET /v1/token": CodeInvalidParameter, "GET /nothing": CodeNotFound, "POST /v1/apps/two/report": CodeForbidden,
+		"POST /v1/apps/one/report": ipc.CodeInvalidParameter, "GET /v1/token": ipc.CodeInvalidParameter, "GET /nothing": ipc.CodeNotFound, "POST /v1/apps/two/report": ipc.CodeForbidden,
 	} {
 		c := l.dial(alice)
 		fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", request)
@@ -194,7 +196,7 @@ func TestAHalfClosedCallerIsServed(t *testing.T) {
 	l := startLab(t, nil)
 	release := make(chan struct{})
 	l.blocks(release)
-	l.set("one", AppStatus{App: "one", State: "before"}, nil)
+	l.set("one", ipc.AppStatus{App: "one", State: "before"}, nil)
 	half := func(c net.Conn) {
 		if err := c.(*net.UnixConn).CloseWrite(); err != nil {
 			t.Fatal(err)
@@ -213,7 +215,7 @@ func TestAHalfClosedCallerIsServed(t *testing.T) {
 	leaver.Close()
 	l.until("leaving", func() bool { return l.waiters() == 2 })
 
-	l.set("one", AppStatus{App: "one", State: "after"}, nil)
+	l.set("one", ipc.AppStatus{App: "one", State: "after"}, nil)
 	watcher.expect("later", `state {"app":"one","state":"after"`)
 	close(release)
 	for name, c := range map[string]net.Conn{"plain": plain, "with a body": withBody} {
@@ -233,7 +235,7 @@ func TestSizes(t *testing.T) {
 		t.Errorf("64 KiB: %s %s", a.Status, a.body)
 	}
 	a := l.ask(alice, "POST", "/v1/apps/one/report", fits+" ")
-	if p := a.problem(t); a.StatusCode != 413 || p.Code != CodeTooLarge {
+	if p := a.problem(t); a.StatusCode != 413 || p.Code != ipc.CodeTooLarge {
 		t.Errorf("64 KiB + 1: %s %+v", a.Status, p)
 	}
 	c := l.dial(alice)
@@ -245,7 +247,7 @@ func TestSizes(t *testing.T) {
 			}
 		}
 	}()
-	if a := l.read(c, "POST"); a.code() != CodeTooLarge {
+	if a := l.read(c, "POST"); a.code() != ipc.CodeTooLarge {
 		t.Errorf("an endless body: %s", a.Status)
 	}
 	for size, want := range map[int]int{15 << 10: 200, 17 << 10: 431} {
@@ -314,7 +316,7 @@ func TestAConnectionGoesOn(t *testing.T) {
 func TestTheEnd(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
-	l.set("one", AppStatus{App: "one"}, nil)
+	l.set("one", ipc.AppStatus{App: "one"}, nil)
 	l.blocks(make(chan struct{}))
 	watcher, waiter, idle := l.dial(alice), l.dial(alice), l.dial(alice)
 	l.accepted(idle)
@@ -334,7 +336,7 @@ func TestTheEnd(t *testing.T) {
 	if took := time.Since(began); took > grace {
 		t.Errorf("watchers and idle connections were held for %v", took)
 	}
-	if a := l.read(waiter, "GET"); a.code() != CodeNotReady || a.Header.Get("Retry-After") != "1" {
+	if a := l.read(waiter, "GET"); a.code() != ipc.CodeNotReady || a.Header.Get("Retry-After") != "1" {
 		t.Errorf("who waited is told %s %s", a.Status, a.body)
 	}
 	<-stopped

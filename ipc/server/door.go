@@ -1,23 +1,19 @@
-package ipc
+package server
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"math"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// A writeTimeout is what one write may take: a caller who doesn't read must not hold a connection for ever.
-const writeTimeout = 10 * time.Second
+	"github.com/tvpassd/tvpassd/ipc"
+)
 
 // openFiles is how many files this process may have open.
 func openFiles() uint64 {
@@ -51,7 +47,7 @@ type door struct {
 
 // newDoor puts a door before l.
 func newDoor(l net.Listener, s *Server) *door {
-	p := NewProblem(CodeTooManyRequests, "too many connections are open: close some, or keep one alive and use it again")
+	p := ipc.NewProblem(ipc.CodeTooManyRequests, "too many connections are open: close some, or keep one alive and use it again")
 	p.RetryAfterMS = 1000
 	body, _ := json.Marshal(p) // it holds nothing that could fail
 	return &door{
@@ -72,7 +68,7 @@ func (d *door) Accept() (net.Conn, error) {
 		}
 		peer, err := d.identify(c)
 		if err != nil {
-			d.log.Warn("connection closed", "code", CodeInternal, "err", err)
+			d.log.Warn("connection closed", "code", ipc.CodeInternal, "err", err)
 			_ = c.Close() // nothing was written that could be lost
 			continue
 		}
@@ -110,7 +106,7 @@ func (d *door) admit(peer Peer) (release func()) {
 // turnAway closes a connection too many. The answer is a courtesy that fits the socket's buffer: nobody waits for it.
 func (d *door) turnAway(c net.Conn, peer Peer) {
 	if d.news(peer.UID, time.Now()) {
-		d.log.Warn("too many connections", "code", CodeTooManyRequests, "uid", peer.UID, "pid", peer.PID, "per_user", d.perUID, "total", d.total)
+		d.log.Warn("too many connections", "code", ipc.CodeTooManyRequests, "uid", peer.UID, "pid", peer.PID, "per_user", d.perUID, "total", d.total)
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = c.Write(d.full)
@@ -127,89 +123,4 @@ func (d *door) news(uid uint32, now time.Time) bool {
 	}
 	d.told[uid] = now
 	return true
-}
-
-// conn is a connection of a known caller. Every write has a deadline, those of net/http's own too.
-type conn struct {
-	net.Conn
-	peer    Peer
-	release func()
-	inLine  int       // how much of hostName the line under way has begun with; otherLine where it is another
-	writeBy time.Time // the deadline as it is set; net/http writes one thing at a time
-}
-
-const (
-	hostName  = "host:"
-	otherLine = -1
-)
-
-// Read has net/http take any Host. It refuses what is no name, such as the path of the socket that some clients send, and
-// nobody here asks what it was: so each byte of it becomes an x. What comes in is looked at line by line, wherever reads
-// cut it and whether it is a header or a body: no JSON has a line that begins with Host.
-func (c *conn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if err == io.EOF && len(b) == 1 {
-		err = c.gone()
-	}
-	for i, char := range b[:n] {
-		switch {
-		case char == '\n':
-			c.inLine = 0
-		case c.inLine == otherLine || char == '\r':
-		case c.inLine == len(hostName):
-			b[i] = 'x'
-		case char|0x20 == hostName[c.inLine]: // in capitals or not
-			c.inLine++
-		default:
-			c.inLine = otherLine
-		}
-	}
-	return n, err
-}
-
-// gone waits until the caller has left, where nothing more comes from it, and then says io.EOF. While a request is answered
-// net/http looks, a byte at a time, for its caller's leaving, and would take for that what is none: some say that they have
-// said all (shutdown), as `nc -N` does, and wait for the answer.
-func (c *conn) gone() error {
-	sc, ok := c.Conn.(syscall.Conn)
-	if !ok {
-		return io.EOF
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return err
-	}
-	err = raw.Read(func(fd uintptr) bool {
-		ends := []unix.PollFd{{Fd: int32(fd)}}
-		n, err := unix.Poll(ends, 0)
-		return n > 0 || err != nil && err != unix.EINTR
-	})
-	return cmp.Or(err, io.EOF)
-}
-
-// Write has between a half and the whole of writeTimeout: to set the deadline anew each time would cost a tenth of a request.
-func (c *conn) Write(b []byte) (int, error) {
-	if now := time.Now(); c.writeBy.Sub(now) < writeTimeout/2 {
-		c.writeBy = now.Add(writeTimeout)
-		if err := c.Conn.SetWriteDeadline(c.writeBy); err != nil {
-			return 0, err
-		}
-	}
-	return c.Conn.Write(b)
-}
-
-// SetWriteDeadline does nothing: net/http would take back after each request what Write needs.
-func (c *conn) SetWriteDeadline(time.Time) error { return nil }
-
-// CloseWrite lets net/http say its last words to a caller whose request it hasn't read whole: a bare close would cut them.
-func (c *conn) CloseWrite() error {
-	if u, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return u.CloseWrite()
-	}
-	return nil
-}
-
-func (c *conn) Close() error {
-	defer c.release()
-	return c.Conn.Close()
 }

@@ -1,4 +1,4 @@
-package ipc
+package server
 
 import (
 	"encoding/json"
@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // helperSocket names the socket that the helper process asks at, in its environment.
@@ -127,7 +129,7 @@ func TestCurl(t *testing.T) {
 	l.server.identify = peerOf
 	l.run()
 	l.policy.Store(&Policy{Owner: 900, Apps: map[string]Allow{"one": {Users: []uint32{uint32(os.Getuid())}}}})
-	l.set("one", AppStatus{App: "one", State: StateReady}, new(labToken("one")))
+	l.set("one", ipc.AppStatus{App: "one", State: ipc.StateReady}, new(labToken("one")))
 	for _, test := range []struct {
 		args, want string
 	}{
@@ -181,7 +183,7 @@ func TestARealStranger(t *testing.T) {
 		t.Fatal(err)
 	}
 	as(t, 65534, []uint32{4711}, "TestARealStranger", helperSocket+"="+l.path)
-	var st Status
+	var st ipc.Status
 	if err := json.Unmarshal([]byte(l.askOn(mustDial(t, l.path), "GET", "/v1/status", "").body), &st); err != nil {
 		t.Errorf("root: %v", err)
 	}

@@ -1,29 +1,16 @@
-package ipc
+package server
 
 import (
 	"context"
 	"io"
-	"time"
-)
 
-// Query is how long a caller waits for a token, and how long that must live.
-type Query struct {
-	Wait   time.Duration // for a token, where none is at hand that will do; 0 is not at all
-	MinTTL time.Duration // more than a third of the token's life counts as that third
-}
-
-// DefaultWait is how long a caller waits who doesn't say.
-const DefaultWait = 10 * time.Second
-
-const (
-	maxWait   = time.Minute
-	maxMinTTL = 8760 * time.Hour
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // Snapshot is how an app stands at one moment. Nothing of it changes later.
 type Snapshot struct {
-	State   AppStatus
-	Token   *Token          // nil where there is no valid one
+	State   ipc.AppStatus
+	Token   *ipc.Token      // nil where there is no valid one
 	Changed <-chan struct{} // closed when this is out of date
 }
 
@@ -35,18 +22,18 @@ type Backend interface {
 	Policy() *Policy
 
 	// Token and Headers answer from memory where they can, and wait as q says where they can't.
-	Token(ctx context.Context, app string, q Query) (Token, error)
-	Headers(ctx context.Context, app string, q Query) (Headers, error)
+	Token(ctx context.Context, app string, q ipc.Query) (ipc.Token, error)
+	Headers(ctx context.Context, app string, q ipc.Query) (ipc.Headers, error)
 	// Report takes a player's word that a token was refused, decides whether that counts, and says what follows.
-	Report(ctx context.Context, app string, r Report) (action string, err error)
+	Report(ctx context.Context, app string, r ipc.Report) (action string, err error)
 	// Watch returns how an app stands now.
 	Watch(app string) (Snapshot, error)
 
 	// Device tells what the server is told about this box, with its identifier only if that is asked for.
-	Device(identifier bool) Device
+	Device(identifier bool) ipc.Device
 	// Status tells how the daemon and the apps that sees lets through stand: the device with its identifier, which the
 	// server leaves out where the caller may use no app, and without sources.
-	Status(sees func(app string) bool, admin bool) Status
+	Status(sees func(app string) bool, admin bool) ipc.Status
 	// WriteMetrics writes Prometheus' text format, with the apps that sees lets through, and for admins what sums up all apps.
 	WriteMetrics(w io.Writer, sees func(app string) bool, admin bool) error
 

@@ -1,4 +1,4 @@
-package ipc
+package server
 
 import (
 	"bufio"
@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // watching is one watcher's connection.
@@ -65,12 +67,12 @@ func TestWatch(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
 	tok := labToken("one")
-	state := AppStatus{App: "one", State: StateRegistering, TokenExpiresIn: new(int64(100)), NextRefreshIn: new(int64(50))}
+	state := ipc.AppStatus{App: "one", State: ipc.StateRegistering, TokenExpiresIn: new(int64(100)), NextRefreshIn: new(int64(50))}
 	l.set("one", state, nil)
 	w := l.watch(alice, "one")
 	w.expect("at once", `state {"app":"one","state":"registering","client_id":"",`)
 
-	state.State = StateReady
+	state.State = ipc.StateReady
 	l.set("one", state, &tok)
 	w.expect("a first token", `state {"app":"one","state":"ready"`, `token {"app":"one","access_token":"s3cret-t0ken"`)
 
@@ -81,12 +83,12 @@ func TestWatch(t *testing.T) {
 	laterToken.ExpiresAt = tok.ExpiresAt.Add(time.Second)
 	l.set("one", later, &laterToken)
 
-	state.State = StateStale
-	state.LastError = &LastError{Code: CodeOffline, At: labTime}
+	state.State = ipc.StateStale
+	state.LastError = &ipc.LastError{Code: ipc.CodeOffline, At: labTime}
 	l.set("one", state, &tok)
 	w.expect("a state only", `state {"app":"one","state":"stale"`)
 
-	state.LastError = &LastError{Code: CodeServerError, At: labTime}
+	state.LastError = &ipc.LastError{Code: ipc.CodeServerError, At: labTime}
 	l.set("one", state, &tok)
 	w.expect("another error", `state {"app":"one","state":"stale"`)
 
@@ -94,7 +96,7 @@ func TestWatch(t *testing.T) {
 	l.set("one", state, &tok)
 	w.expect("a token only", `token {"app":"one","access_token":"next"`)
 
-	state.State, state.NextRefreshIn = StateReady, new(int64(5000))
+	state.State, state.NextRefreshIn = ipc.StateReady, new(int64(5000))
 	tok.AccessToken, tok.ExpiresIn = "last", 9000
 	l.set("one", state, &tok)
 	w.expect("both", `state {`, `token {"app":"one","access_token":"last"`)
@@ -103,7 +105,7 @@ func TestWatch(t *testing.T) {
 	l.set("one", state, &tok)
 	w.expect("the clock was stepped", `token {"app":"one","access_token":"last"`)
 
-	state.State = StateWaiting
+	state.State = ipc.StateWaiting
 	l.set("one", state, nil)
 	w.expect("it expired", `state {"app":"one","state":"waiting"`)
 	l.set("one", state, &tok)
@@ -116,7 +118,7 @@ func TestWatch(t *testing.T) {
 func TestWatchTellsATokenAtOnce(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
-	l.set("one", AppStatus{App: "one", State: StateReady}, new(labToken("one")))
+	l.set("one", ipc.AppStatus{App: "one", State: ipc.StateReady}, new(labToken("one")))
 	w := l.watch(alice, "one")
 	w.expect("at once", "state {", "token {")
 }
@@ -124,7 +126,7 @@ func TestWatchTellsATokenAtOnce(t *testing.T) {
 func TestWatchRefuses(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
-	if a := l.ask(alice, "GET", "/v1/apps/one/watch", ""); a.code() != CodeNotReady {
+	if a := l.ask(alice, "GET", "/v1/apps/one/watch", ""); a.code() != ipc.CodeNotReady {
 		t.Errorf("the backend's problem: %s %s", a.Status, a.body)
 	}
 }
@@ -134,7 +136,7 @@ func TestWatchEndsWithTheRight(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
 	for _, app := range []string{"one", "two"} {
-		l.set(app, AppStatus{App: app}, nil)
+		l.set(app, ipc.AppStatus{App: app}, nil)
 	}
 	one, two, admin := l.watch(bob, "one"), l.watch(bob, "two"), l.watch(root, "two")
 	for _, w := range []*watching{one, two, admin} {
@@ -147,7 +149,7 @@ func TestWatchEndsWithTheRight(t *testing.T) {
 		t.Errorf("no longer bob's, but he hears %s", got)
 	}
 	for _, app := range []string{"one", "two"} {
-		l.set(app, AppStatus{App: app, State: "after"}, new(labToken(app)))
+		l.set(app, ipc.AppStatus{App: app, State: "after"}, new(labToken(app)))
 	}
 	one.expect("still bob's", "state {", "token {")
 	admin.expect("an admin's", "state {", "token {")
@@ -162,11 +164,11 @@ func TestWatchEndsWithTheRight(t *testing.T) {
 func TestASlowWatcherGetsTheNewest(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
-	l.set("one", AppStatus{App: "one", State: "0"}, nil)
+	l.set("one", ipc.AppStatus{App: "one", State: "0"}, nil)
 	w := l.watch(alice, "one")
 	const changes = 2000
 	for n := range changes {
-		l.set("one", AppStatus{App: "one", State: fmt.Sprint(n + 1), ClientID: strings.Repeat("x", 500)}, nil)
+		l.set("one", ipc.AppStatus{App: "one", State: fmt.Sprint(n + 1), ClientID: strings.Repeat("x", 500)}, nil)
 		if n%10 == 0 {
 			time.Sleep(time.Millisecond) // let the server write what it will
 		}
@@ -185,7 +187,7 @@ func TestASlowWatcherGetsTheNewest(t *testing.T) {
 func TestAWatcherWhoLeavesIsForgotten(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, func(cfg *Config) { cfg.PerUID = 1 })
-	l.set("one", AppStatus{App: "one"}, nil)
+	l.set("one", ipc.AppStatus{App: "one"}, nil)
 	w := l.watch(alice, "one")
 	w.expect("at once", "state {")
 	w.conn.Close()

@@ -1,4 +1,4 @@
-package ipc
+package server
 
 import (
 	"bufio"
@@ -17,6 +17,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // The people of these tests.
@@ -56,8 +58,8 @@ const secretToken = "s3cret-t0ken"
 
 var labTime = time.Date(2026, 3, 1, 12, 0, 0, 123456789, time.FixedZone("CET", 3600))
 
-func labToken(app string) Token {
-	return Token{
+func labToken(app string) ipc.Token {
+	return ipc.Token{
 		App: app, AccessToken: secretToken, TokenType: "bearer", ID: "id-1",
 		IssuedAt: labTime, ExpiresAt: labTime.Add(time.Hour), ExpiresIn: 3600,
 	}
@@ -70,7 +72,7 @@ type fakeBackend struct {
 	mu      sync.Mutex // guards what follows
 	err     error      // of every call but Device, Status and Watch
 	asked   []string
-	query   Query
+	query   ipc.Query
 	states  map[string]string // by app; ready where there is none
 	snaps   map[string]Snapshot
 	changed map[string]chan struct{}
@@ -122,7 +124,7 @@ func (b *fakeBackend) noted() []string {
 
 func (b *fakeBackend) Policy() *Policy { return b.policy.Load() }
 
-func (b *fakeBackend) Token(ctx context.Context, app string, q Query) (Token, error) {
+func (b *fakeBackend) Token(ctx context.Context, app string, q ipc.Query) (ipc.Token, error) {
 	b.mu.Lock()
 	b.query = q
 	err, block := b.err, b.block
@@ -137,23 +139,23 @@ func (b *fakeBackend) Token(ctx context.Context, app string, q Query) (Token, er
 		select {
 		case <-block:
 		case <-ctx.Done():
-			return Token{}, ctx.Err()
+			return ipc.Token{}, ctx.Err()
 		}
 	}
 	return labToken(app), err
 }
 
-func (b *fakeBackend) Headers(ctx context.Context, app string, q Query) (Headers, error) {
+func (b *fakeBackend) Headers(ctx context.Context, app string, q ipc.Query) (ipc.Headers, error) {
 	tok, err := b.Token(ctx, app, q)
-	return Headers{App: app, ExpiresIn: tok.ExpiresIn, Headers: map[string]string{"Authorization": "Bearer " + tok.AccessToken}}, err
+	return ipc.Headers{App: app, ExpiresIn: tok.ExpiresIn, Headers: map[string]string{"Authorization": "Bearer " + tok.AccessToken}}, err
 }
 
-func (b *fakeBackend) Report(_ context.Context, app string, r Report) (string, error) {
-	return ActionRefresh, b.note(fmt.Sprintf("report %s %+v", app, r))
+func (b *fakeBackend) Report(_ context.Context, app string, r ipc.Report) (string, error) {
+	return ipc.ActionRefresh, b.note(fmt.Sprintf("report %s %+v", app, r))
 }
 
 // set changes what watchers of an app see.
-func (b *fakeBackend) set(app string, state AppStatus, tok *Token) {
+func (b *fakeBackend) set(app string, state ipc.AppStatus, tok *ipc.Token) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if tok != nil {
@@ -173,27 +175,27 @@ func (b *fakeBackend) Watch(app string) (Snapshot, error) {
 	if s, ok := b.snaps[app]; ok {
 		return s, nil
 	}
-	return Snapshot{}, NewProblem(CodeNotReady, "nothing to watch")
+	return Snapshot{}, ipc.NewProblem(ipc.CodeNotReady, "nothing to watch")
 }
 
-func (b *fakeBackend) Device(identifier bool) Device {
-	d := Device{Info: json.RawMessage(`{"model":"x"}`), Sources: map[string]string{"model": "dt"}, Header: "eyJ9"}
+func (b *fakeBackend) Device(identifier bool) ipc.Device {
+	d := ipc.Device{Info: json.RawMessage(`{"model":"x"}`), Sources: map[string]string{"model": "dt"}, Header: "eyJ9"}
 	if identifier {
-		d.Identifier = &Identifier{Value: "v", Source: "stored", Header: "fingerprint x"}
+		d.Identifier = &ipc.Identifier{Value: "v", Source: "stored", Header: "fingerprint x"}
 	}
 	return d
 }
 
-func (b *fakeBackend) Status(sees func(string) bool, admin bool) Status {
+func (b *fakeBackend) Status(sees func(string) bool, admin bool) ipc.Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	st := Status{Version: "1", StartedAt: labTime, Health: Healthy, Device: Device{Info: json.RawMessage(`{}`), Identifier: &Identifier{Value: "v"}}}
+	st := ipc.Status{Version: "1", StartedAt: labTime, Health: ipc.Healthy, Device: ipc.Device{Info: json.RawMessage(`{}`), Identifier: &ipc.Identifier{Value: "v"}}}
 	for _, app := range []string{"one", "two"} {
 		if state, ok := b.states[app]; sees(app) {
 			if !ok {
-				state = StateReady
+				state = ipc.StateReady
 			}
-			st.Apps = append(st.Apps, AppStatus{App: app, State: state})
+			st.Apps = append(st.Apps, ipc.AppStatus{App: app, State: state})
 		}
 	}
 	return st
@@ -287,9 +289,9 @@ type answer struct {
 	body string
 }
 
-func (a answer) problem(t testing.TB) *Problem {
+func (a answer) problem(t testing.TB) *ipc.Problem {
 	t.Helper()
-	p := new(Problem)
+	p := new(ipc.Problem)
 	if err := json.Unmarshal([]byte(a.body), p); err != nil || a.Header.Get("Content-Type") != "application/problem+json" {
 		t.Fatalf("%s, %s, %q: no problem: %v", a.Status, a.Header.Get("Content-Type"), a.body, err)
 	}
@@ -298,7 +300,7 @@ func (a answer) problem(t testing.TB) *Problem {
 
 // code is a problem's, or the status of any other answer.
 func (a answer) code() string {
-	var p Problem
+	var p ipc.Problem
 	if a.StatusCode < 400 || json.Unmarshal([]byte(a.body), &p) != nil || p.Code == "" {
 		return strconv.Itoa(a.StatusCode)
 	}

@@ -1,10 +1,10 @@
-// Package ipc is the daemon's face: HTTP/1.1 and JSON on a Unix socket.
+// Package server answers on the daemon's Unix socket: HTTP/1.1 and JSON.
 //
-// It owns the socket (listen.go), who the callers are (peer.go), what each may do (policy.go), the limits that keep one
-// caller from starving the others (limit.go), the paths (route.go), and the types on the wire (types.go, problem.go). It
-// does not own what it shows: tokens, devices and states come from a Backend, of which it knows nothing more. Package
-// client is the other end.
-package ipc
+// It owns the socket (listen.go), who the callers are (peer.go), what each may do
+// (policy.go), who comes in (door.go), what net/http must not see (conn.go) and the
+// paths (route.go). It does not own what it shows: tokens, devices and states come
+// from a [Backend]. The types on the wire are those of package ipc.
+package server
 
 import (
 	"cmp"
@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // Config is what a Server needs. Backend, Log and Now are required.
@@ -76,7 +78,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		ReadHeaderTimeout: s.cfg.HeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeader - httpSlop,
-		ErrorLog:          slog.NewLogLogger(s.cfg.Log.With("code", CodeInternal).Handler(), slog.LevelWarn),
+		ErrorLog:          slog.NewLogLogger(s.cfg.Log.With("code", ipc.CodeInternal).Handler(), slog.LevelWarn),
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, peerKey{}, c)

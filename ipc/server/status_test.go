@@ -1,10 +1,12 @@
-package ipc
+package server
 
 import (
 	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 func TestEachSeesTheirOwn(t *testing.T) {
@@ -12,7 +14,7 @@ func TestEachSeesTheirOwn(t *testing.T) {
 	for uid, want := range map[uint32][]string{root: {"one", "two"}, carol: {"one", "two"}, alice: {"one"}, bob: {"one", "two"}, stranger: {}} {
 		for _, path := range []string{"/v1/status", "/v1/healthz"} {
 			a := l.ask(uid, "GET", path, "")
-			var st Status
+			var st ipc.Status
 			if err := json.Unmarshal([]byte(a.body), &st); err != nil {
 				t.Fatal(err)
 			}
@@ -24,7 +26,7 @@ func TestEachSeesTheirOwn(t *testing.T) {
 				t.Errorf("%s for %d: %q, identifier %v", path, uid, got, knows)
 			}
 		}
-		var d Device
+		var d ipc.Device
 		if err := json.Unmarshal([]byte(l.ask(uid, "GET", "/v1/device", "").body), &d); err != nil {
 			t.Fatal(err)
 		}
@@ -50,9 +52,9 @@ func TestStatusJSON(t *testing.T) {
 	if a.body != want {
 		t.Errorf("\n got %s\nwant %s", a.body, want)
 	}
-	text, err := json.Marshal(Status{
-		Warnings: []Warning{{Since: labTime}},
-		Apps:     []AppStatus{{RegisteredAt: &labTime, LastError: &LastError{Code: CodeOffline, At: labTime}}},
+	text, err := json.Marshal(ipc.Status{
+		Warnings: []ipc.Warning{{Since: labTime}},
+		Apps:     []ipc.AppStatus{{RegisteredAt: &labTime, LastError: &ipc.LastError{Code: ipc.CodeOffline, At: labTime}}},
 	})
 	if err != nil || strings.Contains(string(text), ".123") || strings.Contains(string(text), "+01:00") {
 		t.Errorf("%s, %v", text, err)
@@ -71,12 +73,12 @@ func TestHealthz(t *testing.T) {
 		one, two string
 		want     map[uint32]int
 	}{
-		{StateReady, StateReady, map[uint32]int{root: 200, alice: 200}},
-		{StateStale, StateReady, map[uint32]int{root: 200, alice: 200}},
-		{StateReady, StateWaiting, map[uint32]int{root: 503, alice: 200, bob: 503}},
-		{StateRejected, StateReady, map[uint32]int{root: 503, alice: 503, stranger: 200}},
-		{StateRegistering, StateReady, map[uint32]int{alice: 503}},
-		{StateRefreshing, StateReady, map[uint32]int{alice: 503}},
+		{ipc.StateReady, ipc.StateReady, map[uint32]int{root: 200, alice: 200}},
+		{ipc.StateStale, ipc.StateReady, map[uint32]int{root: 200, alice: 200}},
+		{ipc.StateReady, ipc.StateWaiting, map[uint32]int{root: 503, alice: 200, bob: 503}},
+		{ipc.StateRejected, ipc.StateReady, map[uint32]int{root: 503, alice: 503, stranger: 200}},
+		{ipc.StateRegistering, ipc.StateReady, map[uint32]int{alice: 503}},
+		{ipc.StateRefreshing, ipc.StateReady, map[uint32]int{alice: 503}},
 	} {
 		l.mu.Lock()
 		l.states["one"], l.states["two"] = test.one, test.two
