@@ -1,4 +1,4 @@
-# tvpassd. `make demo` shows it at work, `make test` proves it; .ci/run installs what they need.
+# tvpassd. `make demo` shows it at work, `make test` proves it.
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -42,15 +42,20 @@ dist/tvpassd-linux-arm64 dist/tvpassd-linux-amd64 dist/tvpassd-linux-riscv64: di
 	GOOS=linux GOARCH=$* $(GOBUILD) -o $@ ./cmd/tvpassd
 
 test: ## every test, with the race detector
+	@scripts/setup test
 	go test -race -parallel 8 -tags $(TAGS) ./...
 
 check: ## gofmt, vet, staticcheck, known vulnerabilities, the list of modules in the binary
 	scripts/check
 
-demo: build ## a player gets a token, in a temporary directory and without root
+demo: ## a player gets a token, in a temporary directory and without root
+	@scripts/setup demo
+	$(MAKE) --no-print-directory build
 	scripts/demo
 
-report: build cross ## size, memory, latency and flash wear, each beside its budget
+report: ## size, memory, latency and flash wear, each beside its budget
+	@scripts/setup report
+	$(MAKE) --no-print-directory build cross
 	scripts/report/run
 
 bench: ## the token path, the probe, a storage update
@@ -69,10 +74,12 @@ simulate: ## the broker through YEARS device-years of faults, from SEED on
 	SIMULATE_YEARS=$(YEARS) SIMULATE_SEED=$(SEED) go test -count=1 -timeout 30m -tags $(TAGS) -run '^TestSimulate$$' -v ./daemon/broker
 
 mutate: ## does the simulation catch classic bugs?
+	@scripts/setup mutate
 	scripts/mutate
 
 CUTS ?= 300
 powercut: ## CUTS power cuts under the storage, on a file system of its own (root)
+	@scripts/setup powercut
 	CUTS=$(CUTS) go run ./scripts/powercut
 
 package: dist/tvpassd-linux-armv7 dist/tvpassd-linux-arm64 dist/tvpassd-linux-amd64 ## .deb and .ipk for armhf, arm64 and amd64
@@ -81,11 +88,15 @@ package: dist/tvpassd-linux-armv7 dist/tvpassd-linux-arm64 dist/tvpassd-linux-am
 reproducible: ## the same commit is the same binary, wherever it is built
 	scripts/reproducible
 
-e2e: build cross ## the packages on a real systemd in a box, every foreign binary under an emulator (root, Debian)
+e2e: ## the packages on a real systemd in a box, every foreign binary under an emulator (root, Debian)
+	@scripts/setup e2e
+	$(MAKE) --no-print-directory build cross
 	scripts/e2e/native
 	scripts/e2e/qemu-user
 
-e2e-arm: build package ## the packages on ARM machines with their own kernel, under an emulator (root, Debian, half an hour)
+e2e-arm: ## the packages on ARM machines with their own kernel, under an emulator (root, Debian, half an hour)
+	@scripts/setup e2e-arm
+	$(MAKE) --no-print-directory build package
 	scripts/e2e/arm armhf
 	scripts/e2e/arm arm64
 
