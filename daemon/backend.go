@@ -12,12 +12,12 @@ import (
 	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
-// The methods in this file are those of server.Backend that serve players.
+// The methods in this file serve the socket.
 
-// Policy is part of server.Backend.
+// Policy is the one in force.
 func (d *Daemon) Policy() *server.Policy { return d.policy.Load() }
 
-// Token is part of server.Backend.
+// Token is part of server.Tokens.
 func (d *Daemon) Token(ctx context.Context, app string, q ipc.Query) (ipc.Token, error) {
 	tok, err := d.broker.Token(ctx, app, q.Wait, q.MinTTL)
 	d.served.count(app, err)
@@ -34,7 +34,7 @@ func wireToken(app string, tok broker.Token) ipc.Token {
 	}
 }
 
-// Headers is part of server.Backend.
+// Headers is part of server.Tokens.
 func (d *Daemon) Headers(ctx context.Context, app string, q ipc.Query) (ipc.Headers, error) {
 	tok, err := d.Token(ctx, app, q)
 	if err != nil {
@@ -51,7 +51,7 @@ func (d *Daemon) Headers(ctx context.Context, app string, q ipc.Query) (ipc.Head
 	}}, nil
 }
 
-// Report is part of server.Backend.
+// Report is part of server.Tokens.
 func (d *Daemon) Report(ctx context.Context, app string, r ipc.Report) (action string, err error) {
 	if r.Status != http.StatusUnauthorized {
 		return ipc.ActionNone, nil
@@ -66,7 +66,7 @@ func (d *Daemon) Report(ctx context.Context, app string, r ipc.Report) (action s
 	return action, nil
 }
 
-// Watch is part of server.Backend.
+// Watch is part of server.Tokens.
 func (d *Daemon) Watch(app string) (server.Snapshot, error) {
 	v, err := d.broker.View(app)
 	if err != nil {
@@ -80,7 +80,7 @@ func (d *Daemon) Watch(app string) (server.Snapshot, error) {
 	return snap, nil
 }
 
-// Device is part of server.Backend.
+// Device is part of server.Views.
 func (d *Daemon) Device(identifier bool) ipc.Device {
 	dev, err := d.box.describe()
 	if err != nil { // only a value of a type without a JSON form, which no probe returns
@@ -92,12 +92,12 @@ func (d *Daemon) Device(identifier bool) ipc.Device {
 	return dev
 }
 
-// Refresh is part of server.Backend.
+// Refresh is part of server.Orders.
 func (d *Daemon) Refresh(ctx context.Context, app string) error {
 	return problem(d.broker.Refresh(ctx, app))
 }
 
-// Reset is part of server.Backend.
+// Reset is part of server.Orders.
 func (d *Daemon) Reset(ctx context.Context, app string) error {
 	err := d.broker.Reset(ctx, app)
 	switch {

@@ -145,7 +145,9 @@ func (d *Daemon) listen(s config.Socket) (net.Listener, error) {
 func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	server := server.New(server.Config{Backend: d, Log: d.cfg.Log, Now: d.wall, Busy: d.cleaner.busy})
+	socket := server.New(server.Config{
+		Policy: d.Policy, Tokens: d, Views: d, Orders: d, Log: d.cfg.Log, Now: d.wall, Busy: d.cleaner.busy,
+	})
 
 	var parts sync.WaitGroup
 	start := func(run func(context.Context) error) {
@@ -156,7 +158,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		})
 	}
 	start(d.broker.Run)
-	start(func(ctx context.Context) error { return server.Run(ctx, d.listener) })
+	start(func(ctx context.Context) error { return socket.Run(ctx, d.listener) })
 	start(d.followNetwork)
 	start(d.lookAround)
 	start(d.followHangups)
@@ -177,8 +179,6 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.cfg.Log.Info("tvpassd has stopped")
 	return err
 }
-
-func everyApp(string) bool { return true }
 
 // followNetwork looks at the device again when the network changes, and has calls that failed for want of it made again.
 // Without that news the daemon does its job all the same, only later.
@@ -214,7 +214,7 @@ func (d *Daemon) followNews(ctx context.Context) {
 	for {
 		select {
 		case <-d.news:
-			if now := summary(d.Status(everyApp, true)); now != last {
+			if now := summary(d.Status(server.Viewer{Admin: true})); now != last {
 				last = now
 				d.cfg.Notifier.Status(now)
 			}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
 	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
 // item is one thing that is not as it should be. Status, health, metrics and the service manager's line are all made of
@@ -67,7 +68,7 @@ type since struct {
 }
 
 // warnings are the items that a caller may see, with the moment that each was first seen at.
-func (s *since) warnings(list []item, admin bool, sees func(string) bool, now time.Time) []ipc.Warning {
+func (s *since) warnings(list []item, viewer server.Viewer, now time.Time) []ipc.Warning {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	first := make(map[string]time.Time, len(list))
@@ -78,11 +79,11 @@ func (s *since) warnings(list []item, admin bool, sees func(string) bool, now ti
 		if at, known := s.first[key]; known {
 			first[key] = at
 		}
-		if it.admin && !admin || it.app != "" && !sees(it.app) {
+		if it.admin && !viewer.Admin || it.app != "" && !viewer.Sees(it.app) {
 			continue
 		}
 		w := ipc.Warning{Code: it.code, Detail: it.detail, Since: first[key]}
-		if !admin && it.public != "" {
+		if !viewer.Admin && it.public != "" {
 			w.Detail = it.public
 		}
 		out = append(out, w)

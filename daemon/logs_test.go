@@ -17,6 +17,7 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
 // What an operator reads after a day: the whole daemon runs through it on a clock that goes from one alarm to the next,
@@ -125,7 +126,7 @@ func (d *day) settle() {
 // expectState wants both apps in a state.
 func (d *day) expectState(want string) {
 	d.t.Helper()
-	for _, app := range d.Status(everyApp, true).Apps {
+	for _, app := range d.Status(server.Viewer{Admin: true}).Apps {
 		if app.State != want {
 			d.t.Errorf("%s is %s, want %s", app.App, app.State, want)
 		}
@@ -232,7 +233,7 @@ func TestADayOfflineIsUnderSixtyLines(t *testing.T) {
 			d.pass(time.Hour)
 			set(false)
 			d.pass(24 * time.Hour)
-			for _, app := range d.Status(everyApp, true).Apps {
+			for _, app := range d.Status(server.Viewer{Admin: true}).Apps {
 				if app.State != ipc.StateWaiting && app.State != ipc.StateRejected {
 					t.Errorf("%s is %s after a day without the server", app.App, app.State)
 				}

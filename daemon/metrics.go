@@ -13,21 +13,22 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
 	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
-// WriteMetrics is part of server.Backend: Prometheus' text format, by hand, for the client library would add 2.3 MB to the
+// WriteMetrics is part of server.Views: Prometheus' text format, by hand, for the client library would add 2.3 MB to the
 // binary. There are as many series as apps and outcomes, never more. What apps do is counted for each; what can only be
 // counted for all of them together is for admins, for it would tell a caller what the apps of others do.
-func (d *Daemon) WriteMetrics(w io.Writer, sees func(app string) bool, admin bool) error {
+func (d *Daemon) WriteMetrics(w io.Writer, viewer server.Viewer) error {
 	m := &metrics{w: bufio.NewWriter(w)}
-	d.boxMetrics(m, d.Status(sees, admin))
-	if admin {
+	d.boxMetrics(m, d.Status(viewer))
+	if viewer.Admin {
 		d.sumMetrics(m)
 	}
 	all := d.broker.Views()
 	var views []*broker.AppView
 	for _, id := range slices.Sorted(maps.Keys(all)) {
-		if sees(id) {
+		if viewer.Sees(id) {
 			views = append(views, all[id])
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
 	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
 // A box with a valid token and no server: nothing is called, and a player of another app waits for nothing.
@@ -54,17 +55,18 @@ tvpassd_storage_writes_total
 tvpassd_storage_written_bytes_total 
 `
 	for _, tc := range []struct {
-		name        string
-		sees, admin bool
-		want        string
+		name   string
+		viewer server.Viewer
+		want   string
 	}{
-		{"a stranger", false, false, everybodys},
-		{"a player", true, false, everybodys + owners},
-		{"an admin", true, true, everybodys + owners + admins},
+		{"a stranger", server.Viewer{}, everybodys},
+		{"a player", server.Viewer{Apps: []string{"ref30"}}, everybodys + owners},
+		{"an admin", server.Viewer{Admin: true}, everybodys + owners + admins},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
+			sees := tc.viewer.Sees("ref30")
 			var text strings.Builder
-			if err := d.WriteMetrics(&text, func(string) bool { return tc.sees }, tc.admin); err != nil {
+			if err := d.WriteMetrics(&text, tc.viewer); err != nil {
 				t.Fatal(err)
 			}
 			for line := range strings.Lines(everybodys + owners + admins) {
@@ -74,10 +76,10 @@ tvpassd_storage_written_bytes_total
 				}
 			}
 			// All but 6 of the 9 outcomes of players' requests have happened.
-			if n := strings.Count(text.String(), `app="ref30"`); tc.sees && n != 52-6 {
+			if n := strings.Count(text.String(), `app="ref30"`); sees && n != 52-6 {
 				t.Errorf("%d series of one app, want %d", n, 52-6)
 			}
-			if !tc.sees && strings.Contains(text.String(), "ref30") {
+			if !sees && strings.Contains(text.String(), "ref30") {
 				t.Errorf("it names the app\n%s", &text)
 			}
 		})

@@ -13,13 +13,13 @@ import (
 	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
-// Reload is part of server.Backend: it reads the configuration again. One that can't be used is refused, and the old one stays
+// Reload is part of server.Orders: it reads the configuration again. One that can't be used is refused, and the old one stays
 // in force. Tokens and connections are not touched.
 func (d *Daemon) Reload(ctx context.Context) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	d.cfg.Notifier.Reloading()
-	defer func() { d.cfg.Notifier.Ready(summary(d.Status(everyApp, true))) }()
+	defer func() { d.cfg.Notifier.Ready(summary(d.Status(server.Viewer{Admin: true}))) }()
 	err := d.reload(context.WithoutCancel(ctx)) // who asked may go: half of a configuration is none
 	if err == nil {
 		d.cfg.Log.Info("configuration read again", "file", d.cfg.ConfigFile)

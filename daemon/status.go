@@ -7,10 +7,11 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/broker"
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
-// Status is part of server.Backend.
-func (d *Daemon) Status(sees func(app string) bool, admin bool) ipc.Status {
+// Status is part of server.Views.
+func (d *Daemon) Status(viewer server.Viewer) ipc.Status {
 	o := d.broker.Overview()
 	st := ipc.Status{
 		Version: d.cfg.Version, Endpoint: d.endpoint(),
@@ -21,18 +22,18 @@ func (d *Daemon) Status(sees func(app string) bool, admin bool) ipc.Status {
 		Throttle:  ipc.Throttle{Open: o.GateOpens == 0, OpensInMS: o.GateOpens.Milliseconds()},
 		Storage:   ipc.Storage{OK: true},
 	}
-	if err := d.unwritten(o); err != nil && admin {
+	if err := d.unwritten(o); err != nil && viewer.Admin {
 		st.Storage = ipc.Storage{Detail: err.Error()}
 	} else if err != nil {
 		st.Storage = ipc.Storage{Detail: unwrittenPublic}
 	}
 	for id, v := range d.broker.Views() {
-		if sees(id) {
+		if viewer.Sees(id) {
 			st.Apps = append(st.Apps, appStatus(v, o.Reading))
 		}
 	}
 	sort.Slice(st.Apps, func(i, j int) bool { return st.Apps[i].App < st.Apps[j].App })
-	st.Warnings = d.since.warnings(d.items(o), admin, sees, o.Reading.Wall)
+	st.Warnings = d.since.warnings(d.items(o), viewer, o.Reading.Wall)
 	st.Health = health(st.Warnings, st.Apps)
 	return st
 }

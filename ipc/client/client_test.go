@@ -82,13 +82,13 @@ func (d *fakeDaemon) Device(bool) ipc.Device {
 	return ipc.Device{Info: json.RawMessage(`{"model":"x"}`), Sources: map[string]string{"model": "dt"}, Header: "e30"}
 }
 
-func (d *fakeDaemon) Status(func(string) bool, bool) ipc.Status {
+func (d *fakeDaemon) Status(server.Viewer) ipc.Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return ipc.Status{Version: "7", Apps: []ipc.AppStatus{{App: "one", State: d.state, TokenExpiresIn: new(int64(5))}}, Device: d.Device(false)}
 }
 
-func (d *fakeDaemon) WriteMetrics(io.Writer, func(string) bool, bool) error { return nil }
+func (d *fakeDaemon) WriteMetrics(io.Writer, server.Viewer) error { return nil }
 func (d *fakeDaemon) Refresh(_ context.Context, app string) error {
 	d.note("refresh %s", app)
 	return nil
@@ -99,8 +99,16 @@ func (d *fakeDaemon) Reload(context.Context) error {
 	return &ipc.Problem{Code: ipc.CodeRejected, ServerCode: "invalid_software_statement", Detail: "why", RetryAfterMS: 1500}
 }
 
+// backend is a daemon without its socket.
+type backend interface {
+	Policy() *server.Policy
+	server.Tokens
+	server.Views
+	server.Orders
+}
+
 // run serves a daemon on a socket of its own until stop, or the end of the test.
-func run(t *testing.T, d server.Backend) (c *Client, stop func()) {
+func run(t *testing.T, d backend) (c *Client, stop func()) {
 	t.Helper()
 	c = &Client{Socket: filepath.Join(t.TempDir(), "s")}
 	t.Cleanup(c.Close)
@@ -110,7 +118,9 @@ func run(t *testing.T, d server.Backend) (c *Client, stop func()) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	s := server.New(server.Config{Backend: d, Log: slog.New(slog.DiscardHandler), Now: time.Now})
+	s := server.New(server.Config{
+		Policy: d.Policy, Tokens: d, Views: d, Orders: d, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+	})
 	go func() { ended <- s.Run(ctx, l) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
@@ -154,7 +164,7 @@ func TestTheRest(t *testing.T) {
 	if diff := cmp.Diff(d.Device(false), dev); err != nil || diff != "" {
 		t.Errorf("Device: %v%s", err, diff)
 	}
-	want := d.Status(nil, true)
+	want := d.Status(server.Viewer{})
 	want.Device.Sources, want.Warnings = nil, []ipc.Warning{}
 	for i := range want.Apps {
 		want.Apps[i].Transitions = []ipc.Transition{}

@@ -79,7 +79,7 @@ func complete(p *ipc.Problem) *ipc.Problem {
 
 func (c *call) metrics() error {
 	var text bytes.Buffer
-	if err := c.cfg.Backend.WriteMetrics(&text, c.sees, c.policy.Admin(c.conn.peer)); err != nil {
+	if err := c.cfg.Views.WriteMetrics(&text, c.viewer()); err != nil {
 		return err
 	}
 	c.send(http.StatusOK, metricsType, text.Bytes())

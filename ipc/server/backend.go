@@ -7,39 +7,49 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// Snapshot is how an app stands at one moment. Nothing of it changes later.
-type Snapshot struct {
-	State   ipc.AppStatus
-	Token   *ipc.Token      // nil where there is no valid one
-	Changed <-chan struct{} // closed when this is out of date
-}
+// The interfaces in this file are what the server asks for answers. Their
+// methods are called by many goroutines at once. An error that is a
+// [*ipc.Problem] is sent to the caller as it is, so it must hold no secret; any
+// other is logged and sent as [ipc.CodeInternal]. Only admins are told
+// [ipc.CodeUnknownApp], the error for an app that has gone.
 
-// Backend is what the server shows. Its methods are called by many goroutines at once. An error that is a *Problem is
-// told to the caller as it is, and may therefore hold no secret; any other is logged and told as CodeInternal. Only admins are
-// told CodeUnknownApp, for an app that is gone.
-type Backend interface {
-	// Policy is the one in force; a reload may put another in its place.
-	Policy() *Policy
-
-	// Token and Headers answer from memory where they can, and wait as q says where they can't.
+// Tokens is what players ask for. The server has checked that the caller may
+// use the app.
+type Tokens interface {
+	// Token and Headers answer from memory if they can, and otherwise wait as q says.
 	Token(ctx context.Context, app string, q ipc.Query) (ipc.Token, error)
 	Headers(ctx context.Context, app string, q ipc.Query) (ipc.Headers, error)
-	// Report takes a player's word that a token was refused, decides whether that counts, and says what follows.
+	// Report takes a player's report that a token was refused, decides whether it
+	// counts, and returns the action that follows.
 	Report(ctx context.Context, app string, r ipc.Report) (action string, err error)
-	// Watch returns how an app stands now.
+	// Watch returns the state of an app now.
 	Watch(app string) (Snapshot, error)
+}
 
-	// Device tells what the server is told about this box, with its identifier only if that is asked for.
+// Views shows the device and the state of the daemon.
+type Views interface {
+	// Device returns what the server is told about this device, with the device
+	// identifier only if that is asked for.
 	Device(identifier bool) ipc.Device
-	// Status tells how the daemon and the apps that sees lets through stand: the device with its identifier, which the
-	// server leaves out where the caller may use no app, and without sources.
-	Status(sees func(app string) bool, admin bool) ipc.Status
-	// WriteMetrics writes Prometheus' text format, with the apps that sees lets through, and for admins what sums up all apps.
-	WriteMetrics(w io.Writer, sees func(app string) bool, admin bool) error
+	// Status returns the state of the daemon and of the apps that v sees. Its
+	// Device has the identifier, which the server removes for callers who may use
+	// no app, and no sources.
+	Status(v Viewer) ipc.Status
+	// WriteMetrics writes Prometheus' text format: the apps that v sees, and for
+	// admins the sums over all apps.
+	WriteMetrics(w io.Writer, v Viewer) error
+}
 
-	// Refresh fetches a token now, Reset forgets an app's credentials, Reload reads the configuration again. Only admins
-	// get here.
-	Refresh(ctx context.Context, app string) error
-	Reset(ctx context.Context, app string) error
-	Reload(ctx context.Context) error
+// Orders is what admins may have done.
+type Orders interface {
+	Refresh(ctx context.Context, app string) error // fetch a token now
+	Reset(ctx context.Context, app string) error   // forget the client credentials
+	Reload(ctx context.Context) error              // read the configuration again
+}
+
+// Snapshot is the state of an app at one moment. It does not change.
+type Snapshot struct {
+	State   ipc.AppStatus
+	Token   *ipc.Token      // nil if there is no valid one
+	Changed <-chan struct{} // closed when this is out of date
 }

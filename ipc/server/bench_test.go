@@ -30,7 +30,7 @@ func (b *benchToken) Token(context.Context, string, ipc.Query) (ipc.Token, error
 
 // A player's call for a token that is at hand, over a connection that it keeps.
 func BenchmarkCachedToken(b *testing.B) {
-	l := startLab(b, func(cfg *Config) { cfg.Backend = benchBackend() })
+	l := startLab(b, func(cfg *Config) { cfg.Tokens = benchBackend() })
 	c := l.dial(alice)
 	if err := c.SetDeadline(time.Time{}); err != nil {
 		b.Fatal(err)
@@ -54,7 +54,10 @@ func BenchmarkCachedToken(b *testing.B) {
 
 // The same without the socket and net/http.
 func BenchmarkCachedTokenHandler(b *testing.B) {
-	s := New(Config{Backend: benchBackend(), Log: discard()})
+	backend := benchBackend()
+	cfg := configFor(backend.fakeBackend)
+	cfg.Tokens = backend
+	s := New(cfg)
 	r := httptest.NewRequest("GET", "/v1/apps/one/token", nil)
 	r = r.WithContext(context.WithValue(r.Context(), peerKey{}, &conn{peer: person(alice)}))
 	w := &nobody{http.Header{}}

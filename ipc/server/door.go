@@ -51,7 +51,7 @@ func newDoor(l net.Listener, s *Server) *door {
 	p.RetryAfterMS = 1000
 	body, _ := json.Marshal(p) // it holds nothing that could fail
 	return &door{
-		Listener: l, identify: s.identify, admin: func(peer Peer) bool { return s.cfg.Backend.Policy().Admin(peer) },
+		Listener: l, identify: s.identify, admin: func(peer Peer) bool { return s.cfg.Policy().Admin(peer) },
 		perUID: s.cfg.PerUID, total: s.cfg.Total, log: s.cfg.Log,
 		full: fmt.Appendf(nil, "HTTP/1.1 429 Too Many Requests\r\nCache-Control: no-store\r\nConnection: close\r\n"+
 			"Content-Type: %s\r\nContent-Length: %d\r\nRetry-After: 1\r\n\r\n%s\n", problemType[0], len(body)+1, body),

@@ -361,7 +361,7 @@ func TestABrokenListenerEndsRun(t *testing.T) {
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	s := New(Config{Backend: newBackend(), Log: discard(), Now: time.Now})
+	s := New(configFor(newBackend()))
 	if err := s.Run(t.Context(), l); err == nil {
 		t.Error("no error")
 	}

@@ -186,12 +186,12 @@ func (b *fakeBackend) Device(identifier bool) ipc.Device {
 	return d
 }
 
-func (b *fakeBackend) Status(sees func(string) bool, admin bool) ipc.Status {
+func (b *fakeBackend) Status(v Viewer) ipc.Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	st := ipc.Status{Version: "1", StartedAt: labTime, Health: ipc.Healthy, Device: ipc.Device{Info: json.RawMessage(`{}`), Identifier: &ipc.Identifier{Value: "v"}}}
 	for _, app := range []string{"one", "two"} {
-		if state, ok := b.states[app]; sees(app) {
+		if state, ok := b.states[app]; v.Sees(app) {
 			if !ok {
 				state = ipc.StateReady
 			}
@@ -201,13 +201,13 @@ func (b *fakeBackend) Status(sees func(string) bool, admin bool) ipc.Status {
 	return st
 }
 
-func (b *fakeBackend) WriteMetrics(w io.Writer, sees func(string) bool, admin bool) error {
+func (b *fakeBackend) WriteMetrics(w io.Writer, v Viewer) error {
 	for _, app := range []string{"one", "two"} {
-		if sees(app) {
+		if v.Sees(app) {
 			fmt.Fprintf(w, "tvpassd_token_valid{app=%q} 1\n", app)
 		}
 	}
-	if admin {
+	if v.Admin {
 		fmt.Fprintln(w, "tvpassd_storage_writes_total 1")
 	}
 	return b.note("metrics")
@@ -239,9 +239,15 @@ func byAddress(c net.Conn) (Peer, error) {
 	return person(uint32(uid)), err
 }
 
+// configFor is a server's configuration that has one backend answer everything.
+func configFor(b *fakeBackend) Config {
+	return Config{Policy: b.Policy, Tokens: b, Views: b, Orders: b, Log: discard(), Now: time.Now}
+}
+
 func startLab(t testing.TB, change func(*Config)) *lab {
 	l := &lab{fakeBackend: newBackend(), t: t, log: new(safeBuffer), path: filepath.Join(t.TempDir(), "s.sock")}
-	cfg := Config{Backend: l.fakeBackend, Log: slog.New(slog.NewTextHandler(l.log, nil)), Now: time.Now}
+	cfg := configFor(l.fakeBackend)
+	cfg.Log = slog.New(slog.NewTextHandler(l.log, nil))
 	if change != nil {
 		change(&cfg)
 	}

@@ -5,7 +5,8 @@ import (
 	"slices"
 )
 
-// Peer is who is at the other end of a connection, as the kernel knew it when the connection was made.
+// Peer is the process at the other end of a connection, as the kernel knew it
+// when the connection was made.
 type Peer struct {
 	UID, GID uint32
 	Groups   []uint32 // supplementary
@@ -14,33 +15,53 @@ type Peer struct {
 
 func (p Peer) in(group uint32) bool { return p.GID == group || slices.Contains(p.Groups, group) }
 
-// Policy says who may do what. It is the one place that does, and is never changed once it is in use.
+// Policy says who may do what. It is the only place that does, and does not
+// change once it is in use.
 type Policy struct {
 	Owner      uint32           // the daemon's own user: an admin, as root is
 	AdminGroup *uint32          // its members are admins too
 	Apps       map[string]Allow // the configured apps
-	Replaced   chan struct{}    // closed once another policy is in force; nil where none follows
+	Replaced   chan struct{}    // closed once another policy is in force; nil if none follows
 }
 
-// Allow says who may ask for an app's token, beside admins.
+// Allow says who may ask for an app's token beside admins.
 type Allow struct {
 	Everyone      bool // whoever may open the socket
 	Users, Groups []uint32
 }
 
-// Admin tells whether peer may see and do everything.
+// Admin reports whether peer may see and do everything.
 func (p *Policy) Admin(peer Peer) bool {
 	return peer.UID == 0 || peer.UID == p.Owner || p.AdminGroup != nil && peer.in(*p.AdminGroup)
 }
 
-// MayUse tells whether app is configured and peer may ask for its token.
+// MayUse reports whether app is configured and peer may ask for its token.
 func (p *Policy) MayUse(peer Peer, app string) bool {
 	allow, known := p.Apps[app]
 	return known && (p.Admin(peer) || allow.Everyone || slices.Contains(allow.Users, peer.UID) ||
 		slices.ContainsFunc(allow.Groups, peer.in))
 }
 
-// Usable lists the apps that peer may ask for, in order.
+// Usable returns the apps that peer may ask for, in order.
 func (p *Policy) Usable(peer Peer) []string {
 	return slices.DeleteFunc(slices.Sorted(maps.Keys(p.Apps)), func(app string) bool { return !p.MayUse(peer, app) })
 }
+
+// Viewer returns what peer may see.
+func (p *Policy) Viewer(peer Peer) Viewer {
+	return Viewer{Admin: p.Admin(peer), Apps: p.Usable(peer)}
+}
+
+// Viewer is whom a status or a metric is for. The zero value sees what concerns
+// nobody in particular.
+type Viewer struct {
+	Admin bool     // sees everything
+	Apps  []string // what others see
+}
+
+// Sees reports whether the state of app may be shown.
+func (v Viewer) Sees(app string) bool { return v.Admin || slices.Contains(v.Apps, app) }
+
+// knowsIdentifier reports whether the device identifier may be shown: to whoever
+// may use an app, and to admins.
+func (v Viewer) knowsIdentifier() bool { return v.Admin || len(v.Apps) > 0 }

@@ -177,7 +177,7 @@ func TestARealStranger(t *testing.T) {
 	}
 	l := &lab{fakeBackend: newBackend(), t: t, path: filepath.Join(publicDir(t), "s")}
 	l.policy.Store(&Policy{Apps: map[string]Allow{"mine": {Groups: []uint32{4711}}, "theirs": {Groups: []uint32{4712}}}})
-	l.server = New(Config{Backend: l.fakeBackend, Log: discard()})
+	l.server = New(configFor(l.fakeBackend))
 	l.run()
 	if err := os.Chmod(l.path, 0o666); err != nil {
 		t.Fatal(err)

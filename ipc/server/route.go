@@ -101,7 +101,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, stopping <-chan s
 	}
 	c := &call{
 		Server: s, w: w, r: r, conn: r.Context().Value(peerKey{}).(*conn),
-		policy: s.cfg.Backend.Policy(), stopping: stopping,
+		policy: s.cfg.Policy(), stopping: stopping,
 	}
 	if err := c.answer(); err != nil {
 		c.fail(err)
@@ -166,7 +166,7 @@ func (c *call) admit(who access) error {
 
 // admitAgain gives the outcome of a wait, unless the caller would no longer be let in: a reload may have come meanwhile.
 func (c *call) admitAgain(err error) error {
-	now := c.cfg.Backend.Policy()
+	now := c.cfg.Policy()
 	if now == c.policy {
 		return err
 	}
@@ -232,7 +232,7 @@ func (c *call) token() error {
 	if err != nil {
 		return err
 	}
-	tok, err := c.cfg.Backend.Token(c.r.Context(), c.app, q)
+	tok, err := c.cfg.Tokens.Token(c.r.Context(), c.app, q)
 	if err = c.admitAgain(err); err != nil {
 		return err
 	}
@@ -261,7 +261,7 @@ func (c *call) headers() error {
 	if err != nil {
 		return err
 	}
-	h, err := c.cfg.Backend.Headers(c.r.Context(), c.app, q)
+	h, err := c.cfg.Tokens.Headers(c.r.Context(), c.app, q)
 	if err = c.admitAgain(err); err != nil {
 		return err
 	}
@@ -273,7 +273,7 @@ func (c *call) report() error {
 	if err != nil {
 		return err
 	}
-	action, err := c.cfg.Backend.Report(c.r.Context(), c.app, r)
+	action, err := c.cfg.Tokens.Report(c.r.Context(), c.app, r)
 	if err != nil {
 		return err
 	}
@@ -281,20 +281,18 @@ func (c *call) report() error {
 }
 
 func (c *call) device() error {
-	return c.sendJSON(http.StatusOK, c.cfg.Backend.Device(c.mayKnowIdentifier()))
-}
-
-// mayKnowIdentifier holds for whoever may use an app, and for admins where there is none yet.
-func (c *call) mayKnowIdentifier() bool {
-	return c.policy.Admin(c.conn.peer) || len(c.policy.Usable(c.conn.peer)) > 0
+	return c.sendJSON(http.StatusOK, c.cfg.Views.Device(c.viewer().knowsIdentifier()))
 }
 
 func (c *call) sees(app string) bool { return c.policy.MayUse(c.conn.peer, app) }
 
+func (c *call) viewer() Viewer { return c.policy.Viewer(c.conn.peer) }
+
 func (c *call) state() ipc.Status {
-	st := c.cfg.Backend.Status(c.sees, c.policy.Admin(c.conn.peer))
+	v := c.viewer()
+	st := c.cfg.Views.Status(v)
 	st.Device.Sources = nil
-	if !c.mayKnowIdentifier() {
+	if !v.knowsIdentifier() {
 		st.Device.Identifier = nil
 	}
 	return st
@@ -323,14 +321,14 @@ func (c *call) refresh() error {
 		p.RetryAfterMS = (wait + time.Millisecond - 1).Milliseconds()
 		return p
 	}
-	return c.order(func(ctx context.Context) error { return c.cfg.Backend.Refresh(ctx, c.app) })
+	return c.order(func(ctx context.Context) error { return c.cfg.Orders.Refresh(ctx, c.app) })
 }
 
 func (c *call) reset() error {
-	return c.order(func(ctx context.Context) error { return c.cfg.Backend.Reset(ctx, c.app) })
+	return c.order(func(ctx context.Context) error { return c.cfg.Orders.Reset(ctx, c.app) })
 }
 
-func (c *call) reload() error { return c.order(c.cfg.Backend.Reload) }
+func (c *call) reload() error { return c.order(c.cfg.Orders.Reload) }
 
 // order does what an admin asks for.
 func (c *call) order(do func(context.Context) error) error {

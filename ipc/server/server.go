@@ -3,7 +3,7 @@
 // It owns the socket (listen.go), who the callers are (peer.go), what each may do
 // (policy.go), who comes in (door.go), what net/http must not see (conn.go) and the
 // paths (route.go). It does not own what it shows: tokens, devices and states come
-// from a [Backend]. The types on the wire are those of package ipc.
+// from [Tokens], [Views] and [Orders]. The types on the wire are those of package ipc.
 package server
 
 import (
@@ -23,12 +23,15 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// Config is what a Server needs. Backend, Log and Now are required.
+// Config is what a Server needs. Busy and what follows it may be left out.
 type Config struct {
-	Backend Backend
-	Log     *slog.Logger
-	Now     func() time.Time // to limit refreshes, and to compare what watchers were told: a clock step does no harm
-	Busy    func()           // called at the end of every request, if set
+	Policy func() *Policy // the one in force; a reload may replace it
+	Tokens Tokens
+	Views  Views
+	Orders Orders
+	Log    *slog.Logger
+	Now    func() time.Time // to limit refreshes, and to compare what watchers were told: a clock step does no harm
+	Busy   func()           // called at the end of every request
 
 	HeaderTimeout time.Duration // for a request's header to arrive, and then for its body; 0 is 5 s
 	PerUID        int           // connections of one user; 0 is a quarter of Total, at most 256

@@ -15,7 +15,7 @@ const watchBuffer = 4 << 10
 // watch tells a caller how an app stands, now and on every change, until the caller goes, the daemon stops, or the app is no
 // longer the caller's.
 func (c *call) watch() error {
-	snap, err := c.cfg.Backend.Watch(c.app)
+	snap, err := c.cfg.Tokens.Watch(c.app)
 	if err != nil {
 		return err
 	}
@@ -42,10 +42,10 @@ func (c *call) watch() error {
 		case <-c.stopping:
 			return nil
 		}
-		if c.policy = c.cfg.Backend.Policy(); !c.sees(c.app) {
+		if c.policy = c.cfg.Policy(); !c.sees(c.app) {
 			return nil
 		}
-		if snap, err = c.cfg.Backend.Watch(c.app); err != nil {
+		if snap, err = c.cfg.Tokens.Watch(c.app); err != nil {
 			return nil // the app is gone; it is too late for a problem
 		}
 	}
