@@ -65,8 +65,9 @@ FUZZTIME ?= 20s
 fuzz: ## every fuzz target for FUZZTIME
 	scripts/fuzz $(FUZZTIME)
 
-fleet: ## a million boxes through five incidents; draws docs/fleet-*.png
-	scripts/fleet/run
+DEVICES ?= 1000000
+fleet: ## DEVICES devices through five incidents; draws docs/fleet-*.png
+	scripts/fleet/run $(DEVICES)
 
 YEARS ?= 1000
 SEED  ?= 1
