@@ -33,7 +33,7 @@ func (d *Daemon) Reload(ctx context.Context) error {
 	return ipc.NewProblem(ipc.CodeInvalidConfiguration, "the configuration was refused, and the old one stays in force: "+oneLine(err))
 }
 
-// codeAppDisabled is the code of a bad file in apps.d.
+// codeAppDisabled is the code of a disabled app or file in apps.d.
 const codeAppDisabled = "app_disabled"
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
@@ -88,7 +88,7 @@ func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
 	}
 	var items []item
 	for _, bad := range conf.Bad {
-		d.cfg.Log.Error("a file in apps.d is not used", "code", codeAppDisabled, "err", bad)
+		d.cfg.Log.Error("an app or a file in apps.d is disabled", "code", codeAppDisabled, "err", bad)
 		items = append(items, item{code: codeAppDisabled, detail: bad.Error(), admin: true})
 	}
 	old := d.conf.Swap(conf)

@@ -148,7 +148,6 @@ func TestBadConfiguration(t *testing.T) {
 		{"mistyped", "log_level = 3\n" + good, `config.toml:1: `},
 		{"plain http", strings.Replace(good, l.endpoint, "http://sp.example", 1), "loopback"},
 		{"no group", strings.Replace(good, `group = ""`, `group = "no-such-group"`, 1), "no-such-group"},
-		{"no user", good + "[[app]]\nid = \"x\"\nsoftware_statement = \"a.b.c\"\nallow_users = [\"no-such-user\"]\n", "no-such-user"},
 		{"device", strings.Replace(good, `model = "Box"`, `primaryHardwareType = "Toaster"`, 1), "Toaster"},
 		{"statement", good + "[[app]]\nid = \"x\"\nsoftware_statement = \"secret-without-dots\"\n", "software_statement"},
 		{"socket path", strings.Replace(good, `path = "sock"`, `path = "`+strings.Repeat("s", 120)+`"`, 1), "107"},
@@ -178,6 +177,18 @@ func TestBadConfiguration(t *testing.T) {
 	exec1(t, "run", "--config", l.path("none.toml")).expect(t, 78, "none.toml")
 	l.write("apps.d/bad.toml", "[[app]]\nid = \"bad\"\n")
 	l.run("config", "check").expect(t, 1, "bad.toml")
+}
+
+// An app that names an unknown user is disabled alone, in config.toml too.
+func TestUnknownUser(t *testing.T) {
+	l := newLab(t)
+	l.write("config.toml", l.read("config.toml")+"[[app]]\nid = \"other\"\n"+
+		"software_statement = \"e30.e30.AA\"\nallow_users = [\"no-such-user\"]\n")
+	l.run("config", "check").expect(t, 1, "config.toml:", "no-such-user")
+	l.up()
+	l.token()
+	l.run("status").expect(t, 1, "degraded", "no-such-user")
+	l.run("token", "--app", "other").expect(t, 1, "unknown_app")
 }
 
 // A player's bad file disables that player, not the box; a reload takes good ones over and refuses a bad config.toml.

@@ -55,14 +55,14 @@ func (e *env) device(root string) (deviceView, error) {
 			return deviceView{Device: dev}, err
 		}
 	}
-	var overrides map[string]any
+	var part config.Part
 	if root == "" || e.configFile != "" {
 		var err error
-		if overrides, err = config.Device(e.configFile); err != nil {
+		if part, err = config.LoadPart(e.configFile); err != nil {
 			return deviceView{}, err
 		}
 	}
-	dev, err := daemon.Look(root, overrides)
+	dev, err := daemon.Look(root, part.Device)
 	return deviceView{Device: dev, Provisional: root == "" && os.Geteuid() != 0}, err
 }
 

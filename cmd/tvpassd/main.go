@@ -220,7 +220,8 @@ func (e *env) socketPath() string {
 	if e.socket != "" {
 		return e.socket
 	}
-	return config.SocketPath(e.configFile)
+	part, _ := config.LoadPart(e.configFile) // its path can be used in spite of an error
+	return part.SocketPath
 }
 
 // ask asks the daemon something.

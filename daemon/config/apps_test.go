@@ -10,12 +10,13 @@ import (
 	"testing"
 )
 
-// labApp is an [[app]] whose statement stands in the file.
+// labApp is an [[app]] that contains its statement.
 func labApp(id string) string {
 	return fmt.Sprintf("[[app]]\nid = %q\nsoftware_statement = %q\n", id, labStatement)
 }
 
-// TestAppsD: what players' packages drop beside config.toml is used, or disables itself alone. DIR stands for the directory.
+// TestAppsD lays files of players' packages beside config.toml. Each is used or
+// disables itself alone. DIR stands for the directory.
 func TestAppsD(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
@@ -45,7 +46,7 @@ func TestAppsD(t *testing.T) {
 				`DIR/apps.d/b.toml:1: unknown key "apps": a file in apps.d holds [[app]] only`}},
 		{name: "several faults", files: map[string]string{"a.toml": "[[app]]\nid = 5\nallow_users = [\"playr\"]"},
 			bad: []string{`DIR/apps.d/a.toml:1: [[app]] software_statement_file is missing: ` +
-				`name the file of the statement that the TVE Dashboard gave you (and 2 more in this file)`}},
+				`write the path of the software statement from the TVE Dashboard (and 1 more in this file)`}},
 		{name: "a mistyped key", files: map[string]string{"a.toml": labApp("x") + "allow_user = []"},
 			bad: []string{`DIR/apps.d/a.toml:4: unknown key "allow_user" in [[app]]: did you mean allow_users?`}},
 		{name: "no statement file", files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \"x.jwt\"\n"},
@@ -53,8 +54,8 @@ func TestAppsD(t *testing.T) {
 		{name: "a directory for a statement", files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \".\"\n"},
 			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d" can't be read: it is a directory`}},
 		{name: "a bad statement", files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \"x.jwt\"\n", "x.jwt": "{}"},
-			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d/x.jwt" is no software statement: ` +
-				`those have 3 parts with dots between them, not 1: copy it again as a whole from the TVE Dashboard`}},
+			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d/x.jwt" is not a software statement ` +
+				`(it needs 2 dots and has 0): copy all of it from the TVE Dashboard again`}},
 		{name: "a long statement", files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \"x.jwt\"\n",
 			"x.jwt": strings.Repeat("x", maxStatement+1)},
 			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d/x.jwt" can't be read: it is longer than 64 KiB`}},
@@ -81,7 +82,8 @@ func TestAppsD(t *testing.T) {
 	}
 }
 
-// TestOddEntries: whatever lies in apps.d, it stops nothing, and blocks nobody.
+// TestOddEntries puts things into apps.d that are not files. None of them stops
+// or blocks the others.
 func TestOddEntries(t *testing.T) {
 	dir := lay(t, map[string]string{"config.toml": "", "apps.d/folder.toml/x": "", "apps.d/good.toml": labApp("good")})
 	for _, err := range []error{
@@ -102,7 +104,7 @@ func TestOddEntries(t *testing.T) {
 	expect(t, c.Bad, []*Error{
 		{File: dir + "/apps.d/folder.toml", Detail: "can't be read: it is a directory"},
 		{File: dir + "/apps.d/link.toml", Detail: "can't be read: no such file or directory"},
-		{File: dir + "/apps.d/pipe.toml", Detail: "can't be read: it is no regular file"},
+		{File: dir + "/apps.d/pipe.toml", Detail: "can't be read: it is not a regular file"},
 	})
 }
 
@@ -111,7 +113,30 @@ func TestAppsDIsAFile(t *testing.T) {
 	expect(t, c.Bad, []*Error{{File: dir + "/apps.d", Detail: "can't be read: not a directory"}})
 }
 
-// TestAppsDWithoutConfig: a player's package needs no config.toml.
+// TestUnknownUser names users and groups that do not exist. Each disables its app
+// alone, in config.toml too, and the id stays taken.
+func TestUnknownUser(t *testing.T) {
+	c, dir := mustLoad(t, map[string]string{
+		"config.toml":   labApp("own") + labApp("player") + "allow_users = [\"player\", \"playr\"]\n",
+		"apps.d/a.toml": labApp("one") + "allow_groups = [\"\"]\n" + labApp("two") + "allow_groups = [901]\n",
+		"apps.d/b.toml": labApp("player"),
+	})
+	var apps, bad []string
+	for _, app := range c.Apps {
+		apps = append(apps, app.ID)
+	}
+	for _, fault := range c.Bad {
+		bad = append(bad, strings.ReplaceAll(fault.Error(), dir, "DIR"))
+	}
+	expect(t, apps, []string{"own", "two"})
+	expect(t, bad, []string{
+		`DIR/config.toml:7: [[app]] allow_users names the user "playr", which does not exist: create it or correct the name`,
+		`DIR/apps.d/a.toml:4: [[app]] allow_groups names the group "", which does not exist: create it or correct the name`,
+		`DIR/apps.d/b.toml:2: [[app]] id "player" is taken by DIR/config.toml:5: give every app an id of its own`,
+	})
+}
+
+// TestAppsDWithoutConfig reads a player's file without a config.toml.
 func TestAppsDWithoutConfig(t *testing.T) {
 	dir := lay(t, map[string]string{"apps.d/a.toml": labApp("x")})
 	c, err := load("", filepath.Join(dir, "config.toml"), labNames)
@@ -120,7 +145,7 @@ func TestAppsDWithoutConfig(t *testing.T) {
 	}
 }
 
-// TestDefaultGroupIsMissing: the first thing that somebody without the package meets.
+// TestDefaultGroupIsMissing starts without the group that packages create.
 func TestDefaultGroupIsMissing(t *testing.T) {
 	none := names{user: labNames.user, group: labLookup("group", nil)}
 	for name, content := range map[string]string{"no file": "", "no table": "state_dir = \"x\"\n", "a table": "[socket]\nmode = \"0666\"\n"} {
@@ -143,6 +168,11 @@ func TestDefaultGroupIsMissing(t *testing.T) {
 	}
 }
 
+func socketPath(file string) string {
+	part, _ := LoadPart(file) // every file has a path
+	return part.SocketPath
+}
+
 func TestSocketPath(t *testing.T) {
 	const byDefault = "/run/tvpassd/tvpassd.sock"
 	for _, tt := range []struct{ name, content, want string }{
@@ -154,19 +184,20 @@ func TestSocketPath(t *testing.T) {
 		{"of the wrong type", "[socket]\npath = 5", byDefault},
 		{"empty", "[socket]\npath = \"\"", byDefault},
 		{"beside faults", "nonsense = 1\n[socket]\nmode = 5\npath = \"/a/b.sock\"\ngroup = \"none\"", "/a/b.sock"},
-		{"before what is no TOML", "[socket]\npath = \"/a/b.sock\"\nmode = 0660", "/a/b.sock"},
-		{"behind what is no TOML", "mode = 0660\n[socket]\npath = \"/a/b.sock\"", byDefault},
+		{"before a syntax error", "[socket]\npath = \"/a/b.sock\"\nmode = 0660", "/a/b.sock"},
+		{"behind a syntax error", "mode = 0660\n[socket]\npath = \"/a/b.sock\"", byDefault},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := lay(t, map[string]string{"config.toml": tt.content})
-			expect(t, strings.ReplaceAll(SocketPath(filepath.Join(dir, "config.toml")), dir, "DIR"), tt.want)
+			expect(t, strings.ReplaceAll(socketPath(filepath.Join(dir, "config.toml")), dir, "DIR"), tt.want)
 		})
 	}
-	expect(t, SocketPath(t.TempDir()+"/missing.toml"), byDefault)
-	expect(t, SocketPath(t.TempDir()), byDefault)
+	expect(t, socketPath(t.TempDir()+"/missing.toml"), byDefault)
+	expect(t, socketPath(t.TempDir()), byDefault)
 }
 
-// TestEndpoints: one server is always the same endpoint, for credentials are kept under it.
+// TestEndpoints spells one server in several ways: credentials are kept under the
+// endpoint, so each server must have one spelling.
 func TestEndpoints(t *testing.T) {
 	for given, want := range map[string]string{
 		"":                            production,
@@ -197,7 +228,7 @@ func TestEndpoints(t *testing.T) {
 	} {
 		dir := lay(t, map[string]string{"config.toml": fmt.Sprintf("endpoint = %q", given)})
 		if c, err := loadDir(dir); err == nil {
-			t.Errorf("%q is taken for %s", given, c.Endpoint)
+			t.Errorf("%q was accepted as %s", given, c.Endpoint)
 		}
 	}
 }
@@ -211,7 +242,7 @@ func TestProxies(t *testing.T) {
 	}
 }
 
-// TestLookups asks the lists of this machine. Every one has root.
+// TestLookups reads the lists of this system, which have root.
 func TestLookups(t *testing.T) {
 	for what, lookup := range map[string]func(string) (uint32, error){"user": lookupUser, "group": lookupGroup} {
 		if id, err := parseID("root", lookup); id != 0 || err != nil {

@@ -1,10 +1,15 @@
-// Package config turns TOML into validated values: config.toml, and what players' packages drop into apps.d beside it.
+// Package config turns TOML into validated settings: config.toml, and the files
+// that players' packages drop into apps.d beside it.
 //
-// It owns what the keys are called and mean, their defaults, and what a person is told about a fault: file, line, what is
-// wrong, what to do. document.go reads a file of TOML, tree.go makes tables of it, table.go asks for keys, value.go checks
-// values, app.go joins the files, statement.go looks into software statements. It opens nothing but these files, the
-// statements they name, and the lists of users and groups; whether a certificate, a socket or a directory is usable,
-// others find out when they use it.
+// It owns the names of the keys, their meaning and defaults, and what a person
+// reads about a fault: file, line, what is wrong and what to do. document.go
+// reads a file and hands out its keys, tree.go decodes TOML, value.go parses
+// single values, names.go looks up users and groups, app.go reads the apps and
+// statement.go their software statements.
+//
+// It opens these files, the statements that they name, and the system's lists of
+// users and groups. It does not check whether a certificate, a socket or a
+// directory can be used.
 package config
 
 import (
@@ -16,19 +21,20 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"sort"
+	"slices"
 	"time"
 
 	"github.com/tvpassd/tvpassd/device"
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// DefaultFile is read where no other file is named.
+// DefaultFile is the configuration file unless another one is named.
 const DefaultFile = "/etc/tvpassd/config.toml"
 
-// Config is what the files say, with defaults for what they don't.
+// Config is the whole configuration, with the defaults for what the files leave
+// out.
 type Config struct {
-	File     string // config.toml; "" where there is none
+	File     string // config.toml; "" if there is none
 	Endpoint string // base URL without a slash at the end
 	StateDir string // absolute
 	LogLevel slog.Level
@@ -36,26 +42,26 @@ type Config struct {
 	HTTP     HTTP
 	Gateway  Gateway
 	Device   map[string]any // X-Device-Info keys as device.CheckOverride returned them
-	Apps     []App          // usable ones, by id
-	Bad      []*Error       // why files in apps.d disabled themselves, one each
+	Apps     []App          // those that can be used, by id
+	Bad      []*Error       // why a file in apps.d or a single app is disabled, one each
 
 	// AcceptVolatileState suppresses the warning about a state directory that
 	// does not survive a reboot.
 	AcceptVolatileState bool
 }
 
-// Socket says where the daemon listens, and who may connect.
+// Socket holds the settings of the socket that players connect to.
 type Socket struct {
 	Path       string // absolute, at most 107 bytes
 	Mode       fs.FileMode
 	Group      *uint32 // nil leaves the group alone
-	AdminGroup *uint32 // nil: none
+	AdminGroup *uint32 // nil if there is none
 }
 
-// HTTP says how the daemon calls the server.
+// HTTP holds the settings of the daemon's calls to the server.
 type HTTP struct {
-	CAFile  string   // absolute; "" none
-	Proxy   *url.URL // nil: as the environment says
+	CAFile  string   // absolute; "" if there is none
+	Proxy   *url.URL // nil leaves it to the environment
 	Timeout time.Duration
 }
 
@@ -65,11 +71,11 @@ type Gateway struct {
 	Timeout time.Duration // for the server's answer, and between two reads of its body
 }
 
-// Error is a fault of one file, for a person.
+// Error is a fault in one file.
 type Error struct {
 	File   string
-	Line   int    // 0: no line
-	Detail string // what is wrong: what to do
+	Line   int    // 0 if no line is at fault
+	Detail string // what is wrong, a colon, what to do
 }
 
 func (e *Error) Error() string { return e.place() + ": " + e.Detail }
@@ -81,59 +87,70 @@ func (e *Error) place() string {
 	return fmt.Sprintf("%s:%d", e.File, e.Line)
 }
 
-// Load reads file, "" for DefaultFile, and every apps.d/*.toml beside it. Where DefaultFile is missing the defaults hold; a
-// named file must exist. The error joins an *Error for each fault in config.toml, in the order of lines; a fault of the
-// syntax hides the others. Faults of files in apps.d are in Config.Bad.
-func Load(file string) (*Config, error) {
-	return load(file, DefaultFile, names{user: lookupUser, group: lookupGroup})
-}
+// Load reads file, or DefaultFile if it is "", and every apps.d/*.toml beside it.
+// If DefaultFile does not exist the defaults apply; any other file must exist.
+//
+// The error joins an *Error for each fault in config.toml, in the order of lines;
+// a fault of the syntax hides the others. What disables only an app or a file in
+// apps.d is in Config.Bad.
+func Load(file string) (*Config, error) { return load(file, DefaultFile, systemNames()) }
 
 func load(file, otherwise string, n names) (*Config, error) {
-	path, err := filepath.Abs(cmp.Or(file, otherwise))
+	d, missing, err := open(file, otherwise)
 	if err != nil {
-		return nil, &Error{File: file, Detail: reason(err)}
+		return nil, err
 	}
-	d := &document{file: path, names: n}
-	err = d.read()
-	missing := file == "" && errors.Is(err, fs.ErrNotExist)
-	if missing {
-		d.faults = nil
-	}
-	if len(d.faults) > 0 {
-		return nil, d.err()
-	}
+	d.names = n
 	taken := map[string]string{}
 	c := d.config(taken)
 	if err := d.err(); err != nil {
 		return nil, err
 	}
 	if !missing {
-		c.File = path
+		c.File = d.file
 	}
-	c.addApps(filepath.Join(filepath.Dir(path), "apps.d"), taken, n)
-	sort.Slice(c.Apps, func(i, j int) bool { return c.Apps[i].ID < c.Apps[j].ID })
+	c.addApps(filepath.Join(filepath.Dir(d.file), "apps.d"), taken, n)
+	slices.SortFunc(c.Apps, func(a, b App) int { return cmp.Compare(a.ID, b.ID) })
 	return c, nil
 }
 
-// config reads the tables of config.toml. What it returns is worth nothing if d has faults.
+// open reads and parses file, or otherwise if it is "". Only otherwise may be
+// missing: the document is then empty. After an error the document holds what
+// stands before the fault.
+func open(file, otherwise string) (d *document, missing bool, err error) {
+	path, err := filepath.Abs(cmp.Or(file, otherwise))
+	if err != nil {
+		return &document{}, false, &Error{File: file, Detail: reason(err)}
+	}
+	d = &document{file: path}
+	if err := d.read(); file == "" && errors.Is(err, fs.ErrNotExist) {
+		d.faults = nil
+		return d, true, nil
+	}
+	return d, false, d.err()
+}
+
+// config reads the tables of config.toml. The result is useless if d has faults
+// afterwards.
 func (d *document) config(taken map[string]string) *Config {
 	top := d.top()
 	c := &Config{}
+	path := pathFrom(filepath.Dir(d.file))
 	environment := readText(top, "environment", production, "release-production", parseEnvironment)
 	c.Endpoint = cmp.Or(readText(top, "endpoint", "", production, parseEndpoint), environment)
-	c.StateDir = readText(top, "state_dir", "/var/lib/tvpassd", "/var/lib/tvpassd", d.path)
+	c.StateDir = readText(top, "state_dir", "/var/lib/tvpassd", "/var/lib/tvpassd", path)
 	c.AcceptVolatileState = read(top, "accept_volatile_state", false, parseBool)
 	c.LogLevel = readText(top, "log_level", slog.LevelInfo, "info", parseLevel)
 	c.Socket = d.socket(top.table("socket"))
 	http := top.table("http")
-	c.HTTP.CAFile = readText(http, "ca_file", "", "roots.pem", optional(d.path))
+	c.HTTP.CAFile = readText(http, "ca_file", "", "roots.pem", optional(path))
 	c.HTTP.Proxy = readText(http, "proxy", nil, "http://proxy:3128", optional(parseProxy))
 	c.HTTP.Timeout = readText(http, "timeout", 15*time.Second, "15s", parseTimeout)
 	gateway := top.table("gateway")
 	c.Gateway.Enabled = read(gateway, "enabled", true, parseBool)
 	c.Gateway.Timeout = readText(gateway, "timeout", 30*time.Second, "30s", parseTimeout)
 	c.Device = overrides(top.table("device"))
-	c.Apps = d.apps(top, taken)
+	c.use(d.claims(top, taken))
 	d.unknownKeys()
 	return c
 }
@@ -143,7 +160,7 @@ func (d *document) socket(t *table) Socket {
 		t.keys["group"] = &entry{value: "tvpass"}
 	}
 	return Socket{
-		Path:       readText(t, "path", ipc.DefaultSocket, ipc.DefaultSocket, d.socketPath),
+		Path:       readText(t, "path", ipc.DefaultSocket, ipc.DefaultSocket, socketPathFrom(filepath.Dir(d.file))),
 		Mode:       readText(t, "mode", 0o660, "0660", parseMode),
 		Group:      read(t, "group", nil, d.names.optionalGroup),
 		AdminGroup: read(t, "admin_group", nil, d.names.optionalGroup),
@@ -167,50 +184,31 @@ func overrides(t *table) map[string]any {
 	return values
 }
 
-// SocketPath is [socket] path of a configuration file as far as it can be read ("" for DefaultFile), else ipc.DefaultSocket:
-// for commands that only talk to the daemon. The rest of the file need not be valid.
-func SocketPath(file string) string {
-	path, err := filepath.Abs(cmp.Or(file, DefaultFile))
-	if err != nil {
-		return ipc.DefaultSocket
-	}
-	data, err := readFile(path, maxFile)
-	if err != nil {
-		return ipc.DefaultSocket
-	}
-	d := document{file: path}
-	_ = d.parse(data) // what stands before a fault is there
-	socket := d.top().table("socket")
-	return readText(socket, "path", ipc.DefaultSocket, ipc.DefaultSocket, d.path)
+// Part is the part of a configuration that commands use even if the rest is not
+// valid.
+type Part struct {
+	SocketPath string         // ipc.DefaultSocket unless the file names one
+	Device     map[string]any // as in Config
 }
 
-// Device is [device] of a configuration file ("" is DefaultFile, which may be missing), whatever else stands in it: for a look
-// at a device without its daemon.
-func Device(file string) (map[string]any, error) {
-	path, err := filepath.Abs(cmp.Or(file, DefaultFile))
+// LoadPart reads [socket] path and [device] from file, or from DefaultFile if it
+// is "". Only DefaultFile may be missing. The error is about the syntax or about
+// [device]; SocketPath can be used all the same.
+func LoadPart(file string) (Part, error) {
+	d, _, err := open(file, DefaultFile)
+	part := Part{SocketPath: readText(d.top().table("socket"), "path", ipc.DefaultSocket, ipc.DefaultSocket,
+		pathFrom(filepath.Dir(d.file)))}
 	if err != nil {
-		return nil, &Error{File: file, Detail: reason(err)}
+		return part, err
 	}
-	d := &document{file: path}
-	if err := d.read(); file == "" && errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if len(d.faults) > 0 {
-		return nil, d.err()
-	}
-	values := overrides(d.top().table("device"))
-	return values, d.err()
+	d.faults = nil // those of [socket]
+	part.Device = overrides(d.top().table("device"))
+	return part, d.err()
 }
 
-// names looks up users and groups.
-type names struct {
-	user, group func(name string) (uint32, error)
-}
-
-// reason tells why a file can't be read, without its name.
+// reason describes why a file can't be read, without its name.
 func reason(err error) string {
-	var path *fs.PathError
-	if errors.As(err, &path) {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err
 	}
 	if errors.Is(err, fs.ErrPermission) {

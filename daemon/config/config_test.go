@@ -13,11 +13,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// labStatement is a statement as the TVE Dashboard gives out, issued by nobody.
+// labStatement has the form of a statement of the TVE Dashboard.
 const labStatement = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCJ9." +
 	"eyJpc3MiOiJsYWIiLCJzdWIiOiJsYWItMSIsImlhdCI6MTc2NzIyNTYwMCwic29mdHdhcmVfbmFtZSI6IlJlZjMwIn0.c2VjcmV0LXNpZ25hdHVyZQ"
 
-// labNames knows one user and a few groups.
+// labNames has one user and a few groups.
 var labNames = names{
 	user:  labLookup("user", map[string]uint32{"player": 1001}),
 	group: labLookup("group", map[string]uint32{"tvpass": 900, "ref30": 901, "wheel": 10}),
@@ -27,13 +27,13 @@ func labLookup(what string, ids map[string]uint32) func(string) (uint32, error) 
 	return func(name string) (uint32, error) {
 		id, ok := ids[name]
 		if !ok {
-			return 0, notFound(what, name, nil, true)
+			return 0, &missingError{what: what, name: name}
 		}
 		return id, nil
 	}
 }
 
-// lay makes a directory of files, and gives its path.
+// lay makes a directory of files and returns its path.
 func lay(t testing.TB, files map[string]string) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -190,7 +190,8 @@ hand_out_token = false
 	})
 }
 
-// TestExample holds the file that packages install to what it says: as it is, and with every setting uncommented.
+// TestExample reads the file that packages install: as it is, and with every
+// setting uncommented.
 func TestExample(t *testing.T) {
 	example, err := os.ReadFile("../../scripts/config.toml")
 	if err != nil {
@@ -225,13 +226,14 @@ func TestExample(t *testing.T) {
 	}
 }
 
-// TestFaults: each key of config.toml, each way to get it wrong. "FILE:" stands for its path with a colon.
+// TestFaults gets each key of config.toml wrong in each way. FILE stands for the
+// path.
 func TestFaults(t *testing.T) {
 	const app = "[[app]]\nid = \"a\"\nsoftware_statement = \"" + labStatement + "\"\n"
 	long := strings.Repeat("x", 107)
 	for _, tt := range []struct{ name, content, want string }{
 		{"syntax", "log_level = \"info\"\nstate_dir = /var/lib\n",
-			"FILE:2: is not valid TOML: unexpected character U+002F '/' at start of value: text stands in quotes"},
+			"FILE:2: is not valid TOML: unexpected character U+002F '/' at start of value: put text in quotes"},
 		{"a Windows path", "state_dir = \"C:\\x\"", `FILE:1: is not valid TOML: unicode escape sequence is too short`},
 		{"an unknown escape", "state_dir = \"\\\u00e9\"", `FILE:1: is not valid TOML: invalid escape character U+00C3 'Ã'`},
 		{"a key twice", "log_level = \"info\"\n\nlog_level = \"warn\"\n", "FILE:3: is not valid TOML: key log_level is already defined"},
@@ -243,7 +245,7 @@ func TestFaults(t *testing.T) {
 			"FILE:1: is not valid TOML: arrays and inline tables are nested more than the maximum of 10000 levels deep"},
 		{"too long", "#" + strings.Repeat("x", maxFile), "FILE: can't be read: it is longer than 256 KiB"},
 
-		{"a statement for a key", "\"" + labStatement + "\" = 1", `FILE:1: unknown key "eyJ…": there are accept_volatile_state, ` +
+		{"a statement for a key", "\"" + labStatement + "\" = 1", `FILE:1: unknown key "eyJ…": known keys are accept_volatile_state, ` +
 			`app, device, endpoint, environment, gateway, http, log_level, socket, state_dir`},
 		{"mistyped", "\n\nenviroment = \"release-staging\"\n", `FILE:3: unknown key "enviroment": did you mean environment?`},
 		{"mistyped table", "[sockets]\n", `FILE:1: unknown key "sockets": did you mean socket?`},
@@ -253,14 +255,14 @@ func TestFaults(t *testing.T) {
 		{"mistyped in an app", app + "redirect_url = \"a:b\"\n", `FILE:4: unknown key "redirect_url" in [[app]]: did you mean redirect_uri?`},
 		{"mistyped device key", "[device]\nprimaryHardwareTyp = \"TV\"\n",
 			`FILE:2: unknown key "primaryHardwareTyp" in [device]: did you mean primaryHardwareType?`},
-		{"unlike any", "[http]\nretries = 3\n", `FILE:2: unknown key "retries" in [http]: there are ca_file, proxy, timeout`},
+		{"unlike any", "[http]\nretries = 3\n", `FILE:2: unknown key "retries" in [http]: known keys are ca_file, proxy, timeout`},
 		{"in the wrong table", "[http]\nstate_dir = \"/x\"\nmode = \"0660\"\n",
 			`FILE:2: unknown key "state_dir" in [http]: it belongs at the top of the file, before the first [table]` + "\n" +
 				`FILE:3: unknown key "mode" in [http]: it belongs to [socket]`},
 		{"not in a table", "path = \"/x\"\n", `FILE:1: unknown key "path": it belongs to [socket]`},
-		{"empty key", "\"\" = 1\n", `FILE:1: unknown key "": there are accept_volatile_state, ` +
+		{"empty key", "\"\" = 1\n", `FILE:1: unknown key "": known keys are accept_volatile_state, ` +
 			`app, device, endpoint, environment, gateway, http, log_level, socket, state_dir`},
-		{"control characters in a key", `"a\u001b[2J" = 1`, `FILE:1: unknown key "a\x1b[2J": there are accept_volatile_state, ` +
+		{"control characters in a key", `"a\u001b[2J" = 1`, `FILE:1: unknown key "a\x1b[2J": known keys are accept_volatile_state, ` +
 			`app, device, endpoint, environment, gateway, http, log_level, socket, state_dir`},
 
 		{"several", "log_level = \"all\"\n[http]\ntimeout = 5\n[socket]\nmode = \"x\"\n[device]\nosName = \"linux\"\n",
@@ -276,31 +278,31 @@ func TestFaults(t *testing.T) {
 		{"environment", `environment = "production"`, `FILE:1: environment is "production": ` +
 			`write release-production, release-staging, prequal-production or prequal-staging`},
 		{"endpoint in plain http", `endpoint = "http://pass.example"`,
-			`FILE:1: endpoint is http:// to "pass.example", which is no loopback address: write https://`},
+			`FILE:1: endpoint is http:// to "pass.example", which is not a loopback address: write https://`},
 		{"endpoint with a password", `endpoint = "https://a:hidden@pass.example"`,
-			`FILE:1: endpoint must not hold a user or a password: take them out`},
+			`FILE:1: endpoint must not contain a user or a password: remove them`},
 		{"endpoint with a query", `endpoint = "https://pass.example/?key=hidden"`,
-			`FILE:1: endpoint must not hold a query or a fragment: leave out what follows ? or #`},
+			`FILE:1: endpoint must not contain a query or a fragment: remove everything from ? or # on`},
 		{"endpoint without scheme", `endpoint = "pass.example"`, `FILE:1: endpoint must be a URL such as https://host or http://host:3128`},
 		{"endpoint of another kind", `endpoint = "ftp://pass.example"`, `FILE:1: endpoint must begin with https://`},
-		{"endpoint port", `endpoint = "https://pass.example:70000"`, `FILE:1: endpoint has the port "70000": there are 1 to 65535`},
-		{"state_dir", `state_dir = ""`, `FILE:1: state_dir is empty: name a path, or leave the line out`},
-		{"NUL", `state_dir = "a\u0000"`, `FILE:1: state_dir holds a NUL character: no path does`},
+		{"endpoint port", `endpoint = "https://pass.example:70000"`, `FILE:1: endpoint has the port "70000": write 1 to 65535`},
+		{"state_dir", `state_dir = ""`, `FILE:1: state_dir is empty: write a path or delete the line`},
+		{"NUL", `state_dir = "a\u0000"`, `FILE:1: state_dir contains a NUL character: remove it`},
 		{"accept_volatile_state", `accept_volatile_state = "yes"`, `FILE:1: accept_volatile_state must be true or false, not a string`},
 		{"gateway", "[gateway]\nenabled = 1\ntimeout = \"10m\"", `FILE:2: [gateway] enabled must be true or false, not the number 1` + "\n" +
 			`FILE:3: [gateway] timeout is 10m0s: write 1s to 5m`},
 		{"hand_out_token", app + "hand_out_token = []", `FILE:4: [[app]] hand_out_token must be true or false, not a list`},
 		{"log_level", `log_level = true`, `FILE:1: log_level must be a string such as "info", not true`},
 
-		{"long path", "socket.path = \"/" + long + "\"", `FILE:1: [socket] path has 108 bytes, and a socket's may have 107: choose a shorter one`},
+		{"long path", "socket.path = \"/" + long + "\"", `FILE:1: [socket] path is 108 bytes long: the path of a socket has at most 107`},
 		{"mode too large", "[socket]\nmode = \"1777\"", `FILE:2: [socket] mode is "1777": write an octal number such as "0660", at most "0777"`},
 		{"mode for nobody", "[socket]\nmode = \"0\"",
-			`FILE:2: [socket] mode is "0": nobody could connect, which takes write permission: write a mode such as "0660"`},
+			`FILE:2: [socket] mode is "0", which gives nobody the write permission that connecting takes: write a mode such as "0660"`},
 		{"mode as a number", "[socket]\nmode = 0o660", `FILE:2: [socket] mode must be a string such as "0660", not the number 432`},
 		{"group", "[socket]\ngroup = \"tvpas\"", `FILE:2: [socket] group names the group "tvpas", which does not exist: ` +
 			`create it or correct the name, or write ""`},
 		{"admin_group", "[socket]\nadmin_group = \"4294967295\"",
-			`FILE:2: [socket] admin_group names the number "4294967295": there are 0 to 4294967294, or write ""`},
+			`FILE:2: [socket] admin_group names the number "4294967295": write 0 to 4294967294, or write ""`},
 
 		{"group of another type", "[socket]\ngroup = true", `FILE:2: [socket] group must be a name or a number such as "tvpass", not true`},
 
@@ -322,15 +324,15 @@ func TestFaults(t *testing.T) {
 			`FILE:2: [[app]] id is ".a": write at most 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit`},
 		{"id twice", app + app, `FILE:5: [[app]] id "a" is taken by FILE:2: give every app an id of its own`},
 		{"no statement", "\n[[app]]\nid = \"a\"", `FILE:2: [[app]] software_statement_file is missing: ` +
-			`name the file of the statement that the TVE Dashboard gave you`},
+			`write the path of the software statement from the TVE Dashboard`},
 		{"two statements", app + "software_statement_file = \"x.jwt\"",
-			`FILE:3: [[app]] software_statement and software_statement_file are both given: leave one out`},
-		{"statement", "[[app]]\nid = \"a\"\nsoftware_statement = \"hidden.statement\"", `FILE:3: [[app]] software_statement is no software statement: ` +
-			`those have 3 parts with dots between them, not 2: copy it again as a whole from the TVE Dashboard`},
+			`FILE:3: [[app]] software_statement and software_statement_file are both set: delete one`},
+		{"statement", "[[app]]\nid = \"a\"\nsoftware_statement = \"hidden.statement\"", `FILE:3: [[app]] software_statement is not a software statement ` +
+			`(it needs 2 dots and has 1): copy all of it from the TVE Dashboard again`},
 		{"statement of the wrong type", "[[app]]\nid = \"a\"\nsoftware_statement = [\"hidden\"]",
 			`FILE:3: [[app]] software_statement must be a string such as "eyJ…", not a list`},
 		{"statement for its file", "[[app]]\nid = \"a\"\nsoftware_statement_file = \"" + labStatement + "\"", `FILE:3: [[app]] ` +
-			`software_statement_file holds the statement itself: that goes into software_statement, and here a path`},
+			`software_statement_file contains the statement itself: write the path of its file, or software_statement = "…"`},
 		{"statement for an id", "[[app]]\nid = \"" + labStatement + "\"\nsoftware_statement = \"" + labStatement + "\"",
 			`FILE:2: [[app]] id is "eyJ…": write at most 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit`},
 		{"redirect_uri", app + "redirect_uri = \"/callback\"",
@@ -338,18 +340,14 @@ func TestFaults(t *testing.T) {
 		{"redirect_uri with a blank", app + "redirect_uri = \"a:b c\"",
 			`FILE:4: [[app]] redirect_uri is "a:b c": write an absolute URI such as adobepass://com.programmer`},
 		{"application_id", app + "application_id = \"a\\tb\"",
-			`FILE:4: [[app]] application_id is "a\tb": write 1 to 255 bytes that can be printed, or leave the line out`},
-		{"user", app + "allow_users = [\"player\", \"playr\"]", `FILE:4: [[app]] allow_users names the user "playr", which does not exist: ` +
-			`create it or correct the name`},
-		{"group of an app", app + "allow_groups = [\"\"]", `FILE:4: [[app]] allow_groups names the group "", which does not exist: ` +
-			`create it or correct the name`},
+			`FILE:4: [[app]] application_id is "a\tb": write 1 to 255 printable bytes or delete the line`},
 		{"user as text", app + "allow_users = \"player\"", `FILE:4: [[app]] allow_users must be a list such as ["player"], not a string`},
 		{"user as a fraction", app + "allow_users = [1.5]",
-			`FILE:4: [[app]] allow_users must hold names or numbers, such as ["player"], not the number 1.5`},
-		{"user below zero", app + "allow_users = [-1]", `FILE:4: [[app]] allow_users names the number "-1": there are 0 to 4294967294`},
+			`FILE:4: [[app]] allow_users must contain names or numbers, such as ["player"], not the number 1.5`},
+		{"user below zero", app + "allow_users = [-1]", `FILE:4: [[app]] allow_users names the number "-1": write 0 to 4294967294`},
 		{"in a list of inline tables", "app = [\n { id = \"a\", software_statement = \"" + labStatement + "\" },\n { id = \"B\" },\n]",
 			`FILE:3: [[app]] id is "B": write at most 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit` + "\n" +
-				`FILE:3: [[app]] software_statement_file is missing: name the file of the statement that the TVE Dashboard gave you`},
+				`FILE:3: [[app]] software_statement_file is missing: write the path of the software statement from the TVE Dashboard`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := lay(t, map[string]string{"config.toml": tt.content})
@@ -359,7 +357,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", got, want)
 			}
 			if strings.Contains(tt.content, "hid") && strings.Contains(fmt.Sprint(err), "hid") {
-				t.Error("something secret is shown")
+				t.Error("a secret is shown")
 			}
 		})
 	}

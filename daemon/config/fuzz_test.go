@@ -11,14 +11,15 @@ import (
 	"unicode"
 )
 
-// FuzzLoad reads anything as config.toml and as a file in apps.d. Nothing gets through that is not valid, and every fault
-// is one line for a person, about a line that there is.
+// FuzzLoad reads any text as config.toml and as a file in apps.d. Only valid
+// settings are accepted, and every fault is one printable line about an existing
+// line of the file.
 func FuzzLoad(f *testing.F) {
 	example, err := os.ReadFile("../../scripts/config.toml")
 	if err != nil {
 		f.Fatal(err)
 	}
-	settings := regexp.MustCompile(`(?m)^(# .*|#|)\n`).ReplaceAll(example, nil) // short inputs: making long ones shorter takes the fuzzer's time
+	settings := regexp.MustCompile(`(?m)^(# .*|#|)\n`).ReplaceAll(example, nil) // the fuzzer spends its time on shortening long inputs
 	for _, config := range []string{
 		"", "\uFEFF", string(settings), strings.ReplaceAll(string(settings), "#", ""),
 		"[[app]]\nid = \"own\"\nsoftware_statement = \"e30.e30.AA\"", "socket = { path = \"x\", mode = \"0666\" }\r\n",
@@ -39,7 +40,9 @@ func FuzzLoad(f *testing.F) {
 				t.Fatal(err)
 			}
 		}
-		SocketPath(files[0])
+		if path := socketPath(files[0]); !filepath.IsAbs(path) {
+			t.Errorf("the path of the socket is %q", path)
+		}
 		c, err := loadDir(dir)
 		if err != nil {
 			joined, ok := err.(interface{ Unwrap() []error })
@@ -113,7 +116,7 @@ func FuzzParseStatement(f *testing.F) {
 		s, err := ParseStatement(text)
 		if err != nil {
 			if s != (Statement{}) {
-				t.Errorf("something of a statement that is none: %v", s)
+				t.Errorf("claims of an invalid statement: %v", s)
 			}
 			return
 		}
@@ -125,11 +128,11 @@ func FuzzParseStatement(f *testing.F) {
 		rest := strings.Trim(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
 		parts := strings.Split(text, ".")
 		if rest != "" || len(parts) != 3 {
-			t.Fatalf("%q is no JWS", text)
+			t.Fatalf("%q is not a JWS", text)
 		}
 		for _, part := range parts {
 			if raw, err := base64.RawURLEncoding.DecodeString(part); err != nil || len(raw) == 0 {
-				t.Errorf("%q is no base64url", part)
+				t.Errorf("%q is not base64url", part)
 			}
 		}
 	})

@@ -10,45 +10,48 @@ import (
 	"unicode"
 )
 
-// maxStatement bounds a software statement, in bytes; a real one has less than 2 KiB.
+// maxStatement is the longest software statement that is read, in bytes. Real
+// ones are shorter than 2 KiB.
 const maxStatement = 64 << 10
 
-// Statement is what can be told of a software statement without its issuer's key. It proves nothing. Claims that are not
-// there, or not of the type they should be, are left out.
+// Statement holds claims of a software statement. Without its issuer's key nothing
+// proves them. Claims that are missing or of the wrong type are left out.
 type Statement struct {
 	Issuer, Subject, Name string // iss, sub, software_name
 	IssuedAt              time.Time
 }
 
-// ParseStatement checks that a software statement is a JWS in compact form ("Dynamic client registration flow", RFC 7515):
-// three base64url parts with JSON objects in the first two. The error says what it is instead, and shows nothing of it.
+// ParseStatement reads a software statement: a JWS in compact form ("Dynamic
+// client registration flow", RFC 7515), that is three base64url parts of which
+// the first two are JSON objects. The error describes what text is instead and
+// shows nothing of it.
 func ParseStatement(text string) (Statement, error) {
 	if text == "" {
-		return Statement{}, errors.New("is empty: put the statement there that the TVE Dashboard gave you")
+		return Statement{}, errors.New("is empty: copy the software statement from the TVE Dashboard")
 	}
 	if len(text) > maxStatement {
-		return Statement{}, fmt.Errorf("is longer than %d KiB: no software statement is", maxStatement>>10)
+		return Statement{}, fmt.Errorf("is longer than %d KiB, so it is not a software statement: copy that from the TVE Dashboard", maxStatement>>10)
 	}
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 {
-		return Statement{}, malformed("is no software statement: those have 3 parts with dots between them, not %d", len(parts))
+		return Statement{}, malformed("it needs 2 dots and has %d", len(parts)-1)
 	}
 	var raw [3][]byte
 	for i, part := range parts {
 		var err error
 		raw[i], err = base64.RawURLEncoding.DecodeString(part)
-		if err != nil || part == "" || strings.ContainsAny(part, "\r\n") { // which the decoder would skip
-			return Statement{}, malformed("is no software statement: part %d of 3 is not base64url", i+1)
+		if err != nil || part == "" || strings.ContainsAny(part, "\r\n") { // the decoder would skip these
+			return Statement{}, malformed("part %d of 3 is not base64url", i+1)
 		}
 	}
 	var claims map[string]json.RawMessage
 	for i, name := range []string{"header", "payload"} {
 		claims = nil
 		if err := json.Unmarshal(raw[i], &claims); err != nil || claims == nil {
-			return Statement{}, malformed("is no software statement: its %s is no JSON object", name)
+			return Statement{}, malformed("its %s is not a JSON object", name)
 		}
 	}
-	s := Statement{Issuer: claim(claims["iss"]), Subject: claim(claims["sub"]), Name: claim(claims["software_name"])}
+	s := Statement{Issuer: stringClaim(claims["iss"]), Subject: stringClaim(claims["sub"]), Name: stringClaim(claims["software_name"])}
 	var issued float64
 	if json.Unmarshal(claims["iat"], &issued) == nil && issued > 0 && issued < 1<<40 {
 		s.IssuedAt = time.Unix(int64(issued), 0).UTC()
@@ -57,11 +60,11 @@ func ParseStatement(text string) (Statement, error) {
 }
 
 func malformed(format string, args ...any) error {
-	return fmt.Errorf(format+": copy it again as a whole from the TVE Dashboard", args...)
+	return fmt.Errorf("is not a software statement ("+format+"): copy all of it from the TVE Dashboard again", args...)
 }
 
-// claim gives a string to show, whoever made it up.
-func claim(raw json.RawMessage) string {
+// stringClaim returns a claim in a form that can be shown.
+func stringClaim(raw json.RawMessage) string {
 	var text string
 	if json.Unmarshal(raw, &text) != nil {
 		return ""
@@ -69,7 +72,7 @@ func claim(raw json.RawMessage) string {
 	return printable(text)
 }
 
-// parseStatement drops the white space that copying and editors add, and checks the rest.
+// parseStatement removes the white space that copying and editors add.
 func parseStatement(text string) (string, error) {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
@@ -81,15 +84,18 @@ func parseStatement(text string) (string, error) {
 	return text, err
 }
 
-// statementFile is the path of a software statement.
-func (d *document) statementFile(s string) (string, error) {
-	if strings.HasPrefix(s, "eyJ") {
-		return "", errors.New("holds the statement itself: that goes into software_statement, and here a path")
+// statementPath returns parse for a path that could be the statement itself by
+// mistake.
+func statementPath(parse func(string) (string, error)) func(string) (string, error) {
+	return func(s string) (string, error) {
+		if strings.HasPrefix(s, "eyJ") {
+			return "", errors.New("contains the statement itself: write the path of its file, or software_statement = \"…\"")
+		}
+		return parse(s)
 	}
-	return d.path(s)
 }
 
-// readStatement reads a software statement. The errors don't name the file.
+// readStatement reads a software statement. The errors do not name the file.
 func readStatement(file string) (string, error) {
 	data, err := readFile(file, maxStatement)
 	if err != nil {

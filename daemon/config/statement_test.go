@@ -38,21 +38,24 @@ func TestParseStatement(t *testing.T) {
 }
 
 func TestMalformedStatement(t *testing.T) {
-	const again = ": copy it again as a whole from the TVE Dashboard"
+	bad := func(why string) string {
+		return "is not a software statement (" + why + "): copy all of it from the TVE Dashboard again"
+	}
 	for _, tt := range []struct{ name, text, want string }{
-		{"empty", "", "is empty: put the statement there that the TVE Dashboard gave you"},
-		{"one part", "hidden", "is no software statement: those have 3 parts with dots between them, not 1" + again},
-		{"encrypted", "a.b.c.d.e", "is no software statement: those have 3 parts with dots between them, not 5" + again},
-		{"no signature", compact(`{"alg":"none"}`, "{}", ""), "is no software statement: part 3 of 3 is not base64url" + again},
-		{"white space", labStatement[:20] + "\n" + labStatement[20:], "is no software statement: part 1 of 3 is not base64url" + again},
-		{"padded", "e30=.e30=.AA==", "is no software statement: part 1 of 3 is not base64url" + again},
-		{"the other alphabet", "e30.e30.+/+/", "is no software statement: part 3 of 3 is not base64url" + again},
-		{"in quotes", `"` + labStatement + `"`, "is no software statement: part 1 of 3 is not base64url" + again},
-		{"no JSON", compact("hidden", "{}", "x"), "is no software statement: its header is no JSON object" + again},
-		{"null", compact("{}", "null", "x"), "is no software statement: its payload is no JSON object" + again},
-		{"a list", compact("{}", "[]", "x"), "is no software statement: its payload is no JSON object" + again},
-		{"cut off", compact("{}", `{"iss":"hidden`, "x"), "is no software statement: its payload is no JSON object" + again},
-		{"long", strings.Repeat("a", maxStatement+1), "is longer than 64 KiB: no software statement is"},
+		{"empty", "", "is empty: copy the software statement from the TVE Dashboard"},
+		{"one part", "hidden", bad("it needs 2 dots and has 0")},
+		{"encrypted", "a.b.c.d.e", bad("it needs 2 dots and has 4")},
+		{"no signature", compact(`{"alg":"none"}`, "{}", ""), bad("part 3 of 3 is not base64url")},
+		{"white space", labStatement[:20] + "\n" + labStatement[20:], bad("part 1 of 3 is not base64url")},
+		{"padded", "e30=.e30=.AA==", bad("part 1 of 3 is not base64url")},
+		{"the other alphabet", "e30.e30.+/+/", bad("part 3 of 3 is not base64url")},
+		{"in quotes", `"` + labStatement + `"`, bad("part 1 of 3 is not base64url")},
+		{"not JSON", compact("hidden", "{}", "x"), bad("its header is not a JSON object")},
+		{"null", compact("{}", "null", "x"), bad("its payload is not a JSON object")},
+		{"a list", compact("{}", "[]", "x"), bad("its payload is not a JSON object")},
+		{"cut off", compact("{}", `{"iss":"hidden`, "x"), bad("its payload is not a JSON object")},
+		{"long", strings.Repeat("a", maxStatement+1),
+			"is longer than 64 KiB, so it is not a software statement: copy that from the TVE Dashboard"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := ParseStatement(tt.text)

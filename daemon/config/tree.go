@@ -11,43 +11,46 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// entry is a key that is given.
+// entry is a key of a table with its value.
 type entry struct {
 	line  int
 	made  origin
 	value any // string, int64, float64, bool, date, *table, or []any of these
 }
 
-// date is any of TOML's dates and times. No key takes one.
+// date stands for any of TOML's dates and times. No key takes one.
 type date struct{}
 
-// origin is how a key came to be. It decides what may still be added to its value (TOML 1.0, "Table", "Array of Tables").
+// origin is how a key was made. It decides what may still be added to its value
+// (TOML 1.0, "Table", "Array of Tables").
 type origin int
 
 const (
-	whole   origin = iota // it has a value of its own, to which nothing is added
-	dotted                // by standing before a dot in another key: more such keys may follow
-	implied               // by the header of a table within it: its own header may follow
+	whole   origin = iota // by a value of its own, which is complete
+	dotted                // by a longer dotted key: more of them may follow
+	implied               // by the header of a table inside it: its own header may follow
 	headed                // by its own header
 )
 
 func newTable(line int) *table { return &table{line: line, keys: map[string]*entry{}} }
 
-// add adds an empty table behind a key that is not there yet.
+// add adds an empty table under a new key.
 func (t *table) add(name string, line int, made origin) *table {
 	sub := newTable(line)
 	t.keys[name] = &entry{line, made, sub}
 	return sub
 }
 
-// builder makes tables of what the parser finds. The parser knows nothing but syntax: a key twice is for here to find.
+// builder makes tables of what the parser finds. The parser checks the syntax
+// only: duplicate keys are detected here.
 type builder struct {
 	parser unstable.Parser
-	offset int // of the last key that was looked at
-	line   int // there
+	offset int // of the last key that was seen
+	line   int // of that key
 }
 
-// build adds all of a document to top, up to the first fault. The error is an *Error without a file.
+// build adds the keys of a document to top, up to the first fault. The error is an
+// *Error without a file.
 func build(data []byte, top *table) error {
 	b := builder{line: 1}
 	b.parser.Reset(data)
@@ -70,7 +73,7 @@ func build(data []byte, top *table) error {
 	return err
 }
 
-// moveTo counts lines up to a place, which stands behind all those before.
+// moveTo counts the lines up to place, which comes after all earlier ones.
 func (b *builder) moveTo(place unstable.Range) {
 	b.line += bytes.Count(b.parser.Data()[b.offset:place.Offset], []byte("\n"))
 	b.offset = int(place.Offset)
@@ -80,7 +83,7 @@ func (b *builder) fault(format string, args ...any) error {
 	return &Error{Line: b.line, Detail: "is not valid TOML: " + printable(fmt.Sprintf(format, args...))}
 }
 
-// addTable adds the table that a header begins, and those on the way there.
+// addTable adds the table that a header begins, and the tables around it.
 func (b *builder) addTable(t *table, header *unstable.Node) (*table, error) {
 	for it := header.Key(); it.Next(); {
 		b.moveTo(it.Node().Raw)
@@ -108,7 +111,8 @@ func (b *builder) addTable(t *table, header *unstable.Node) (*table, error) {
 	return t, nil
 }
 
-// enter gives the table behind a key that stands on the way to another one; nil if there is something else.
+// enter returns the table of a key that leads to another one, or nil if its value
+// is not a table.
 func (b *builder) enter(t *table, name string, e *entry) *table {
 	switch {
 	case e == nil:
@@ -122,7 +126,7 @@ func (b *builder) enter(t *table, name string, e *entry) *table {
 	return e.value.(*table)
 }
 
-// addElement adds a table to the list of tables behind a key.
+// addElement adds a table to the list of tables of a key.
 func (b *builder) addElement(t *table, name string, e *entry) (*table, error) {
 	if e == nil {
 		e = &entry{b.line, headed, []any{}}
@@ -137,7 +141,7 @@ func (b *builder) addElement(t *table, name string, e *entry) (*table, error) {
 	return element, nil
 }
 
-// addKey adds a key with its value, and the tables that dots in it make.
+// addKey adds a key with its value, and the tables that its dots make.
 func (b *builder) addKey(t *table, n *unstable.Node) error {
 	for it := n.Key(); it.Next(); {
 		b.moveTo(it.Node().Raw)
@@ -197,9 +201,10 @@ func (b *builder) value(n *unstable.Node) (any, error) {
 	return date{}, nil
 }
 
-// float gives the value of a number, which the parser has checked. One that is too large is infinite.
+// float returns the value of a number that the parser has checked. One that is too
+// large is infinite.
 func float(text string) float64 {
-	if strings.HasSuffix(text, "nan") { // which may have a sign here
+	if strings.HasSuffix(text, "nan") { // it may have a sign
 		return math.NaN()
 	}
 	number, _ := strconv.ParseFloat(strings.ReplaceAll(text, "_", ""), 64)

@@ -10,8 +10,9 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// FuzzBuild holds the tables, and the lines of faults, to what go-toml's own decoder makes of the same document. That is
-// not in the program: it is three times the code, and forgets the lines of the keys.
+// FuzzBuild compares the tables and the lines of faults with those of go-toml's
+// own decoder. The program does not use that one: it adds 196 kB, loses the lines
+// of keys and stops at the first fault.
 func FuzzBuild(f *testing.F) {
 	for _, document := range []string{
 		"", "a = 1\r\n[b] # c\r\n", "a = [1_000, -0, 0xfF, 0o17, 0b1, +9223372036854775807]", "a = [1.5, -1e3, inf, -inf, nan, +nan, 1_0.0_1]",
@@ -36,7 +37,7 @@ func FuzzBuild(f *testing.F) {
 			}
 			return
 		}
-		if got == nil && hasOdd(top) { // no key takes it, so it may pass here
+		if got == nil && hasOdd(top) { // no key takes such a value
 			return
 		}
 		var fault *Error
@@ -44,7 +45,7 @@ func FuzzBuild(f *testing.F) {
 		if !errors.As(got, &fault) || !errors.As(want, &syntax) {
 			t.Fatalf("go-toml: %v, config: %v", want, got)
 		}
-		if line, _ := syntax.Position(); fault.Line < line { // go-toml may point to where the key begins that holds it
+		if line, _ := syntax.Position(); fault.Line < line { // go-toml may point to the beginning of the key
 			t.Errorf("go-toml: line %d: %v, config: line %d: %v", line, want, fault.Line, got)
 		}
 	})
@@ -52,7 +53,7 @@ func FuzzBuild(f *testing.F) {
 
 func sameNumber(a, b float64) bool { return a == b || math.IsNaN(a) && math.IsNaN(b) }
 
-// plain makes the tables of either side maps, and all dates alike.
+// plain turns the tables of both sides into maps and makes all dates equal.
 func plain(value any) any {
 	switch v := value.(type) {
 	case *table:
@@ -75,7 +76,8 @@ func plain(value any) any {
 	return value
 }
 
-// hasOdd tells whether a value holds a date, which only go-toml checks, or a number that is too large for it.
+// hasOdd reports whether a value contains a date, which only go-toml checks, or a
+// number that is too large for go-toml.
 func hasOdd(value any) bool {
 	switch v := value.(type) {
 	case *table:

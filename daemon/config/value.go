@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"math"
 	"net/netip"
 	"net/url"
-	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -17,7 +15,10 @@ import (
 	"unicode/utf8"
 )
 
-// optional lets "" stand for nothing.
+// The functions of this file parse and show single values. They open nothing and
+// know nothing of files. The text of a parse error follows the name of a key.
+
+// optional returns a parser that takes "" for the zero value.
 func optional[T any](parse func(string) (T, error)) func(string) (T, error) {
 	return func(s string) (none T, _ error) {
 		if s == "" {
@@ -27,7 +28,7 @@ func optional[T any](parse func(string) (T, error)) func(string) (T, error) {
 	}
 }
 
-// kind is the TOML type of a value, for a person.
+// kind names the TOML type of a value.
 func kind(value any) string {
 	switch v := value.(type) {
 	case string:
@@ -44,10 +45,10 @@ func kind(value any) string {
 	return "a date"
 }
 
-// quote shows what somebody wrote.
+// quote returns s in quotes, shortened as by short.
 func quote(s string) string { return strconv.Quote(short(s)) }
 
-// printable makes one line for a person of any text.
+// printable returns s as one printable line, shortened as by short.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {
@@ -57,7 +58,8 @@ func printable(s string) string {
 	}, short(s))
 }
 
-// short leaves out what is too much to show, and all of a software statement: they begin alike.
+// short cuts off long texts, and software statements where they begin: they all
+// begin alike.
 func short(s string) string {
 	const most = 100
 	if at := strings.Index(s, "eyJ"); at >= 0 {
@@ -71,23 +73,23 @@ func short(s string) string {
 
 const production = "https://sp.auth.adobe.com"
 
-// parseEnvironment gives the base URL of an environment.
+// parseEnvironment returns the base URL of an environment.
 func parseEnvironment(s string) (string, error) {
-	switch s {
-	case "release-production":
-		return production, nil
-	case "release-staging":
-		return "https://sp.auth-staging.adobe.com", nil
-	case "prequal-production":
-		return "https://sp-prequal.auth.adobe.com", nil
-	case "prequal-staging":
-		return "https://sp-prequal.auth-staging.adobe.com", nil
+	environments := map[string]string{
+		"release-production": production,
+		"release-staging":    "https://sp.auth-staging.adobe.com",
+		"prequal-production": "https://sp-prequal.auth.adobe.com",
+		"prequal-staging":    "https://sp-prequal.auth-staging.adobe.com",
+	}
+	if base, ok := environments[s]; ok {
+		return base, nil
 	}
 	return "", fmt.Errorf("is %s: write release-production, release-staging, prequal-production or prequal-staging", quote(s))
 }
 
-// parseEndpoint gives a base URL in the one form that credentials are kept under. Its errors don't show it: whoever writes a
-// password or a token into it did not mean to publish them.
+// parseEndpoint returns a base URL in the one form that credentials are kept
+// under. Its errors do not show the URL, which may hold a password or a token by
+// mistake.
 func parseEndpoint(s string) (string, error) {
 	if s == "" {
 		return "", nil
@@ -97,18 +99,18 @@ func parseEndpoint(s string) (string, error) {
 	case err != nil:
 		return "", err
 	case u.User != nil:
-		return "", errors.New("must not hold a user or a password: take them out")
+		return "", errors.New("must not contain a user or a password: remove them")
 	case u.Scheme != "https" && u.Scheme != "http":
 		return "", errors.New("must begin with https://")
 	case u.Scheme == "http" && !loopback(u.Hostname()):
-		return "", fmt.Errorf("is http:// to %s, which is no loopback address: write https://", quote(u.Host))
+		return "", fmt.Errorf("is http:// to %s, which is not a loopback address: write https://", quote(u.Host))
 	}
 	usual := map[string]string{"https": ":443", "http": ":80"}[u.Scheme]
 	u.Host = strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(u.Host), ":"), usual)
 	return strings.TrimRight(u.String(), "/"), nil
 }
 
-// parseURL parses the URL of a host, and perhaps of a path there.
+// parseURL parses a URL that names a host and perhaps a path.
 func parseURL(s string) (*url.URL, error) {
 	u, err := url.Parse(s)
 	if err != nil || u.Hostname() == "" {
@@ -116,11 +118,11 @@ func parseURL(s string) (*url.URL, error) {
 	}
 	if port := u.Port(); port != "" {
 		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return nil, fmt.Errorf("has the port %s: there are 1 to 65535", quote(port))
+			return nil, fmt.Errorf("has the port %s: write 1 to 65535", quote(port))
 		}
 	}
 	if strings.ContainsAny(s, "?#") {
-		return nil, errors.New("must not hold a query or a fragment: leave out what follows ? or #")
+		return nil, errors.New("must not contain a query or a fragment: remove everything from ? or # on")
 	}
 	return u, nil
 }
@@ -133,7 +135,8 @@ func loopback(host string) bool {
 	return err == nil && addr.Unmap().IsLoopback()
 }
 
-// parseProxy parses the URL of a proxy. Its errors don't show it, for it may hold a password.
+// parseProxy parses the URL of a proxy. Its errors do not show the URL, because
+// it may hold a password.
 func parseProxy(s string) (*url.URL, error) {
 	u, err := parseURL(s)
 	if err != nil {
@@ -170,15 +173,11 @@ func parseTimeout(s string) (time.Duration, error) {
 }
 
 func parseLevel(s string) (slog.Level, error) {
-	switch s {
-	case "debug":
-		return slog.LevelDebug, nil
-	case "info":
-		return slog.LevelInfo, nil
-	case "warn":
-		return slog.LevelWarn, nil
-	case "error":
-		return slog.LevelError, nil
+	levels := map[string]slog.Level{
+		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
+	}
+	if level, ok := levels[s]; ok {
+		return level, nil
 	}
 	return 0, fmt.Errorf("is %s: write debug, info, warn or error", quote(s))
 }
@@ -189,33 +188,39 @@ func parseMode(s string) (fs.FileMode, error) {
 		return 0, fmt.Errorf(`is %s: write an octal number such as "0660", at most "0777"`, quote(s))
 	}
 	if mode&0o222 == 0 {
-		return 0, fmt.Errorf(`is %s: nobody could connect, which takes write permission: write a mode such as "0660"`, quote(s))
+		return 0, fmt.Errorf(`is %s, which gives nobody the write permission that connecting takes: write a mode such as "0660"`, quote(s))
 	}
 	return fs.FileMode(mode), nil
 }
 
-// path makes a path absolute: a relative one is relative to the file that names it.
-func (d *document) path(s string) (string, error) {
-	switch {
-	case s == "":
-		return "", errors.New("is empty: name a path, or leave the line out")
-	case strings.ContainsRune(s, 0):
-		return "", errors.New("holds a NUL character: no path does")
-	case filepath.IsAbs(s):
-		return filepath.Clean(s), nil
+// pathFrom returns a parser of paths. It takes a relative path as relative to dir
+// and returns it absolute.
+func pathFrom(dir string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		switch {
+		case s == "":
+			return "", errors.New("is empty: write a path or delete the line")
+		case strings.ContainsRune(s, 0):
+			return "", errors.New("contains a NUL character: remove it")
+		case filepath.IsAbs(s):
+			return filepath.Clean(s), nil
+		}
+		return filepath.Join(dir, s), nil
 	}
-	return filepath.Join(filepath.Dir(d.file), s), nil
 }
 
-// maxSocketPath is the longest path of a socket that the kernel takes, in bytes.
+// maxSocketPath is the longest socket path that the kernel takes, in bytes.
 const maxSocketPath = 107
 
-func (d *document) socketPath(s string) (string, error) {
-	path, err := d.path(s)
-	if err == nil && len(path) > maxSocketPath {
-		err = fmt.Errorf("has %d bytes, and a socket's may have %d: choose a shorter one", len(path), maxSocketPath)
+// socketPathFrom is pathFrom for the path of a socket.
+func socketPathFrom(dir string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		path, err := pathFrom(dir)(s)
+		if err == nil && len(path) > maxSocketPath {
+			err = fmt.Errorf("is %d bytes long: the path of a socket has at most %d", len(path), maxSocketPath)
+		}
+		return path, err
 	}
-	return path, err
 }
 
 func parseAppID(s string) (string, error) {
@@ -226,7 +231,8 @@ func parseAppID(s string) (string, error) {
 	return s, nil
 }
 
-// parseRedirectURI checks for an absolute URI (RFC 3986, 4.3). It may be of any scheme, and is sent as it was written.
+// parseRedirectURI returns s if it is an absolute URI (RFC 3986, 4.3) of any
+// scheme.
 func parseRedirectURI(s string) (string, error) {
 	u, err := url.Parse(s)
 	odd := func(r rune) bool { return r <= ' ' || r >= utf8.RuneSelf || r == '#' }
@@ -236,99 +242,11 @@ func parseRedirectURI(s string) (string, error) {
 	return s, nil
 }
 
-// parseName checks for a text that can stand in a header as it is.
+// parseName returns s if it can be sent in a header unchanged.
 func parseName(s string) (string, error) {
 	if s == "" || len(s) > 255 || s != strings.TrimSpace(s) || !utf8.ValidString(s) ||
 		strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
-		return "", fmt.Errorf("is %s: write 1 to 255 bytes that can be printed, or leave the line out", quote(s))
+		return "", fmt.Errorf("is %s: write 1 to 255 printable bytes or delete the line", quote(s))
 	}
 	return s, nil
-}
-
-// users and groups give the numbers behind a list of names or numbers.
-func (n names) users(value any) ([]uint32, error)  { return ids(value, n.user) }
-func (n names) groups(value any) ([]uint32, error) { return ids(value, n.group) }
-
-func ids(value any, lookup func(string) (uint32, error)) ([]uint32, error) {
-	elements, ok := value.([]any)
-	if !ok {
-		return nil, fmt.Errorf(`must be a list such as ["player"], not %s`, kind(value))
-	}
-	ids := make([]uint32, 0, len(elements))
-	for _, element := range elements {
-		name, ok := nameOrNumber(element)
-		if !ok {
-			return nil, fmt.Errorf(`must hold names or numbers, such as ["player"], not %s`, kind(element))
-		}
-		id, err := parseID(name, lookup)
-		if err != nil {
-			return nil, err
-		}
-		ids = append(ids, id)
-	}
-	return ids, nil
-}
-
-// parseID gives the number of a user or group. A number need not be anybody's.
-func parseID(s string, lookup func(string) (uint32, error)) (uint32, error) {
-	if strings.Trim(s, "-0123456789") != "" || s == "" {
-		return lookup(s)
-	}
-	id, err := strconv.ParseUint(s, 10, 32)
-	if err != nil || id == math.MaxUint32 { // which the kernel takes for "none"
-		return 0, fmt.Errorf("names the number %s: there are 0 to %d", quote(s), uint32(math.MaxUint32-1))
-	}
-	return uint32(id), nil
-}
-
-func nameOrNumber(value any) (string, bool) {
-	if n, ok := value.(int64); ok {
-		return strconv.FormatInt(n, 10), true
-	}
-	name, ok := value.(string)
-	return name, ok
-}
-
-// optionalGroup gives the number of a group, nil for "".
-func (n names) optionalGroup(value any) (*uint32, error) {
-	name, ok := nameOrNumber(value)
-	switch {
-	case !ok:
-		return nil, fmt.Errorf(`must be a name or a number such as "tvpass", not %s`, kind(value))
-	case name == "":
-		return nil, nil
-	}
-	id, err := parseID(name, n.group)
-	if err != nil {
-		return nil, fmt.Errorf(`%w, or write ""`, err)
-	}
-	return &id, nil
-}
-
-func lookupUser(name string) (uint32, error) {
-	u, err := user.Lookup(name)
-	if err != nil {
-		return 0, notFound("user", name, err, errors.As(err, new(user.UnknownUserError)))
-	}
-	return lookedUp(u.Uid)
-}
-
-func lookupGroup(name string) (uint32, error) {
-	g, err := user.LookupGroup(name)
-	if err != nil {
-		return 0, notFound("group", name, err, errors.As(err, new(user.UnknownGroupError)))
-	}
-	return lookedUp(g.Gid)
-}
-
-func lookedUp(id string) (uint32, error) {
-	n, err := strconv.ParseUint(id, 10, 32)
-	return uint32(n), err
-}
-
-func notFound(what, name string, err error, unknown bool) error {
-	if unknown {
-		return fmt.Errorf("names the %s %s, which does not exist: create it or correct the name", what, quote(name))
-	}
-	return fmt.Errorf("names the %s %s, which can't be looked up: %w", what, quote(name), err)
 }

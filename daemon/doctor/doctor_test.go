@@ -97,12 +97,12 @@ func runAll(t *testing.T, troubles []trouble) {
 func TestConfiguration(t *testing.T) {
 	runAll(t, []trouble{
 		{"unknown key", func(s *scene) { s.app = "nonsense = 1\n" }, "config", Failed, "config.toml:", "apps state_dir route tls device identifier endpoint"},
-		{"statement of junk", func(s *scene) { s.write("apps.d/ref30.jwt", "secret-without-dots") }, "apps", Failed, "no software statement", ""},
+		{"statement of junk", func(s *scene) { s.write("apps.d/ref30.jwt", "secret-without-dots") }, "apps", Failed, "not a software statement", ""},
 		{"statement cut short", func(s *scene) {
 			raw, err := os.ReadFile(s.path("apps.d/ref30.jwt"))
 			s.must(err)
 			s.write("apps.d/ref30.jwt", string(raw[:len(raw)/2]))
-		}, "apps", Failed, "copy it again", ""},
+		}, "apps", Failed, "copy all of it", ""},
 		{"another JWT", func(s *scene) { s.write("apps.d/ref30.jwt", "eyJhbGciOiJIUzI1NiJ9.e30.c2ln") }, "statement:ref30", Warning, "names no issuer", ""},
 		{"no app", func(s *scene) { s.must(os.RemoveAll(s.path("apps.d"))) }, "apps", Warning, "no app is configured", ""},
 	})

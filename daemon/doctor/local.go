@@ -68,7 +68,7 @@ func judgeApps(f *facts) Check {
 func judgeStatement(app config.App) Check {
 	s, err := config.ParseStatement(app.SoftwareStatement)
 	if err != nil {
-		return fail("copy it again from the TVE Dashboard", "it %v", err)
+		return fail("copy all of it from the TVE Dashboard", "it %v", err)
 	}
 	if s.Issuer == "" {
 		return warn("see that it is the software statement of the TVE Dashboard, and not another token", "it is a JWT that names no issuer")

@@ -99,7 +99,8 @@ func (f *facts) lookAtService(ctx context.Context) {
 func (f *facts) lookAtSocket(ctx context.Context) {
 	f.socket = f.cfg.Socket
 	if f.socket == "" {
-		f.socket = config.SocketPath(f.cfg.ConfigFile)
+		part, _ := config.LoadPart(f.cfg.ConfigFile) // the check of the configuration says what is wrong
+		f.socket = part.SocketPath
 	}
 	f.socketInfo, f.socketErr = os.Lstat(f.socket)
 	ctx, cancel := context.WithTimeout(ctx, daemonPatience)
