@@ -10,7 +10,6 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -94,12 +93,12 @@ type Warning struct {
 
 // Probe finds out what it can. What is missing, damaged or hostile in the tree makes a value missing, never an error;
 // the one error is a Root that can't be opened.
-func Probe(options Options) (_ *Report, err error) {
+func Probe(options Options) (*Report, error) {
 	t, err := openTree(options.Root)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, t.close()) }()
+	defer t.close()
 	return probeTree(t, options), nil
 }
 

@@ -1,0 +1,313 @@
+package hostfile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// writeTree makes a file tree: names with their contents; one that begins with
+// "-> " is a link to what follows.
+func writeTree(tb testing.TB, files map[string]string) string {
+	tb.Helper()
+	root := tb.TempDir()
+	for name, content := range files {
+		name = filepath.Join(root, name)
+		must(tb, os.MkdirAll(filepath.Dir(name), 0o755))
+		if target, ok := strings.CutPrefix(content, "-> "); ok {
+			must(tb, os.Symlink(target, name))
+		} else {
+			must(tb, os.WriteFile(name, []byte(content), 0o644))
+		}
+	}
+	return root
+}
+
+func must(tb testing.TB, err error) {
+	tb.Helper()
+	if err != nil {
+		tb.Fatal(err)
+	}
+}
+
+func open(tb testing.TB, root string, rule Rule) *Dir {
+	tb.Helper()
+	d, err := Open(root, rule)
+	must(tb, err)
+	tb.Cleanup(d.Close)
+	return d
+}
+
+func TestNoLinkLeadsOut(t *testing.T) {
+	outside := filepath.Join(t.TempDir(), "secret")
+	must(t, os.WriteFile(outside, []byte("outside"), 0o644))
+	root := writeTree(t, map[string]string{
+		"absolute":      "-> " + outside,
+		"climbing":      "-> ../../../../../../../../../../.." + outside,
+		"a/b/climbing":  "-> ../../../../../../../../../../.." + outside,
+		"folder":        "-> ..",
+		"a/inside":      "-> ../../../../etc/file",
+		"etc/file":      "inside",
+		"top":           "-> /",
+		"through":       "-> /top/top/etc/file",
+		"a/not-a-dir":   "-> ../etc/file/..",
+		"etc/dangling":  "-> nowhere",
+		"etc/loop":      "-> /etc/loop",
+		"etc/ping":      "-> pong",
+		"etc/pong":      "-> ping",
+		"etc/itself":    "-> itself/itself",
+		"etc/long":      "-> " + strings.Repeat("./", 2000) + "file",
+		"etc/very-long": "-> " + strings.Repeat("../etc/", 500) + "file",
+	})
+	d := open(t, root, Rule{})
+	for name, want := range map[string]string{
+		"/etc/file": "inside", "a/inside": "inside", "/../../etc/./file": "inside", "/through": "inside",
+		"/etc/long": "inside", "/etc/very-long": "inside",
+		"/absolute": "", "/climbing": "", "/a/b/climbing": "", "/folder/" + filepath.Base(root) + "/etc/file": "",
+		"/a/not-a-dir": "", "/etc/dangling": "", "/etc/loop": "", "/etc/ping": "", "/etc/itself": "", "/etc": "", "": "",
+	} {
+		file, err := d.Read(name, 100)
+		if (err == nil) != (want != "") || err == nil && string(file.Data) != want {
+			t.Errorf("%s: got %v, %v, want %q", name, file, err, want)
+		}
+		if exists := want != "" || slices.Contains([]string{"/etc", ""}, name); d.Exists(name) != exists {
+			t.Errorf("%s: Exists is not %v", name, exists)
+		}
+	}
+	strict := open(t, root, Rule{NoLinks: true})
+	if _, err := strict.Read("/a/inside", 100); !errors.Is(err, ErrLink) {
+		t.Errorf("a link was followed: %v", err)
+	}
+	if _, err := strict.Read("/etc/file", 100); err != nil {
+		t.Error(err)
+	}
+	if target, err := d.Link("/through"); target != "/top/top/etc/file" || err != nil {
+		t.Errorf("the link points to %q, %v", target, err)
+	}
+	if _, err := d.Link("/etc/file"); err == nil {
+		t.Error("a file passes for a link")
+	}
+}
+
+func TestReadIsBounded(t *testing.T) {
+	root := writeTree(t, map[string]string{"big": strings.Repeat("x", 100_000), "empty": ""})
+	d := open(t, root, Rule{})
+	for _, test := range []struct {
+		name       string
+		limit, got int
+		cut        bool
+	}{
+		{"big", 70_000, 70_000, true}, {"empty", 10, 0, false}, {"big", 100_000, 100_000, false}, {"big", 1, 1, true},
+		{"big", 1 << 20, 100_000, false},
+	} {
+		file, err := d.Read(test.name, test.limit)
+		if err != nil || len(file.Data) != test.got || file.Cut != test.cut {
+			t.Errorf("%v: got %v, %v", test, file, err)
+		}
+	}
+}
+
+func TestOnlyRegularFilesUnlessAsked(t *testing.T) {
+	root := writeTree(t, map[string]string{"folder/file": "", "null": "-> /dev/null"})
+	must(t, unix.Mkfifo(filepath.Join(root, "fifo"), 0o644))
+	d := open(t, root, Rule{})
+	for _, name := range []string{"fifo", "folder"} {
+		if _, err := d.Read(name, 10); !errors.Is(err, ErrNotRegular) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, name := range []string{"/dev/zero", "/dev/null"} {
+		if _, err := Read(name, 10, Rule{}); !errors.Is(err, ErrNotRegular) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if file, err := Read("/dev/zero", 10, Rule{Special: true}); err != nil || len(file.Data) != 10 || !file.Cut {
+		t.Errorf("/dev/zero when asked: %v, %v", file, err)
+	}
+	writer, err := os.OpenFile(filepath.Join(root, "fifo"), os.O_RDWR, 0)
+	must(t, err)
+	defer writer.Close()
+	_, err = writer.WriteString("half a statement")
+	must(t, err)
+	impatient := open(t, root, Rule{Special: true, Within: 50 * time.Millisecond})
+	if _, err := impatient.Read("fifo", 100); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a FIFO that never ends: %v", err)
+	}
+}
+
+// An open FIFO would let its writer go on: nobody may notice the look.
+func TestFIFOIsNeverOpened(t *testing.T) {
+	root := t.TempDir()
+	name := filepath.Join(root, "fifo")
+	must(t, unix.Mkfifo(name, 0o644))
+	watch, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+	must(t, err)
+	defer unix.Close(watch)
+	_, err = unix.InotifyAddWatch(watch, name, unix.IN_OPEN)
+	must(t, err)
+	d := open(t, root, Rule{})
+	if _, err := d.Read("fifo", 10); err == nil {
+		t.Error("a FIFO was read")
+	}
+	if n, err := unix.Read(watch, make([]byte, 4096)); err != unix.EAGAIN {
+		t.Errorf("the FIFO was opened (%d bytes of events, %v)", n, err)
+	}
+}
+
+func TestTheDescriptorTellsOwnerAndMode(t *testing.T) {
+	root := writeTree(t, map[string]string{"file": "x"})
+	must(t, os.Chmod(filepath.Join(root, "file"), 0o640))
+	file, err := Read(filepath.Join(root, "file"), 10, Rule{})
+	if err != nil || file.Mode != 0o640 || int(file.Owner) != os.Geteuid() || int(file.Group) != os.Getegid() {
+		t.Errorf("got %+v, %v", file, err)
+	}
+	t.Chdir(root)
+	if file, err := Read("file", 10, Rule{}); err != nil || string(file.Data) != "x" {
+		t.Errorf("a relative path: %v, %v", file, err)
+	}
+	_, err = Read("missing", 10, Rule{})
+	if path := (*fs.PathError)(nil); !errors.As(err, &path) || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+}
+
+func TestTrusted(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("run as root: files of other users are made here")
+	}
+	const other = 12345
+	chown := func(name string) func(string) error {
+		return func(root string) error { return os.Lchown(filepath.Join(root, name), other, other) }
+	}
+	chmod := func(name string, mode fs.FileMode) func(string) error {
+		return func(root string) error { return os.Chmod(filepath.Join(root, name), mode) }
+	}
+	group := func(name string, gid int) func(string) error {
+		return func(root string) error { return os.Chown(filepath.Join(root, name), 0, gid) }
+	}
+	for _, test := range []struct {
+		name   string
+		read   string
+		change []func(root string) error
+		why    string // "": it is trusted
+	}{
+		{"root's own", "etc/file", nil, ""},
+		{"root's link", "etc/link", nil, ""},
+		{"another's file", "etc/file", []func(string) error{chown("etc/file")}, "belongs to user 12345"},
+		{"another's link to root's file", "etc/link", []func(string) error{chown("etc/link")}, `"link" belongs to user`},
+		{"another's folder", "etc/file", []func(string) error{chown("etc")}, `"etc" belongs to user`},
+		{"another's folder behind a link", "a", []func(string) error{chown("b")}, `"b" belongs to user`},
+		{"a file for everybody", "etc/file", []func(string) error{chmod("etc/file", 0o666)}, "writable for everybody"},
+		{"a folder for everybody", "etc/file", []func(string) error{chmod("etc", 0o777)}, "writable for everybody"},
+		{"a group's file", "etc/file", []func(string) error{group("etc/file", other), chmod("etc/file", 0o664)}, "group 12345"},
+		{"root's group", "etc/file", []func(string) error{chmod("etc/file", 0o664), chmod("etc", 0o775)}, ""},
+		{"root's file in /tmp", "tmp/file", nil, ""},
+		{"another's file in /tmp", "tmp/file", []func(string) error{chown("tmp/file")}, "belongs to user"},
+		{"another's link in /tmp", "tmp/link", []func(string) error{chown("tmp/link")}, "belongs to user"},
+		{"another's name for root's file in /tmp", "tmp/file", []func(string) error{func(root string) error {
+			return os.Link(filepath.Join(root, "tmp/file"), filepath.Join(root, "tmp/second"))
+		}}, "second name"},
+		{"a second name elsewhere", "etc/file", []func(string) error{func(root string) error {
+			return os.Link(filepath.Join(root, "etc/file"), filepath.Join(root, "etc/second"))
+		}}, ""},
+		{"another's folder in /tmp", "tmp/sub/file", []func(string) error{chown("tmp/sub")}, "belongs to user"},
+		{"root's folder in /tmp", "tmp/sub/file", nil, ""},
+		{"another's sticky folder", "tmp/file", []func(string) error{chown("tmp")}, `"tmp" belongs to user`},
+		{"another's top", "etc/file", []func(string) error{chown(".")}, "belongs to user"},
+	} {
+		root := writeTree(t, map[string]string{"etc/file": "x", "etc/link": "-> ../etc/file", "a": "-> b/c", "b/c": "x",
+			"tmp/file": "x", "tmp/link": "-> ../etc/file", "tmp/sub/file": "x"})
+		must(t, os.Chmod(filepath.Join(root, "tmp"), 0o777|fs.ModeSticky))
+		for _, change := range test.change {
+			must(t, change(root))
+		}
+		d := open(t, root, Rule{Trusted: true})
+		_, err := d.Read(test.read, 10)
+		if (err == nil) != (test.why == "") || err != nil && (!errors.Is(err, ErrUntrusted) || !strings.Contains(err.Error(), test.why)) {
+			t.Errorf("%s: %v, want %q", test.name, err, test.why)
+		}
+		if d.Exists(test.read) != (err == nil) {
+			t.Errorf("%s: Exists and Read differ", test.name)
+		}
+		if _, err := open(t, root, Rule{}).Read(test.read, 10); err != nil {
+			t.Errorf("%s: without the rule: %v", test.name, err)
+		}
+	}
+}
+
+// What the kernel shows is believed even where it belongs to somebody else, as
+// in a container without root. /proc/PID belongs to its process's user.
+func TestTheKernelIsTrusted(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("run as root: this needs a process of another user")
+	}
+	child := exec.Command("sleep", "60")
+	child.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}}
+	must(t, child.Start())
+	defer func() {
+		child.Process.Kill()
+		child.Wait()
+	}()
+	name := filepath.Join("/proc", strconv.Itoa(child.Process.Pid), "stat")
+	if _, err := Read(name, 4096, Rule{Trusted: true}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestACallThatHangsKeepsTheFolderOpen(t *testing.T) {
+	d, err := Open(t.TempDir(), Rule{Within: time.Millisecond})
+	must(t, err)
+	hang, ended := make(chan struct{}), make(chan struct{})
+	_, err = within(d, "read", "x", func() (int, error) {
+		<-hang
+		defer close(ended)
+		return unix.FcntlInt(uintptr(d.top), unix.F_GETFD, 0)
+	})
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	d.Close()
+	if _, err := unix.FcntlInt(uintptr(d.top), unix.F_GETFD, 0); err != nil {
+		t.Errorf("the folder was closed under a call: %v", err)
+	}
+	close(hang)
+	<-ended
+}
+
+func TestNoDescriptorLeaks(t *testing.T) {
+	count := func() int {
+		entries, err := os.ReadDir("/proc/self/fd")
+		must(t, err)
+		return len(entries)
+	}
+	root := writeTree(t, map[string]string{"a/b/file": "x", "a/link": "-> b/../b/file", "a/loop": "-> loop", "up": "-> ../../a/b"})
+	look := func() {
+		d, err := Open(root, Rule{Trusted: true})
+		must(t, err)
+		defer d.Close()
+		for _, name := range []string{"a/b/file", "a/link", "a/loop", "up/file", "a/b/file/x", "a/missing", "a"} {
+			d.Read(name, 10)
+			d.Exists(name)
+			d.Names(name, 10)
+			d.Link(name)
+		}
+	}
+	look()
+	before := count()
+	for range 5 {
+		look()
+	}
+	if after := count(); after > before {
+		t.Errorf("%d descriptors before, %d after", before, after)
+	}
+}

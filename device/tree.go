@@ -1,0 +1,105 @@
+package device
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+
+	"github.com/tvpassd/tvpassd/device/hostfile"
+)
+
+const (
+	maxFile  = 64 << 10 // no file that describes a device is longer; a hostile one is read no further
+	maxTotal = 4 << 20  // all of them together come nowhere near this
+	maxNames = 1024     // names taken from one folder
+	maxHung  = 3        // reads that may run out of time: a broken driver hangs, and so may a hostile file system
+)
+
+var (
+	errTooMuch = errors.New("more data than a device has")
+	errHung    = errors.New("the file system does not answer")
+)
+
+// tree reads the files below one folder, each at most once.
+type tree struct {
+	dir    *hostfile.Dir
+	files  map[string]content
+	values map[string]map[string]string // what was parsed of a file, by its name
+	left   int                          // bytes that may still be kept
+	hung   int                          // reads that ran out of time
+}
+
+type content struct {
+	data []byte
+	err  error
+}
+
+// openTree opens a device's file tree; "" is this device, where only files that
+// no other user could have put there count.
+func openTree(folder string) (*tree, error) {
+	rule := hostfile.Rule{Trusted: folder == ""}
+	if folder == "" {
+		folder = "/"
+	}
+	dir, err := hostfile.Open(folder, rule)
+	if err != nil {
+		return nil, fmt.Errorf("open the device's file tree: %w", err)
+	}
+	return &tree{dir: dir, files: map[string]content{}, values: map[string]map[string]string{}, left: maxTotal}, nil
+}
+
+func (t *tree) close() { t.dir.Close() }
+
+// read returns the first 64 KiB of a file. The result belongs to the tree:
+// callers don't change it.
+func (t *tree) read(name string) ([]byte, error) {
+	if c, ok := t.files[name]; ok {
+		return c.data, c.err
+	}
+	data, err := t.readOnce(name)
+	t.files[name] = content{data, err}
+	return data, err
+}
+
+func (t *tree) readOnce(name string) ([]byte, error) {
+	if t.hung >= maxHung {
+		return nil, errHung
+	}
+	file, err := t.dir.Read(name, maxFile)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		t.hung++
+	}
+	if err != nil {
+		return nil, err
+	}
+	if t.left -= len(file.Data); t.left < 0 {
+		return nil, errTooMuch
+	}
+	return file.Data, nil
+}
+
+// list returns the names in a folder, in natural order (eth2 before eth10);
+// none if it can't be read.
+func (t *tree) list(name string) []string {
+	names, err := t.dir.Names(name, maxNames)
+	if err != nil {
+		return nil
+	}
+	slices.SortFunc(names, naturalOrder)
+	return names
+}
+
+// exists reports whether there is anything behind a path, of whatever kind.
+func (t *tree) exists(name string) bool { return t.dir.Exists(name) }
+
+// linkBase returns the last element of where a symbolic link points, as sysfs
+// names a device's driver; "" if there is no such link.
+func (t *tree) linkBase(name string) string {
+	target, err := t.dir.Link(name)
+	if err != nil {
+		return ""
+	}
+	return path.Base(target)
+}
