@@ -14,3 +14,4 @@ require (
 	golang.org/x/time v0.16.0
 )
 
+require golang.org/x/net v0.62.0

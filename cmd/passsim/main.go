@@ -12,8 +12,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -60,6 +62,8 @@ type options struct {
 	statement       string
 	faults          []dcrtest.Fault
 	sim             dcrtest.Config
+	dns             string
+	names           *dcrtest.NameServer
 }
 
 // parse reads the command line. Only who asks for help gets the usage on stderr.
@@ -91,6 +95,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 			o.faults = append(o.faults, fault)
 			return err
 		})
+	o.dnsFlags(f)
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			f.SetOutput(stderr)
@@ -99,6 +104,35 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		return o, err
 	}
 	return o, o.check(f.Args())
+}
+
+// dnsFlags are those of the name server.
+func (o *options) dnsFlags(f *flag.FlagSet) {
+	o.names = dcrtest.NewNameServer()
+	f.StringVar(&o.dns, "dns", "", "`address` of a name server, such as 192.0.2.53:53; none without it")
+	f.Func("dns-host", "what the name server knows, such as \"`sp.example=192.0.2.10,2001:db8::10`\"; may be repeated", func(text string) error {
+		name, list, _ := strings.Cut(text, "=")
+		var addrs []netip.Addr
+		for word := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ',' }) {
+			addr, err := netip.ParseAddr(word)
+			if err != nil {
+				return err
+			}
+			addrs = append(addrs, addr)
+		}
+		if name == "" {
+			return errors.New("the name is empty")
+		}
+		o.names.SetHost(name, addrs...)
+		return nil
+	})
+	f.Func("dns-fault", "a `fault` of the name server, such as \"type=AAAA kind=drop\"; may be repeated", func(text string) error {
+		fault, err := dcrtest.ParseNameFault(text)
+		if err != nil {
+			return err
+		}
+		return o.names.SetFault(fault)
+	})
 }
 
 func (o *options) check(rest []string) error {

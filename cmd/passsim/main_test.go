@@ -238,6 +238,9 @@ func TestWrongUsage(t *testing.T) {
 		{[]string{"-token-life", "0s"}, "0s"},
 		{[]string{"-token-life", "6"}, "6"},
 		{[]string{"-fault", "kind=nonsense"}, "nonsense"},
+		{[]string{"-dns-host", "=192.0.2.10"}, "-dns-host"},
+		{[]string{"-dns-host", "sp.example=192.0.2"}, "192.0.2"},
+		{[]string{"-dns-fault", "kind=nonsense"}, "nonsense"},
 	} {
 		var stdout, stderr bytes.Buffer
 		got := run(ctx, tc.args, &stdout, &stderr)
@@ -265,6 +268,7 @@ func TestCannotListen(t *testing.T) {
 	}{
 		{[]string{"-listen", "127.0.0.1:99999"}, "99999"},
 		{[]string{"-addr-out", filepath.Join(dir, "missing", "addr")}, "missing"},
+		{[]string{"-dns", "127.0.0.1:99999"}, "99999"},
 	} {
 		var stdout, stderr bytes.Buffer
 		if got := run(t.Context(), tc.args, &stdout, &stderr); got != 1 || !strings.Contains(stderr.String(), tc.why) {

@@ -34,7 +34,10 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		}
 	}()
 	if o.admin != "" {
-		admin, err := listen(o.admin, "http", server.Admin(), log)
+		mux := http.NewServeMux()
+		mux.Handle("/", server.Admin())
+		mux.Handle("/dns/", o.names.Admin())
+		admin, err := listen(o.admin, "http", mux, log)
 		if err != nil {
 			return err
 		}
@@ -42,6 +45,16 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 		if err := writeFile(o.adminOut, admin.url+"\n"); err != nil {
 			return err
 		}
+	}
+	if o.dns != "" {
+		var stop context.CancelFunc
+		ctx, stop = context.WithCancel(ctx)
+		wait, err := o.names.Listen(ctx, o.dns)
+		if err != nil {
+			stop()
+			return err
+		}
+		defer func() { stop(); wait() }()
 	}
 	scheme, config, err := secure(o)
 	if err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/netip"
 	"slices"
 	"time"
 )
@@ -171,6 +172,34 @@ func (s *Server) adminLog(mux *http.ServeMux) {
 	})
 	mux.HandleFunc("GET /counts", func(w http.ResponseWriter, _ *http.Request) { show(w, s.Counts()) })
 	mux.HandleFunc("DELETE /requests", plain(s.ClearRequests))
+}
+
+// Admin is the admin API of the name server, in the form of [Server.Admin].
+func (n *NameServer) Admin() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /dns/fault", command(func(in struct {
+		NameFault
+		Delay duration `json:"delay"`
+	}) error {
+		in.NameFault.Delay = time.Duration(in.Delay)
+		return n.SetFault(in.NameFault)
+	}))
+	mux.HandleFunc("DELETE /dns/fault", plain(n.ClearFaults))
+	mux.HandleFunc("POST /dns/host", command(func(in struct {
+		Name      string       `json:"name"`
+		Addresses []netip.Addr `json:"addresses"`
+	}) error {
+		if in.Name == "" {
+			return errors.New("name is missing")
+		}
+		n.SetHost(in.Name, in.Addresses...)
+		return nil
+	}))
+	mux.HandleFunc("GET /dns/queries", func(w http.ResponseWriter, _ *http.Request) {
+		show(w, append([]NameQuery{}, n.Queries()...)) // [] rather than null
+	})
+	mux.HandleFunc("DELETE /dns/queries", plain(n.ClearQueries))
+	return mux
 }
 
 // plain is a command that takes nothing.
