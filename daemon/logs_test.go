@@ -59,15 +59,15 @@ type day struct {
 
 // newDay starts a daemon with two apps, whose server answers as handler does.
 func newDay(t *testing.T, handler http.HandlerFunc) *day {
-	server := httptest.NewServer(handler)
-	t.Cleanup(server.Close)
+	upstream := httptest.NewServer(handler)
+	t.Cleanup(upstream.Close)
 	cfg := onBench(t, "")
-	text := fmt.Sprintf("endpoint = %q\nstate_dir = \"state\"\n[socket]\npath = \"sock\"\ngroup = \"\"\n[device]\nmodel = \"Box\"\nversion = \"1\"\nconnectionType = \"LAN\"\n", server.URL)
+	text := fmt.Sprintf("endpoint = %q\nstate_dir = \"state\"\n[socket]\npath = \"sock\"\ngroup = \"\"\n[device]\nmodel = \"Box\"\nversion = \"1\"\nconnectionType = \"LAN\"\n", upstream.URL)
 	for _, app := range []string{"one", "two"} {
 		text += fmt.Sprintf("[[app]]\nid = %q\nsoftware_statement = \"eyJhbGciOiJub25lIn0.e30.c2ln\"\n", app)
 	}
 	cfg.RuntimeDir = filepath.Dir(cfg.ConfigFile)
-	for name, content := range map[string]string{cfg.ConfigFile: text, filepath.Join(cfg.RuntimeDir, candidateName): `{"source":"dmi-product-uuid","raw":"ODU1NjY0YWItYTE1Ny00Y2I2"}`} {
+	for name, content := range map[string]string{cfg.ConfigFile: text, filepath.Join(cfg.RuntimeDir, "identifier"): `{"source":"dmi-product-uuid","raw":"ODU1NjY0YWItYTE1Ny00Y2I2"}`} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -126,7 +126,7 @@ func (d *day) settle() {
 // expectState wants both apps in a state.
 func (d *day) expectState(want string) {
 	d.t.Helper()
-	for _, app := range d.Status(server.Viewer{Admin: true}).Apps {
+	for _, app := range d.api.Status(server.Viewer{Admin: true}).Apps {
 		if app.State != want {
 			d.t.Errorf("%s is %s, want %s", app.App, app.State, want)
 		}
@@ -233,7 +233,7 @@ func TestADayOfflineIsUnderSixtyLines(t *testing.T) {
 			d.pass(time.Hour)
 			set(false)
 			d.pass(24 * time.Hour)
-			for _, app := range d.Status(server.Viewer{Admin: true}).Apps {
+			for _, app := range d.api.Status(server.Viewer{Admin: true}).Apps {
 				if app.State != ipc.StateWaiting && app.State != ipc.StateRejected {
 					t.Errorf("%s is %s after a day without the server", app.App, app.State)
 				}

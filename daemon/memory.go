@@ -6,19 +6,20 @@ import (
 	"time"
 )
 
-// quiet is how long after the last request memory is given back: a burst of players is over by then, and none of them
-// waits for it.
+// quiet is how long after the last request memory is given back: a burst of
+// players is over by then, and none of them waits for it.
 const quiet = 2 * time.Second
 
-// janitor gives memory back to the box once nothing has happened for a while. Its timer is armed by requests alone, players'
-// and the daemon's own: an idle daemon is never woken by it, and one that has only just started has less garbage than a
-// collection costs.
+// janitor gives memory back to the device once nothing has happened for a while.
+// Only requests and calls arm its timer: it never wakes an idle daemon, and one
+// that has just started has less garbage than a collection costs.
 type janitor struct {
 	timer *time.Timer
-	idle  chan struct{} // holds a value while nobody cleans up
+	idle  chan struct{} // holds a value unless a clean-up runs
 }
 
-// newJanitor makes one that also lets go of what the calls to the server needed.
+// newJanitor returns a janitor that also calls forget, to drop what the calls to
+// the server needed.
 func newJanitor(forget func()) *janitor {
 	j := &janitor{idle: make(chan struct{}, 1)}
 	j.idle <- struct{}{}
@@ -26,17 +27,17 @@ func newJanitor(forget func()) *janitor {
 		<-j.idle
 		defer func() { j.idle <- struct{}{} }()
 		forget()
-		runtime.GC() // net/http's pools of buffers let go at the second collection only
+		runtime.GC() // net/http's pools of buffers are only emptied by the second collection
 		debug.FreeOSMemory()
 	})
 	j.timer.Stop()
 	return j
 }
 
-// busy puts the cleaning off.
+// busy puts the clean-up off.
 func (j *janitor) busy() { j.timer.Reset(quiet) }
 
-// close ends the janitor, and waits for it.
+// close stops the janitor and waits for it.
 func (j *janitor) close() {
 	j.timer.Stop()
 	<-j.idle

@@ -9,32 +9,37 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/broker"
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/daemon/localapi"
 	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
-// Reload is part of server.Orders: it reads the configuration again. One that can't be used is refused, and the old one stays
-// in force. Tokens and connections are not touched.
+// Reload reads the configuration again. A configuration that can't be used is
+// refused, and the old one stays in force. Tokens and connections are not touched.
 func (d *Daemon) Reload(ctx context.Context) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	d.cfg.Notifier.Reloading()
-	defer func() { d.cfg.Notifier.Ready(summary(d.Status(server.Viewer{Admin: true}))) }()
-	err := d.reload(context.WithoutCancel(ctx)) // who asked may go: half of a configuration is none
+	defer func() { d.cfg.Notifier.Ready(d.api.Summary()) }()
+	// Finish even if the caller hangs up: never apply half a configuration.
+	err := d.reload(context.WithoutCancel(ctx))
 	if err == nil {
 		d.cfg.Log.Info("configuration read again", "file", d.cfg.ConfigFile)
 		return nil
 	}
 	d.cfg.Log.Error("the configuration was refused, and the old one stays in force", "code", ipc.CodeInvalidConfiguration, "err", err)
-	// What was to be said of the configuration in force still is.
-	items := slices.DeleteFunc(slices.Clone(*d.reloaded.Load()), func(it item) bool { return it.code == ipc.CodeInvalidConfiguration })
-	items = append(items, item{code: ipc.CodeInvalidConfiguration, admin: true, detail: "the configuration on disk was refused, and an older one is in force: " + oneLine(err)})
-	d.reloaded.Store(&items)
+	d.refuse(err)
 	return ipc.NewProblem(ipc.CodeInvalidConfiguration, "the configuration was refused, and the old one stays in force: "+oneLine(err))
 }
 
-// codeAppDisabled is the code of a disabled app or file in apps.d.
-const codeAppDisabled = "app_disabled"
+// refuse adds a refused configuration to the items of the one in force.
+func (d *Daemon) refuse(err error) {
+	s := d.api.Settings()
+	s.Items = slices.DeleteFunc(slices.Clone(s.Items), func(it localapi.Item) bool { return it.Code == ipc.CodeInvalidConfiguration })
+	s.Items = append(s.Items, localapi.Item{Code: ipc.CodeInvalidConfiguration, Admin: true,
+		Detail: "the configuration on disk was refused, and an older one is in force: " + oneLine(err)})
+	d.api.Adopt(s)
+}
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
@@ -50,19 +55,19 @@ func (d *Daemon) reload(ctx context.Context) error {
 	if err := d.broker.Configure(ctx, setup); err != nil {
 		return err
 	}
-	d.box.configure(conf.Device)
+	d.hardware.Configure(conf.Device)
 	d.adopt(conf, up)
 	return nil
 }
 
-// setup is the broker's part of a configuration, with the client that makes its calls.
+// setup returns the broker's part of a configuration, and the client for its calls.
 func (d *Daemon) setup(conf *config.Config) (broker.Setup, *dcr.Client, error) {
 	up, err := dcr.New(dcr.Config{
 		Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile, Proxy: conf.HTTP.Proxy, Timeout: conf.HTTP.Timeout,
 		UserAgent: "tvpassd/" + d.cfg.Version, Now: d.wall,
 		DeviceInfo: func(applicationID string, local netip.AddrPort) string {
-			d.cleaner.busy()
-			return d.box.requestHeader(applicationID, local)
+			d.janitor.busy()
+			return d.hardware.Header(applicationID, local)
 		},
 	})
 	if err != nil {
@@ -77,31 +82,32 @@ func (d *Daemon) setup(conf *config.Config) (broker.Setup, *dcr.Client, error) {
 	return s, up, nil
 }
 
+// codeAppDisabled is the code of a disabled app or file in apps.d.
+const codeAppDisabled = "app_disabled"
+
 // adopt puts the rest of a configuration in force.
 func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
-	if old := d.policy.Swap(policyOf(conf, d.cfg.UID)); old != nil {
-		close(old.Replaced)
+	settings := localapi.Settings{Endpoint: conf.Endpoint, Policy: policyOf(conf, d.cfg.UID)}
+	for _, bad := range conf.Bad {
+		d.cfg.Log.Error("an app or a file in apps.d is disabled", "code", codeAppDisabled, "err", bad)
+		settings.Items = append(settings.Items, localapi.Item{Code: codeAppDisabled, Detail: bad.Error(), Admin: true})
 	}
+	if what := needsRestart(d.first, conf); what != "" {
+		settings.Items = append(settings.Items, localapi.Item{Code: "restart_needed", Admin: true,
+			Detail: what + " changed in the configuration, which takes a restart: tvpassd restart"})
+	}
+	d.api.Adopt(settings)
 	d.cfg.Level.Set(conf.LogLevel)
 	if old := d.upstream.Swap(up); old != nil {
 		old.Forget()
 	}
-	var items []item
-	for _, bad := range conf.Bad {
-		d.cfg.Log.Error("an app or a file in apps.d is disabled", "code", codeAppDisabled, "err", bad)
-		items = append(items, item{code: codeAppDisabled, detail: bad.Error(), admin: true})
-	}
-	old := d.conf.Swap(conf)
-	if what := needsRestart(d.first, conf); what != "" {
-		items = append(items, item{code: "restart_needed", detail: what + " changed in the configuration, which takes a restart: tvpassd restart", admin: true})
-	}
-	d.reloaded.Store(&items)
-	if old != nil {
+	if old := d.conf.Swap(conf); old != nil {
 		d.logApps(old, conf)
 	}
 }
 
-// needsRestart names what was changed that a running daemon can't change.
+// needsRestart names the setting that changed although a running daemon can't
+// change it; "" if there is none.
 func needsRestart(was, is *config.Config) string {
 	switch {
 	case was.StateDir != is.StateDir:
@@ -118,7 +124,7 @@ func needsRestart(was, is *config.Config) string {
 
 func same(a, b *uint32) bool { return a == b || a != nil && b != nil && *a == *b }
 
-// logApps says which apps came and went.
+// logApps logs which apps were added and removed.
 func (d *Daemon) logApps(old, now *config.Config) {
 	had := map[string]bool{}
 	for _, a := range old.Apps {
@@ -131,11 +137,11 @@ func (d *Daemon) logApps(old, now *config.Config) {
 		delete(had, a.ID)
 	}
 	for id := range had {
-		d.cfg.Log.Info("an app was taken out; its client credentials are kept", "app", id)
+		d.cfg.Log.Info("an app was removed; its client credentials are kept", "app", id)
 	}
 }
 
-// policyOf is who may do what.
+// policyOf returns who may do what.
 func policyOf(conf *config.Config, owner uint32) *server.Policy {
 	p := &server.Policy{
 		Owner: owner, AdminGroup: conf.Socket.AdminGroup, Apps: make(map[string]server.Allow, len(conf.Apps)),

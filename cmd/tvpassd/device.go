@@ -12,8 +12,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/tvpassd/tvpassd/daemon"
 	"github.com/tvpassd/tvpassd/daemon/config"
+	"github.com/tvpassd/tvpassd/daemon/hardware"
 	"github.com/tvpassd/tvpassd/device"
 	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/ipc/client"
@@ -62,7 +62,7 @@ func (e *env) device(root string) (deviceView, error) {
 			return deviceView{}, err
 		}
 	}
-	dev, err := daemon.Look(root, part.Device)
+	dev, err := hardware.Look(root, part.Device)
 	return deviceView{Device: dev, Provisional: root == "" && os.Geteuid() != 0}, err
 }
 
@@ -141,7 +141,7 @@ func identify() command {
 			if dir == "" {
 				return errors.New("RUNTIME_DIRECTORY is not set: only the service manager starts this")
 			}
-			return daemon.WriteCandidate(dir)
+			return hardware.WriteCandidate(dir)
 		}
 	}}
 }

@@ -1,45 +1,42 @@
-package daemon
+package localapi
 
 import (
 	"bufio"
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
-	"sync"
-	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
 	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
-// WriteMetrics is part of server.Views: Prometheus' text format, by hand, for the client library would add 2.3 MB to the
-// binary. There are as many series as apps and outcomes, never more. What apps do is counted for each; what can only be
-// counted for all of them together is for admins, for it would tell a caller what the apps of others do.
-func (d *Daemon) WriteMetrics(w io.Writer, viewer server.Viewer) error {
+// WriteMetrics is part of server.Views. It writes Prometheus' text format by
+// hand: the client library would add 2.3 MB to the binary. The number of series is
+// bounded by apps and outcomes. What can only be counted for all apps together is
+// for admins: it would tell a caller what the apps of others do.
+func (a *API) WriteMetrics(w io.Writer, viewer server.Viewer) error {
 	m := &metrics{w: bufio.NewWriter(w)}
-	d.boxMetrics(m, d.Status(viewer))
+	a.deviceMetrics(m, a.Status(viewer))
 	if viewer.Admin {
-		d.sumMetrics(m)
+		a.sumMetrics(m)
 	}
-	all := d.broker.Views()
+	all := a.cfg.Broker.Views()
 	var views []*broker.AppView
 	for _, id := range slices.Sorted(maps.Keys(all)) {
 		if viewer.Sees(id) {
 			views = append(views, all[id])
 		}
 	}
-	d.tokenMetrics(m, views)
+	a.tokenMetrics(m, views)
 	upstreamMetrics(m, views)
-	d.served.write(m, views)
+	a.counts.write(m, views)
 	return m.w.Flush()
 }
 
-// boxMetrics are those of the daemon as a whole, as status shows them.
-func (d *Daemon) boxMetrics(m *metrics, st ipc.Status) {
+// deviceMetrics are those of the daemon as a whole, as status shows them.
+func (a *API) deviceMetrics(m *metrics, st ipc.Status) {
 	m.family("tvpassd_build_info", "gauge", "The running version.")
 	m.sample(1, "version", st.Version)
 	m.family("tvpassd_start_time_seconds", "gauge", "Start of the daemon since unix epoch in seconds, by the box's clock.")
@@ -67,8 +64,8 @@ func (d *Daemon) boxMetrics(m *metrics, st ipc.Status) {
 }
 
 // sumMetrics count what all apps do together, since the start.
-func (d *Daemon) sumMetrics(m *metrics) {
-	waits, written := d.broker.Overview().GateWaits, d.store.Written()
+func (a *API) sumMetrics(m *metrics) {
+	waits, written := a.cfg.Broker.Overview().GateWaits, a.cfg.Store.Written()
 	m.family("tvpassd_throttle_waits_total", "counter", "Times that a due request had to wait, for the daemon's own limit or after a 429.")
 	m.sample(float64(waits.Count))
 	m.family("tvpassd_throttle_wait_seconds_total", "counter", "Time in which a due request had to wait.")
@@ -80,8 +77,8 @@ func (d *Daemon) sumMetrics(m *metrics) {
 }
 
 // tokenMetrics tell how the apps stand.
-func (d *Daemon) tokenMetrics(m *metrics, views []*broker.AppView) {
-	now := d.broker.Now()
+func (a *API) tokenMetrics(m *metrics, views []*broker.AppView) {
+	now := a.cfg.Broker.Now()
 	m.family("tvpassd_app_state", "gauge", "1 for the state of the app that tvpassd status shows.")
 	for _, v := range views {
 		state := string(v.State(now))
@@ -168,61 +165,4 @@ func flag(b bool) float64 {
 		return 1
 	}
 	return 0
-}
-
-// served counts what players were answered, and how long those waited who were not answered from memory.
-type served struct {
-	mu     sync.Mutex
-	counts map[servedKey]int64
-	waits  map[string]broker.Durations // by app
-}
-
-type servedKey struct{ app, outcome string }
-
-func (s *served) count(app string, err error) {
-	key := servedKey{app, "success"}
-	none, ok := errors.AsType[*broker.NoTokenError](err)
-	switch {
-	case ok:
-		key.outcome = none.Code
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		key.outcome = "gone" // the player did not wait for the answer
-	case err != nil:
-		return // no such app any longer, or the end
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.counts[key]++
-}
-
-// waited is broker.Config's Waited.
-func (s *served) waited(app string, d time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	all := s.waits[app]
-	all.Add(d)
-	s.waits[app] = all
-}
-
-func (s *served) write(m *metrics, views []*broker.AppView) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	m.family("tvpassd_token_requests_total", "counter", "Requests of players for a token or headers since the start, by how they ended.")
-	for _, v := range views {
-		outcomes := map[string]int64{}
-		for key, n := range s.counts {
-			if key.app == v.App.ID {
-				outcomes[key.outcome] = n
-			}
-		}
-		for _, o := range slices.Sorted(maps.Keys(outcomes)) {
-			m.sample(float64(outcomes[o]), "app", v.App.ID, "outcome", o)
-		}
-	}
-	m.family("tvpassd_token_wait_seconds", "histogram", "How long players waited for a token who were not answered from memory.")
-	for _, v := range views {
-		if d, waited := s.waits[v.App.ID]; waited {
-			m.histogram(d, "app", v.App.ID)
-		}
-	}
 }

@@ -1,4 +1,4 @@
-package daemon
+package hardware
 
 import (
 	"net/netip"

@@ -1,4 +1,4 @@
-package daemon
+package hardware
 
 import (
 	"encoding/json"
@@ -11,19 +11,20 @@ import (
 	"github.com/tvpassd/tvpassd/device"
 )
 
-// The service manager lets one privileged step read the serial numbers that only root may (DMI), and leave what it found in
-// the daemon's runtime directory. That step never touches the database.
+// The service manager runs one privileged step that reads the serial numbers
+// that only root may read (DMI), and leaves them in the daemon's runtime
+// directory. That step never touches the database.
 
 const candidateName = "identifier"
 
-// candidateFile is what that step leaves.
+// candidateFile is what the privileged step leaves.
 type candidateFile struct {
 	Source string `json:"source"`
 	Raw    []byte `json:"raw"`
 }
 
-// WriteCandidate is that step: it writes the hardware's identifier to a file in the runtime directory, readable for the owner
-// of that directory alone.
+// WriteCandidate is the privileged step: it writes the hardware's identifier to
+// a file in the runtime directory that only the owner of that directory may read.
 func WriteCandidate(dir string) error {
 	report, err := device.Probe(device.Options{})
 	if err != nil {
@@ -41,7 +42,7 @@ func WriteCandidate(dir string) error {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	// Not through a link: the directory is an unprivileged user's.
+	// O_EXCL follows no link: the directory belongs to an unprivileged user.
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -53,7 +54,8 @@ func WriteCandidate(dir string) error {
 	return errors.Join(err, f.Close())
 }
 
-// privilegedCandidate reads what that step left; a zero Candidate where it never ran.
+// privilegedCandidate reads what the privileged step left. It returns a zero
+// Candidate if that step never ran.
 func privilegedCandidate(dir string) (device.Candidate, error) {
 	if dir == "" {
 		return device.Candidate{}, nil

@@ -1,7 +1,8 @@
-package daemon
+package localapi
 
 import (
-	"sort"
+	"cmp"
+	"slices"
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
@@ -11,34 +12,34 @@ import (
 )
 
 // Status is part of server.Views.
-func (d *Daemon) Status(viewer server.Viewer) ipc.Status {
-	o := d.broker.Overview()
+func (a *API) Status(viewer server.Viewer) ipc.Status {
+	o := a.cfg.Broker.Overview()
 	st := ipc.Status{
-		Version: d.cfg.Version, Endpoint: d.endpoint(),
-		UptimeS:   int64((o.Reading.Boot - d.started) / time.Second),
-		StartedAt: o.Reading.Wall.Add(d.started - o.Reading.Boot),
-		Device:    d.Device(true),
+		Version: a.cfg.Version, Endpoint: a.settings.Load().Endpoint,
+		UptimeS:   int64((o.Reading.Boot - a.cfg.Started) / time.Second),
+		StartedAt: o.Reading.Wall.Add(a.cfg.Started - o.Reading.Boot),
+		Device:    a.Device(true),
 		Clock:     ipc.Clock{Set: o.ClockSet, SkewMS: o.Skew.Milliseconds()},
 		Throttle:  ipc.Throttle{Open: o.GateOpens == 0, OpensInMS: o.GateOpens.Milliseconds()},
 		Storage:   ipc.Storage{OK: true},
 	}
-	if err := d.unwritten(o); err != nil && viewer.Admin {
+	if err := a.unwritten(o); err != nil && viewer.Admin {
 		st.Storage = ipc.Storage{Detail: err.Error()}
 	} else if err != nil {
 		st.Storage = ipc.Storage{Detail: unwrittenPublic}
 	}
-	for id, v := range d.broker.Views() {
+	for id, v := range a.cfg.Broker.Views() {
 		if viewer.Sees(id) {
 			st.Apps = append(st.Apps, appStatus(v, o.Reading))
 		}
 	}
-	sort.Slice(st.Apps, func(i, j int) bool { return st.Apps[i].App < st.Apps[j].App })
-	st.Warnings = d.since.warnings(d.items(o), viewer, o.Reading.Wall)
+	slices.SortFunc(st.Apps, func(x, y ipc.AppStatus) int { return cmp.Compare(x.App, y.App) })
+	st.Warnings = a.since.warnings(a.items(o), viewer, o.Reading.Wall)
 	st.Health = health(st.Warnings, st.Apps)
 	return st
 }
 
-// appStatus is how an app stands at a moment.
+// appStatus is the state of an app at one moment.
 func appStatus(v *broker.AppView, now clock.Reading) ipc.AppStatus {
 	st := ipc.AppStatus{App: v.App.ID, State: string(v.State(now)), Registrations: v.Registrations()}
 	if c := v.Credentials(); c != nil {
@@ -64,7 +65,7 @@ func appStatus(v *broker.AppView, now clock.Reading) ipc.AppStatus {
 	return st
 }
 
-// mask shows so much of a client id that two can be told apart, and no more.
+// mask shows enough of a client id to tell two apart, and no more.
 func mask(id string) string {
 	const shown = 4
 	if len(id) < 3*shown {

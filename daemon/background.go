@@ -1,0 +1,119 @@
+package daemon
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tvpassd/tvpassd/device"
+	"github.com/tvpassd/tvpassd/ipc"
+)
+
+// followNetwork probes the device again when the network changes, and retries
+// calls that failed because the network was down. Without that news the daemon
+// works all the same, only later.
+func (d *Daemon) followNetwork(ctx context.Context) error {
+	err := device.Watch(ctx, func() {
+		if d.hardware.Probe() {
+			d.changed()
+		}
+		if !d.hardware.Connected() {
+			return
+		}
+		if err := d.broker.LinkUp(ctx); err != nil && ctx.Err() == nil {
+			d.cfg.Log.Warn("the network is back, but the broker does not answer", "code", ipc.CodeInternal, "err", err)
+		}
+	})
+	if err != nil {
+		d.cfg.Log.Warn("changes of the network are not followed", "code", "network_unfollowed", "err", err)
+	}
+	return nil
+}
+
+// changed says that there is news. It never waits.
+func (d *Daemon) changed() {
+	select {
+	case d.news <- struct{}{}:
+	default: // it is known already
+	}
+}
+
+// followNews keeps the service manager's status line true, and dates the warnings.
+func (d *Daemon) followNews(ctx context.Context) {
+	last := ""
+	for {
+		select {
+		case <-d.news:
+			if now := d.api.Summary(); now != last {
+				last = now
+				d.cfg.Notifier.Status(now)
+			}
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// followHangups reads the configuration again at each signal.
+func (d *Daemon) followHangups(ctx context.Context) error {
+	for {
+		select {
+		case <-d.cfg.Hangup:
+			_ = d.Reload(ctx) // Reload has logged the error
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// settleAfter is how long after a start the device is probed, unless somebody asks
+// for it: the players of a device that boots come first.
+const settleAfter = 100 * time.Millisecond
+
+// settle does the work that can wait until players are being served, and then
+// follows what changes.
+func (d *Daemon) settle(ctx context.Context) error {
+	select {
+	case <-time.After(settleAfter):
+	case <-ctx.Done():
+		return nil
+	}
+	d.hardware.Settle()
+	d.changed()
+	var parts sync.WaitGroup
+	parts.Go(func() { d.writeLater(ctx) })
+	d.followNews(ctx)
+	parts.Wait()
+	return nil
+}
+
+// writeAgain is how long the daemon waits between attempts to write a state that
+// could not be written at the start.
+const writeAgain = 30 * time.Second
+
+// writeLater retries what the start could not write, until it is written. The
+// broker itself retries writes that fail later.
+func (d *Daemon) writeLater(ctx context.Context) {
+	for d.store.Unwritten() != nil || d.hardware.Unkept() {
+		select {
+		case <-time.After(writeAgain):
+		case <-ctx.Done():
+			return
+		}
+		if d.store.Flush() == nil && d.hardware.Keep() == nil {
+			d.cfg.Log.Info("the state could be written at last", "code", ipc.CodeStorage)
+			d.changed()
+		}
+	}
+}
+
+// aliveWithin is how long the broker's loop may take to answer; a write to worn
+// flash takes seconds.
+const aliveWithin = 20 * time.Second
+
+// alive reports whether the broker's loop still runs.
+func (d *Daemon) alive() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), aliveWithin)
+	defer cancel()
+	return d.broker.Ping(ctx) == nil
+}

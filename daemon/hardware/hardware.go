@@ -1,0 +1,216 @@
+// Package hardware is the device as the server is told of it: the facts behind
+// X-Device-Info, and the device identifier that is chosen once and kept.
+//
+// It owns when the device is probed, and what happens when the hardware and the
+// stored identifier disagree. Which file of the device says what is package
+// device's; where the identifier is kept is package storage's.
+package hardware
+
+import (
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tvpassd/tvpassd/device"
+	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/storage"
+)
+
+// Store keeps the device identifier; a *storage.Store is one.
+type Store interface {
+	Identifier() (storage.Identifier, bool)
+	SaveIdentifier(storage.Identifier) error
+}
+
+// Config is what a Hardware needs.
+type Config struct {
+	Root       string         // file tree of the device; "" is the one the daemon runs on
+	RuntimeDir string         // where the privileged step left its findings; "" if there is none
+	Overrides  map[string]any // the configuration's [device]
+	Store      Store
+	Log        *slog.Logger
+}
+
+// Hardware is the device that the daemon runs on. It is probed for the first
+// time when players are being served already: a cached token needs none of this.
+// The identifier is chosen then, for ever; the rest is probed again whenever the
+// network or the configuration changes.
+type Hardware struct {
+	cfg    Config
+	settle func() // probes once; every method begins with it
+
+	identifier device.Identifier
+	warnings   []device.Warning // about the identifier
+	unkept     atomic.Bool      // the identifier could not be stored yet
+
+	mu        sync.Mutex // guards what follows, and lets one probe run at a time
+	overrides map[string]any
+	logged    map[string]bool       // the warnings that were logged: one may come and go with the network
+	facts     atomic.Pointer[facts] // read without the mutex
+}
+
+// New returns the device. It probes nothing yet.
+func New(cfg Config) *Hardware {
+	h := &Hardware{cfg: cfg, overrides: cfg.Overrides, logged: map[string]bool{}}
+	h.settle = sync.OnceFunc(h.probeFirst)
+	return h
+}
+
+// Settle probes the device unless that has been done, and settles its identifier.
+func (h *Hardware) Settle() { h.settle() }
+
+// probeFirst probes the device and settles its identifier. A stored identifier
+// always wins: viewers are signed in under it.
+func (h *Hardware) probeFirst() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.probe()
+	found, err := privilegedCandidate(h.cfg.RuntimeDir)
+	if err != nil {
+		h.cfg.Log.Warn("the findings of the privileged step can't be read", "code", "identifier_unread", "err", err)
+	}
+	if found.Source == "" {
+		found = h.facts.Load().report.Identifier
+	}
+	if stored, ok := h.cfg.Store.Identifier(); ok {
+		h.identifier = device.Identifier{Value: stored.Value, Source: stored.Source}
+		h.compare(found)
+	} else {
+		h.choose(found)
+	}
+	if h.identifier.Source == device.Generated {
+		h.warn("identifier_generated", "the hardware has no usable serial number, so the device identifier is a generated one: "+
+			"viewers must sign in again if the state directory is lost; see tvpassd device")
+	}
+}
+
+// compare warns if the hardware yields another identifier than the stored one:
+// an image cloned with its state, or a new board.
+func (h *Hardware) compare(found device.Candidate) {
+	if found.Source == "" || found.Identifier() == h.identifier {
+		return
+	}
+	if found.Source != h.identifier.Source && device.RootOnly(h.identifier.Source) && os.Geteuid() != 0 {
+		return // the hardware may be the same: this user can't read the better source
+	}
+	h.warn("identifier_mismatch", fmt.Sprintf("the hardware (%s) now yields another device identifier than the stored one (%s), which is kept: "+
+		"if this is another device with a copied state directory, stop tvpassd and empty that directory", found.Source, h.identifier.Source))
+}
+
+// choose settles the identifier of a device that has none yet. If it can't be
+// stored the daemon goes on: with such a state nothing is registered under it.
+func (h *Hardware) choose(found device.Candidate) {
+	if found.Source == "" {
+		var err error
+		if found, err = device.Generate(rand.Reader); err != nil {
+			h.warn("identifier_missing", fmt.Sprintf("the device has no identifier (%v): tvpassd restart", err))
+			return
+		}
+	}
+	h.identifier = found.Identifier()
+	if err := h.Keep(); err != nil {
+		h.cfg.Log.Error("the device identifier could not be stored", "code", codeNotKept, "err", err)
+	}
+}
+
+const codeNotKept = "identifier_not_kept"
+
+// Keep stores the identifier. It writes nothing if it is stored already.
+func (h *Hardware) Keep() error {
+	if h.identifier.Source == "" {
+		return nil
+	}
+	err := h.cfg.Store.SaveIdentifier(storage.Identifier{Value: h.identifier.Value, Source: h.identifier.Source})
+	h.unkept.Store(err != nil)
+	return err
+}
+
+// Unkept reports whether the identifier could not be stored yet.
+func (h *Hardware) Unkept() bool { return h.unkept.Load() }
+
+func (h *Hardware) warn(code, detail string) {
+	h.warnings = append(h.warnings, device.Warning{Code: code, Detail: detail})
+	h.cfg.Log.Warn(detail, "code", code)
+}
+
+// probe looks at the device. If that fails, the former facts stay.
+func (h *Hardware) probe() {
+	next, err := look(h.cfg.Root, h.overrides)
+	if err != nil {
+		h.cfg.Log.Error("the device can't be probed", "code", ipc.CodeInternal, "err", err)
+		if h.facts.Load() != nil {
+			return
+		}
+		next = &facts{report: &device.Report{}, overrides: h.overrides}
+	}
+	h.facts.Store(next)
+	for _, w := range next.report.Warnings {
+		if !h.logged[w.Detail] {
+			h.logged[w.Detail] = true
+			h.cfg.Log.Warn(w.Detail, "code", w.Code)
+		}
+	}
+}
+
+// Probe looks at the device again, after a change of the network. It reports
+// whether anything changed that the server is told.
+func (h *Hardware) Probe() (changed bool) {
+	h.settle()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	old := h.facts.Load()
+	h.probe()
+	now := h.facts.Load()
+	return now.address != old.address || now.report.Info != old.report.Info
+}
+
+// Configure puts other overrides in force.
+func (h *Hardware) Configure(overrides map[string]any) {
+	h.settle()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.overrides = overrides
+	h.probe()
+}
+
+// now returns the latest facts.
+func (h *Hardware) now() *facts {
+	h.settle()
+	return h.facts.Load()
+}
+
+// Connected reports whether the device has a way to the network.
+func (h *Hardware) Connected() bool { return h.now().report.Interface != "" }
+
+// Warnings are what is not as it should be about the device.
+func (h *Hardware) Warnings() []device.Warning {
+	report := h.now().report
+	list := append([]device.Warning(nil), h.warnings...)
+	if h.unkept.Load() {
+		list = append(list, device.Warning{Code: codeNotKept, Detail: "the device identifier could not be stored and will be " +
+			"tried again: check free space and mode of the state directory"})
+	}
+	return append(list, report.Warnings...)
+}
+
+// Identifier is the device identifier.
+func (h *Hardware) Identifier() device.Identifier {
+	h.settle()
+	return h.identifier
+}
+
+// Info is what players send, and what status shows. It has no port: each of
+// their calls has its own.
+func (h *Hardware) Info(applicationID string) device.Info { return h.now().info(applicationID) }
+
+// Header is the X-Device-Info of a request that the daemon sends from local.
+func (h *Hardware) Header(applicationID string, local netip.AddrPort) string {
+	return h.now().infoFrom(applicationID, local).Header()
+}
+
+// Describe returns the device as the socket shows it.
+func (h *Hardware) Describe() (ipc.Device, error) { return h.now().describe(h.Identifier()) }

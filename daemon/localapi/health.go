@@ -1,0 +1,137 @@
+package localapi
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/broker"
+	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/ipc/server"
+)
+
+// Item is one thing that is not as it should be. Status, health, metrics and
+// the service manager's line are all made from the same list of items.
+type Item struct {
+	Code   string
+	Detail string // what is wrong and what to do
+	Public string // the detail for callers who are not admins, if Detail names paths or other apps; "" is Detail
+	App    string // the app concerned; "" is everybody
+	Admin  bool   // for admins alone: it tells what others have configured
+}
+
+// CodeMended is the code of a state that was damaged.
+const CodeMended = "state_mended"
+
+// replacedFor is how long status shows a replaced registration: as long as no
+// other one is allowed.
+const replacedFor = 24 * time.Hour
+
+// items lists what is not as it should be. A cause hides its consequences: the
+// troubles of an app stand in its own status, and while the clock is unset it is
+// obvious that no server can be reached.
+func (a *API) items(o broker.Overview) []Item {
+	var list []Item
+	if !o.ClockSet {
+		list = append(list, Item{Code: ipc.CodeClockUnset, Detail: "the clock is not set, so the server's certificate can't be checked: set it, or wait for the time service"})
+	}
+	if err := a.unwritten(o); err != nil {
+		list = append(list, Item{Code: ipc.CodeStorage, Public: unwrittenPublic,
+			Detail: fmt.Sprintf("state can't be written (%v): check free space and mode of the state directory", err)})
+	}
+	if mended := a.cfg.Store.Mended(); mended != "" {
+		list = append(list, Item{Code: CodeMended, Detail: mended, Public: "the state was damaged, and mended as far as it could be: tvpassd status tells root more"})
+	}
+	for id, v := range a.cfg.Broker.Views() {
+		if at := v.Replaced(); !at.IsZero() && o.Reading.Wall.Sub(at).Abs() < replacedFor {
+			list = append(list, Item{Code: "credentials_replaced", App: id, Detail: fmt.Sprintf("app %s: the server no longer knew this device, "+
+				"so it was registered again: viewers must sign in to their TV provider again; if this happens again, ask who revokes the registrations", id)})
+		}
+	}
+	for _, w := range a.cfg.Hardware.Warnings() {
+		list = append(list, Item{Code: w.Code, Detail: w.Detail})
+	}
+	return append(list, a.settings.Load().Items...)
+}
+
+const unwrittenPublic = "state can't be written: tvpassd status tells root why"
+
+// unwritten is why the files do not hold the whole state; nil if they do.
+func (a *API) unwritten(o broker.Overview) error {
+	if o.StorageErr != nil {
+		return o.StorageErr
+	}
+	return a.cfg.Store.Unwritten()
+}
+
+// since remembers when each item was first seen.
+type since struct {
+	mu    sync.Mutex
+	first map[string]time.Time
+}
+
+// warnings returns the items that a caller may see, with the moment that each
+// was first seen.
+func (s *since) warnings(list []Item, viewer server.Viewer, now time.Time) []ipc.Warning {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := make(map[string]time.Time, len(list))
+	var out []ipc.Warning
+	for _, it := range list {
+		key := it.Code + "\x00" + it.Detail
+		first[key] = now
+		if at, known := s.first[key]; known {
+			first[key] = at
+		}
+		if it.Admin && !viewer.Admin || it.App != "" && !viewer.Sees(it.App) {
+			continue
+		}
+		w := ipc.Warning{Code: it.Code, Detail: it.Detail, Since: first[key]}
+		if !viewer.Admin && it.Public != "" {
+			w.Detail = it.Public
+		}
+		out = append(out, w)
+	}
+	s.first = first
+	return out
+}
+
+// health sums up what a caller sees.
+func health(warnings []ipc.Warning, apps []ipc.AppStatus) string {
+	worst := ipc.Healthy
+	if len(warnings) > 0 || len(apps) == 0 {
+		worst = ipc.Degraded
+	}
+	for _, a := range apps {
+		switch a.State {
+		case ipc.StateReady:
+		case ipc.StateStale:
+			worst = ipc.Degraded
+		default:
+			return ipc.Failed
+		}
+	}
+	return worst
+}
+
+// Summary is the status in one line, for the service manager.
+func (a *API) Summary() string {
+	st := a.Status(server.Viewer{Admin: true})
+	var troubled []string
+	for _, a := range st.Apps {
+		if a.State != ipc.StateReady {
+			troubled = append(troubled, a.App+" "+a.State)
+		}
+	}
+	for _, w := range st.Warnings {
+		troubled = append(troubled, w.Code)
+	}
+	switch {
+	case len(st.Apps) == 0:
+		troubled = append(troubled, "no app is configured")
+	case len(troubled) == 0:
+		return fmt.Sprintf("%s: %d of %d apps have a token", st.Health, len(st.Apps), len(st.Apps))
+	}
+	return st.Health + ": " + strings.Join(troubled, ", ") + "; see tvpassd status"
+}

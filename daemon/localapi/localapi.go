@@ -1,0 +1,99 @@
+// Package localapi is what the daemon shows on its socket: tokens, status, health
+// and metrics, in the words of package ipc.
+//
+// It owns none of it. It asks the broker for tokens and states, the hardware for
+// the device, the store for its health, and puts their answers together for one
+// caller at a time. Who the callers are and what each may do is package
+// ipc/server's.
+package localapi
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/broker"
+	"github.com/tvpassd/tvpassd/daemon/clock"
+	"github.com/tvpassd/tvpassd/device"
+	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/ipc/server"
+	"github.com/tvpassd/tvpassd/storage"
+)
+
+// Broker has the tokens; a *broker.Broker is one.
+type Broker interface {
+	Token(ctx context.Context, app string, wait, minTTL time.Duration) (broker.Token, error)
+	Report(ctx context.Context, app, accessToken string) (action string, err error)
+	Refresh(ctx context.Context, app string) error
+	Reset(ctx context.Context, app string) error
+	View(app string) (*broker.AppView, error)
+	Views() map[string]*broker.AppView
+	Overview() broker.Overview
+	Now() clock.Reading
+}
+
+// Hardware is the device; a *hardware.Hardware is one.
+type Hardware interface {
+	Identifier() device.Identifier
+	Info(applicationID string) device.Info
+	Describe() (ipc.Device, error)
+	Warnings() []device.Warning
+}
+
+// Store is the health of the state; a *storage.Store is one.
+type Store interface {
+	Mended() string
+	Unwritten() error
+	Written() storage.Written
+}
+
+// Config is what an API needs. Every field is required.
+type Config struct {
+	Broker   Broker
+	Hardware Hardware
+	Store    Store
+	Log      *slog.Logger
+	Version  string
+	Started  time.Duration               // of the boot clock
+	Reload   func(context.Context) error // reads the configuration again
+}
+
+// Settings are what a reload may change.
+type Settings struct {
+	Endpoint string
+	Policy   *server.Policy
+	Items    []Item // what reading the configuration left to be said
+}
+
+// API answers the requests of the socket. It implements
+// [server.Tokens], [server.Views] and [server.Orders].
+type API struct {
+	cfg      Config
+	settings atomic.Pointer[Settings]
+	since    since
+	counts   counts
+}
+
+// New returns an API. The caller puts settings in force before the first request.
+func New(cfg Config) *API {
+	return &API{cfg: cfg, counts: counts{answers: map[answerKey]int64{}, waits: map[string]broker.Durations{}}}
+}
+
+// Adopt puts settings in force. Callers whose right to an app they change look at
+// their policy again.
+func (a *API) Adopt(s Settings) {
+	old := a.settings.Swap(&s)
+	if old != nil && old.Policy != s.Policy {
+		close(old.Policy.Replaced)
+	}
+}
+
+// Settings returns the settings in force.
+func (a *API) Settings() Settings { return *a.settings.Load() }
+
+// Waited counts the wait of a player that was not answered from memory.
+func (a *API) Waited(app string, d time.Duration) { a.counts.waited(app, d) }
+
+// Reload is part of server.Orders.
+func (a *API) Reload(ctx context.Context) error { return a.cfg.Reload(ctx) }
