@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"cmp"
 	"io"
 	"net"
@@ -10,50 +11,114 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A writeTimeout is what one write may take: a caller who doesn't read must not hold a connection for ever.
+// writeTimeout is the longest time for one write: a caller who does not read
+// must not hold a connection forever.
 const writeTimeout = 10 * time.Second
 
-// conn is a connection of a known caller. Every write has a deadline, those of net/http's own too.
+// conn is a connection of a known caller, as net/http sees it. Every write has a
+// deadline, net/http's own writes too.
 type conn struct {
 	net.Conn
 	peer    Peer
 	release func()
-	inLine  int       // how much of hostName the line under way has begun with; otherLine where it is another
-	writeBy time.Time // the deadline as it is set; net/http writes one thing at a time
+	writeBy time.Time // the deadline in force; net/http writes one thing at a time
+
+	// What follows is for Read. Reads never overlap.
+	body  int64  // bytes of the request's body still to come; [untilTheEnd] if it is chunked
+	held  []byte // what came together with a header, and follows it
+	match int    // how much of hostName the line of the header begins with, or otherLine
 }
 
 const (
-	hostName  = "host:"
-	otherLine = -1
+	hostName    = "host:"
+	otherLine   = -1
+	untilTheEnd = -1
 )
 
-// Read has net/http take any Host. It refuses what is no name, such as the path of the socket that some clients send, and
-// nobody here asks what it was: so each byte of it becomes an x. What comes in is looked at line by line, wherever reads
-// cut it and whether it is a header or a body: no JSON has a line that begins with Host.
+// Read replaces each byte of the header Host by an x. Some clients send a path
+// there, such as that of the socket, and net/http refuses what is not a host
+// name; nobody here asks for the value. Bodies pass untouched: a Read that
+// returns the end of a header returns nothing of what follows it, so that the
+// server has called [conn.expect] before the body is read.
 func (c *conn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if err == io.EOF && len(b) == 1 {
-		err = c.gone()
+	room := b
+	if c.body > 0 {
+		room = b[:min(c.body, int64(len(b)))]
 	}
-	for i, char := range b[:n] {
-		switch {
-		case char == '\n':
-			c.inLine = 0
-		case c.inLine == otherLine || char == '\r':
-		case c.inLine == len(hostName):
-			b[i] = 'x'
-		case char|0x20 == hostName[c.inLine]: // in capitals or not
-			c.inLine++
-		default:
-			c.inLine = otherLine
+	held := c.held
+	n := copy(room, held)
+	if n == 0 {
+		var err error
+		if n, err = c.Conn.Read(room); err == io.EOF && len(b) == 1 {
+			err = c.gone()
+		}
+		if err != nil {
+			return n, err
 		}
 	}
-	return n, err
+	switch {
+	case c.body > 0:
+		c.body -= int64(n)
+	case c.body == 0:
+		if end := c.hideHost(b[:n]); end < n {
+			if len(held) == 0 {
+				held = bytes.Clone(b[:n])
+			}
+			n = end
+		}
+	}
+	if c.held = held[min(n, len(held)):]; len(c.held) == 0 {
+		c.held = nil
+	}
+	return n, nil
 }
 
-// gone waits until the caller has left, where nothing more comes from it, and then says io.EOF. While a request is answered
-// net/http looks, a byte at a time, for its caller's leaving, and would take for that what is none: some say that they have
-// said all (shutdown), as `nc -N` does, and wait for the answer.
+// expect says that the header that was read is followed by a body of size bytes,
+// or by a chunked one if size is negative.
+func (c *conn) expect(size int64) {
+	if size != 0 {
+		c.body = max(size, untilTheEnd)
+	}
+}
+
+// idle says that a request has been answered and its body read. What came
+// together with the end of a chunked body has passed Read as a part of it, so of
+// a client that sends requests without waiting for the answers the Host that
+// follows such a body must be a proper one.
+func (c *conn) idle() {
+	c.body, c.match = 0, otherLine // a request begins with a line that is not Host
+}
+
+// hideHost rewrites what is a header, and returns where it ends.
+func (c *conn) hideHost(b []byte) int {
+	for i := 0; i < len(b); i++ {
+		switch char := b[i]; {
+		case char == '\n' && c.match == 0:
+			return i + 1
+		case char == '\n':
+			c.match = 0
+		case char == '\r':
+		case c.match == otherLine:
+			end := bytes.IndexByte(b[i:], '\n')
+			if end < 0 {
+				return len(b)
+			}
+			i += end - 1
+		case c.match == len(hostName):
+			b[i] = 'x'
+		case char|0x20 == hostName[c.match]: // upper or lower case
+			c.match++
+		default:
+			c.match = otherLine
+		}
+	}
+	return len(b)
+}
+
+// gone waits until a caller from whom nothing more comes has left, and then
+// returns io.EOF. While a request is answered net/http reads a byte at a time to
+// learn that its caller has left, and would mistake a half-closed connection
+// (shutdown(SHUT_WR), as `nc -N` does) for a caller who left.
 func (c *conn) gone() error {
 	sc, ok := c.Conn.(syscall.Conn)
 	if !ok {
@@ -71,7 +136,8 @@ func (c *conn) gone() error {
 	return cmp.Or(err, io.EOF)
 }
 
-// Write has between a half and the whole of writeTimeout: to set the deadline anew each time would cost a tenth of a request.
+// Write has between a half and the whole of writeTimeout: to set the deadline
+// each time would cost a tenth of a request.
 func (c *conn) Write(b []byte) (int, error) {
 	if now := time.Now(); c.writeBy.Sub(now) < writeTimeout/2 {
 		c.writeBy = now.Add(writeTimeout)
@@ -82,10 +148,12 @@ func (c *conn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// SetWriteDeadline does nothing: net/http would take back after each request what Write needs.
+// SetWriteDeadline does nothing: after each request net/http would remove the
+// deadline that Write needs.
 func (c *conn) SetWriteDeadline(time.Time) error { return nil }
 
-// CloseWrite lets net/http say its last words to a caller whose request it hasn't read whole: a bare close would cut them.
+// CloseWrite lets net/http send its last words to a caller whose request it has
+// not read whole: a bare close would discard them.
 func (c *conn) CloseWrite() error {
 	if u, ok := c.Conn.(interface{ CloseWrite() error }); ok {
 		return u.CloseWrite()

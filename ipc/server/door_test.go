@@ -8,7 +8,6 @@ import (
 	"math"
 	"net"
 	"net/http"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -190,42 +189,6 @@ func TestSlowCallersAreCut(t *testing.T) {
 	l.accepted(c)
 }
 
-// A caller who says that it has said all, as `nc -N` does, still waits for its answer; one who leaves is let go.
-func TestAHalfClosedCallerIsServed(t *testing.T) {
-	t.Parallel()
-	l := startLab(t, nil)
-	release := make(chan struct{})
-	l.blocks(release)
-	l.set("one", ipc.AppStatus{App: "one", State: "before"}, nil)
-	half := func(c net.Conn) {
-		if err := c.(*net.UnixConn).CloseWrite(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	ask := func(body string) net.Conn {
-		c := l.dial(alice)
-		fmt.Fprintf(c, "GET /v1/token HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
-		half(c)
-		return c
-	}
-	plain, withBody, leaver, watcher := ask(""), ask("a body"), ask(""), l.watch(alice, "one")
-	half(watcher.conn)
-	watcher.expect("at once", "state {")
-	l.until("waiters", func() bool { return l.waiters() == 3 })
-	leaver.Close()
-	l.until("leaving", func() bool { return l.waiters() == 2 })
-
-	l.set("one", ipc.AppStatus{App: "one", State: "after"}, nil)
-	watcher.expect("later", `state {"app":"one","state":"after"`)
-	close(release)
-	for name, c := range map[string]net.Conn{"plain": plain, "with a body": withBody} {
-		text := closed(t, c)
-		if !strings.HasPrefix(text, "HTTP/1.1 200 OK") || !strings.HasSuffix(text, "}\n") {
-			t.Errorf("%s: %s", name, text)
-		}
-	}
-}
-
 func TestSizes(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
@@ -255,60 +218,6 @@ func TestSizes(t *testing.T) {
 		fmt.Fprintf(c, "GET /v1/token HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n", strings.Repeat("x", size))
 		if a := l.read(c, "GET"); a.StatusCode != want {
 			t.Errorf("%d bytes of header: %s", size, a.Status)
-		}
-	}
-}
-
-// Some clients send the socket's path as Host, or what else they have.
-func TestAnyHost(t *testing.T) {
-	t.Parallel()
-	l := startLab(t, nil)
-	c := l.dial(alice)
-	for _, host := range []string{"Host: tvpassd", "Host:", "HOST:  /run/x.sock ", "host: a b", "Host: \"<ü>\"\x7f", "X: y\r\nhOsT: [::", "Host: " + strings.Repeat("/", 8000)} {
-		fmt.Fprintf(c, "GET /v1/token HTTP/1.1\r\n%s\r\n\r\n", host)
-		if a := l.read(c, "GET"); a.StatusCode != 200 {
-			t.Errorf("%.40q: %s %s", host, a.Status, a.body)
-		}
-	}
-}
-
-// However it comes in, nothing else changes.
-func TestOnlyTheHostIsRewritten(t *testing.T) {
-	const request = "POST /host: HTTP/1.1\r\nHos: /a\r\nHost: /b\r\nHosts: /c\r\nX: host: /d\r\n\r\n{\"host: /e\":\n 1}\r\nhOST:/\xff\r\n"
-	for size := range len(request) {
-		a, b := net.Pipe()
-		go func() {
-			for piece := range slices.Chunk([]byte(request), size+1) {
-				a.Write(piece)
-			}
-			a.Close()
-		}()
-		got, err := io.ReadAll(&conn{Conn: b})
-		want := strings.NewReplacer("\nHost: /b", "\nHost:xxx", "/\xff", "xx").Replace(request)
-		if err != nil || string(got) != want {
-			t.Errorf("in pieces of %d: %q, %v", size+1, got, err)
-		}
-	}
-}
-
-// A body that nobody wants doesn't become the next request.
-func TestAConnectionGoesOn(t *testing.T) {
-	t.Parallel()
-	l := startLab(t, nil)
-	c := l.dial(alice)
-	r := bufio.NewReader(c)
-	for _, path := range []string{"/v1/token", "/nothing", "/v1/apps/two/token", "/v1/apps/one/report", "/v1/token?wait=x", "/v1/token"} {
-		const body = "GET /v1/metrics HTTP/1.1\r\nHost: x\r\n\r\n"
-		fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
-		resp, err := http.ReadResponse(r, nil)
-		if err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
-			t.Fatalf("%s: %v", path, err)
-		}
-		if kind := resp.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/plain") {
-			t.Fatalf("%s: the body was obeyed", path)
 		}
 	}
 }

@@ -110,6 +110,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, stopping <-chan s
 
 // answer does what the request asks. Access comes before all that could tell anything about an app.
 func (c *call) answer() error {
+	c.conn.expect(c.r.ContentLength)
 	if c.r.ContentLength != 0 {
 		// Also for a body that we leave: net/http reads it before it answers. Once the body is read, net/http lifts this.
 		if err := http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(c.cfg.HeaderTimeout)); err != nil {

@@ -74,20 +74,9 @@ type peerKey struct{}
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	srv := &http.Server{
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			s.serve(w, r, ctx.Done())
-		}),
-		ReadHeaderTimeout: s.cfg.HeaderTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader - httpSlop,
-		ErrorLog:          slog.NewLogLogger(s.cfg.Log.With("code", ipc.CodeInternal).Handler(), slog.LevelWarn),
-		BaseContext:       func(net.Listener) context.Context { return base },
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, peerKey{}, c)
-		},
-		DisableGeneralOptionsHandler: true,
-	}
+	srv := s.http(base, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.serve(w, r, ctx.Done())
+	}))
 	failed := make(chan error, 1)
 	go func() { failed <- srv.Serve(newDoor(l, s)) }()
 	select {
@@ -103,4 +92,25 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	}
 	<-failed
 	return nil
+}
+
+// http returns a server for connections that are a [*conn].
+func (s *Server) http(base context.Context, h http.Handler) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: s.cfg.HeaderTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader - httpSlop,
+		ErrorLog:          slog.NewLogLogger(s.cfg.Log.With("code", ipc.CodeInternal).Handler(), slog.LevelWarn),
+		BaseContext:       func(net.Listener) context.Context { return base },
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, peerKey{}, c)
+		},
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if state == http.StateIdle {
+				c.(*conn).idle()
+			}
+		},
+		DisableGeneralOptionsHandler: true,
+	}
 }

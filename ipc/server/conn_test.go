@@ -1,0 +1,177 @@
+package server
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/tvpassd/tvpassd/ipc"
+)
+
+// A caller who says that it has said all, as `nc -N` does, still waits for its answer; one who leaves is let go.
+func TestAHalfClosedCallerIsServed(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, nil)
+	release := make(chan struct{})
+	l.blocks(release)
+	l.set("one", ipc.AppStatus{App: "one", State: "before"}, nil)
+	half := func(c net.Conn) {
+		if err := c.(*net.UnixConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ask := func(body string) net.Conn {
+		c := l.dial(alice)
+		fmt.Fprintf(c, "GET /v1/token HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+		half(c)
+		return c
+	}
+	plain, withBody, leaver, watcher := ask(""), ask("a body"), ask(""), l.watch(alice, "one")
+	half(watcher.conn)
+	watcher.expect("at once", "state {")
+	l.until("waiters", func() bool { return l.waiters() == 3 })
+	leaver.Close()
+	l.until("leaving", func() bool { return l.waiters() == 2 })
+
+	l.set("one", ipc.AppStatus{App: "one", State: "after"}, nil)
+	watcher.expect("later", `state {"app":"one","state":"after"`)
+	close(release)
+	for name, c := range map[string]net.Conn{"plain": plain, "with a body": withBody} {
+		text := closed(t, c)
+		if !strings.HasPrefix(text, "HTTP/1.1 200 OK") || !strings.HasSuffix(text, "}\n") {
+			t.Errorf("%s: %s", name, text)
+		}
+	}
+}
+
+// Some clients send the socket's path as Host, or what else they have.
+func TestAnyHost(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, nil)
+	c := l.dial(alice)
+	for _, host := range []string{"Host: tvpassd", "Host:", "HOST:  /run/x.sock ", "host: a b", "Host: \"<ü>\"\x7f", "X: y\r\nhOsT: [::", "Host: " + strings.Repeat("/", 8000)} {
+		fmt.Fprintf(c, "GET /v1/token HTTP/1.1\r\n%s\r\n\r\n", host)
+		if a := l.read(c, "GET"); a.StatusCode != 200 {
+			t.Errorf("%.40q: %s %s", host, a.Status, a.body)
+		}
+	}
+}
+
+// A body that nobody wants doesn't become the next request.
+func TestAConnectionGoesOn(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, nil)
+	c := l.dial(alice)
+	r := bufio.NewReader(c)
+	for _, path := range []string{"/v1/token", "/nothing", "/v1/apps/two/token", "/v1/apps/one/report", "/v1/token?wait=x", "/v1/token"} {
+		const body = "GET /v1/metrics HTTP/1.1\r\nHost: x\r\n\r\n"
+		fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		if kind := resp.Header.Get("Content-Type"); strings.HasPrefix(kind, "text/plain") {
+			t.Fatalf("%s: the body was obeyed", path)
+		}
+	}
+}
+
+// echo answers a request with its body, as an answer of a known length.
+func echo(w http.ResponseWriter, r *http.Request) {
+	r.Context().Value(peerKey{}).(*conn).expect(r.ContentLength)
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(err)
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.Write(body)
+}
+
+// oneConn is a listener that accepts what the channel holds.
+type oneConn chan net.Conn
+
+func (l oneConn) Accept() (net.Conn, error) {
+	if c, ok := <-l; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (l oneConn) Close() error   { return nil }
+func (l oneConn) Addr() net.Addr { return nil }
+
+// Whatever the Host, and however the requests are cut on their way, bodies
+// arrive byte for byte, even where they look like a header.
+func TestBodiesPassUntouched(t *testing.T) {
+	t.Parallel()
+	bodies := []string{"host: a=1", "\r\n\r\nHost: /x\r\nhOST:/\xff\n\nhost:", "x", "hosthost:\n", "\n"}
+	var requests, want string
+	for i, body := range bodies {
+		kind := fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
+		if i == len(bodies)-1 { // the last one, as [conn.idle] says
+			kind = fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n1;x=y\r\nh\r\n0\r\nHost: /trailer\r\n\r\n", len(body), body)
+			body += "h"
+		}
+		requests += "GET /a HTTP/1.1\r\nHost: /run/tvpassd.sock\r\n\r\n" +
+			"POST /host: HTTP/1.1\r\nHos: /\r\nHOST: /b c\r\nX: host: /d\r\n" + kind
+		want += body
+	}
+	requests += "GET /last HTTP/1.1\r\nConnection: close\r\nHost: x\r\n\r\n"
+	for cut := range len(requests) {
+		for _, pieces := range [][]string{{requests[:cut], requests[cut:]}, split(requests, cut+1)} {
+			if got := echoed(t, pieces, 2*len(bodies)+1); got != want {
+				t.Fatalf("cut at %d: %q, want %q", cut, got, want)
+			}
+		}
+	}
+}
+
+func split(s string, size int) []string {
+	var pieces []string
+	for piece := range slices.Chunk([]byte(s), size) {
+		pieces = append(pieces, string(piece))
+	}
+	return pieces
+}
+
+// echoed sends the pieces of requests, and returns the bodies of the answers.
+func echoed(t *testing.T, pieces []string, answers int) string {
+	t.Helper()
+	near, far := net.Pipe()
+	defer near.Close()
+	accept := make(oneConn, 1)
+	accept <- &conn{Conn: far, release: func() {}}
+	close(accept)
+	s := &Server{cfg: Config{Log: discard()}}
+	srv := s.http(t.Context(), http.HandlerFunc(echo))
+	if err := srv.Serve(accept); !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+	go func() {
+		for _, piece := range pieces {
+			io.WriteString(near, piece)
+		}
+	}()
+	r := bufio.NewReader(near)
+	var all strings.Builder
+	for range answers {
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatalf("%v, after %q", err, all.String())
+		}
+		if _, err := io.Copy(&all, resp.Body); err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s, %v", resp.Status, err)
+		}
+	}
+	return all.String()
+}
