@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/tvpassd/tvpassd/ipc"
 )
@@ -58,7 +60,7 @@ func (c *call) fail(err error) {
 		p = ipc.NewProblem(ipc.CodeInternal, "a fault in tvpassd: its log says more")
 	}
 	if p.RetryAfterMS > 0 {
-		c.w.Header().Set("Retry-After", strconv.FormatInt((p.RetryAfterMS+999)/1000, 10))
+		c.w.Header().Set("Retry-After", retryAfter(p))
 	}
 	body, err := json.Marshal(p)
 	if err != nil { // strings and numbers can't fail
@@ -66,6 +68,46 @@ func (c *call) fail(err error) {
 	}
 	c.send(p.Status, problemType, append(body, '\n'))
 }
+
+// refusal returns the problem that says what answer, net/http's own, says. The
+// connection ends with it.
+func refusal(answer []byte) []byte {
+	line, _, _ := bytes.Cut(answer, []byte("\r\n"))
+	status, reason := http.StatusBadRequest, strings.TrimPrefix(string(line), "HTTP/1.1 ")
+	if code, text, ok := strings.Cut(reason, " "); ok {
+		if n, err := strconv.Atoi(code); err == nil {
+			status, reason = n, text
+		}
+	}
+	p := ipc.NewProblem(ipc.CodeInvalidParameter, "the request can't be read: "+reason)
+	switch status {
+	case http.StatusRequestHeaderFieldsTooLarge:
+		p = ipc.NewProblem(ipc.CodeTooLarge, fmt.Sprintf("the headers are larger than %d KiB", maxHeader>>10))
+	case http.StatusExpectationFailed:
+		p.Detail = "the only Expect that is understood is 100-continue"
+	}
+	p.Status = status
+	return lastWord(p)
+}
+
+// lastWord returns a whole answer that closes the connection.
+func lastWord(p *ipc.Problem) []byte {
+	body, err := json.Marshal(p)
+	if err != nil { // strings and numbers can't fail
+		panic(err)
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nCache-Control: no-store\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n",
+		p.Status, http.StatusText(p.Status), problemType[0], len(body)+1)
+	if p.RetryAfterMS > 0 {
+		fmt.Fprintf(&b, "Retry-After: %s\r\n", retryAfter(p))
+	}
+	fmt.Fprintf(&b, "\r\n%s\n", body)
+	return b.Bytes()
+}
+
+// retryAfter returns the value of the header of that name: whole seconds, rounded up.
+func retryAfter(p *ipc.Problem) string { return strconv.FormatInt((p.RetryAfterMS+999)/1000, 10) }
 
 // complete returns p with the title and the status of its code if it lacks them.
 func complete(p *ipc.Problem) *ipc.Problem {

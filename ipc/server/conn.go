@@ -22,6 +22,7 @@ type conn struct {
 	peer    Peer
 	release func()
 	writeBy time.Time // the deadline in force; net/http writes one thing at a time
+	serving bool      // a request has reached the server: what is written is its answer
 
 	// What follows is for Read. Reads never overlap.
 	body  int64  // bytes of the request's body still to come; [untilTheEnd] if it is chunked
@@ -73,9 +74,10 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// expect says that the header that was read is followed by a body of size bytes,
-// or by a chunked one if size is negative.
+// expect says that the header that was read is of a request that the server
+// answers, with a body of size bytes, or a chunked one if size is negative.
 func (c *conn) expect(size int64) {
+	c.serving = true
 	if size != 0 {
 		c.body = max(size, untilTheEnd)
 	}
@@ -86,6 +88,7 @@ func (c *conn) expect(size int64) {
 // a client that sends requests without waiting for the answers the Host that
 // follows such a body must be a proper one.
 func (c *conn) idle() {
+	c.serving = false
 	c.body, c.match = 0, otherLine // a request begins with a line that is not Host
 }
 
@@ -136,9 +139,20 @@ func (c *conn) gone() error {
 	return cmp.Or(err, io.EOF)
 }
 
-// Write has between a half and the whole of writeTimeout: to set the deadline
-// each time would cost a tenth of a request.
+// Write sends an answer, and a problem in place of what net/http itself answers
+// to a request that it refuses.
 func (c *conn) Write(b []byte) (int, error) {
+	if !c.serving {
+		c.serving = true // an answer in several pieces is replaced as one
+		_, err := c.write(refusal(b))
+		return len(b), err
+	}
+	return c.write(b)
+}
+
+// write has between a half and the whole of writeTimeout: to set the deadline
+// each time would cost a tenth of a request.
+func (c *conn) write(b []byte) (int, error) {
 	if now := time.Now(); c.writeBy.Sub(now) < writeTimeout/2 {
 		c.writeBy = now.Add(writeTimeout)
 		if err := c.Conn.SetWriteDeadline(c.writeBy); err != nil {

@@ -175,3 +175,40 @@ func echoed(t *testing.T, pieces []string, answers int) string {
 	}
 	return all.String()
 }
+
+// What net/http itself refuses is answered as everything else.
+func TestRefusalsAreProblems(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, nil)
+	const get = "GET /v1/token HTTP/1.1\r\n"
+	for _, test := range []struct {
+		request string
+		status  int
+		code    string
+	}{
+		{get + "\r\n", 400, ipc.CodeInvalidParameter},
+		{"nonsense\r\n\r\n", 400, ipc.CodeInvalidParameter},
+		{"GET /%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400, ipc.CodeInvalidParameter},
+		{get + "Host: x\r\nContent-Length: x\r\n\r\n", 400, ipc.CodeInvalidParameter},
+		{get + "Host: x\r\nExpect: a-miracle\r\n\r\n", 417, ipc.CodeInvalidParameter},
+		{get + "Host: x\r\nX: " + strings.Repeat("x", 2*maxHeader) + "\r\n\r\n", 431, ipc.CodeTooLarge},
+		{get + "Host: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501, ipc.CodeInvalidParameter},
+		{"GET /v1/token HTTP/2.0\r\nHost: x\r\n\r\n", 505, ipc.CodeInvalidParameter},
+	} {
+		for _, before := range []string{"", get + "Host: x\r\n\r\n"} {
+			c := l.dial(alice)
+			io.WriteString(c, before+test.request)
+			r := bufio.NewReader(c)
+			if before != "" {
+				if a := l.read(r, "GET"); a.StatusCode != http.StatusOK {
+					t.Errorf("before %.60q: %s", test.request, a.Status)
+				}
+			}
+			a := l.read(r, "GET")
+			if p := a.problem(t); a.StatusCode != test.status || p.Status != test.status || p.Code != test.code ||
+				p.Detail == "" || !a.Close || a.Header.Get("Cache-Control") != "no-store" {
+				t.Errorf("%.60q: %s %v %+v", test.request, a.Status, a.Header, p)
+			}
+		}
+	}
+}

@@ -1,8 +1,6 @@
 package server
 
 import (
-	"encoding/json"
-	"fmt"
 	"log/slog"
 	"maps"
 	"math"
@@ -49,13 +47,10 @@ type door struct {
 func newDoor(l net.Listener, s *Server) *door {
 	p := ipc.NewProblem(ipc.CodeTooManyRequests, "too many connections are open: close some, or keep one alive and use it again")
 	p.RetryAfterMS = 1000
-	body, _ := json.Marshal(p) // it holds nothing that could fail
 	return &door{
 		Listener: l, identify: s.identify, admin: func(peer Peer) bool { return s.cfg.Policy().Admin(peer) },
 		perUID: s.cfg.PerUID, total: s.cfg.Total, log: s.cfg.Log,
-		full: fmt.Appendf(nil, "HTTP/1.1 429 Too Many Requests\r\nCache-Control: no-store\r\nConnection: close\r\n"+
-			"Content-Type: %s\r\nContent-Length: %d\r\nRetry-After: 1\r\n\r\n%s\n", problemType[0], len(body)+1, body),
-		open: make(map[uint32]int), told: make(map[uint32]time.Time),
+		full: lastWord(p), open: make(map[uint32]int), told: make(map[uint32]time.Time),
 	}
 }
 
