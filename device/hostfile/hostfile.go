@@ -53,6 +53,7 @@ type File struct {
 	Cut          bool // the file is longer than the limit
 	Owner, Group uint32
 	Mode         fs.FileMode
+	Public       bool // everybody may read the file and enter the folders that it is in
 }
 
 // Dir is a folder that files are read from. No path and no link leads out of
@@ -73,12 +74,16 @@ func Open(folder string, rule Rule) (*Dir, error) {
 	if rule.Within == 0 {
 		rule.Within = 2 * time.Second
 	}
-	top, err := unix.Open(folder, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, &fs.PathError{Op: "open", Path: folder, Err: err}
-	}
-	d := &Dir{top: top, rule: rule, user: uint32(os.Geteuid())}
+	d := &Dir{top: -1, rule: rule, user: uint32(os.Geteuid())}
 	d.held.Store(1)
+	_, err := within(d, "open", folder, func() (_ struct{}, err error) {
+		d.top, err = unix.Open(folder, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		return struct{}{}, err
+	})
+	if err != nil {
+		d.release()
+		return nil, err
+	}
 	return d, nil
 }
 
@@ -104,7 +109,7 @@ func (d *Dir) Close() { d.release() }
 
 // release closes the folder once nothing uses it any more.
 func (d *Dir) release() {
-	if d.held.Add(-1) == 0 {
+	if d.held.Add(-1) == 0 && d.top >= 0 {
 		unix.Close(d.top)
 	}
 }
@@ -129,7 +134,7 @@ func (d *Dir) Read(name string, limit int) (*File, error) {
 // Names returns the names in a folder, at most limit of them, in no order.
 func (d *Dir) Names(name string, limit int) ([]string, error) {
 	return within(d, "read", name, func() ([]string, error) {
-		fd, _, err := d.open(name, false)
+		fd, _, _, err := d.open(name, false)
 		if err != nil {
 			return nil, err
 		}
@@ -197,7 +202,7 @@ func within[T any](d *Dir, op, name string, do func() (T, error)) (T, error) {
 }
 
 func (d *Dir) readFile(name string, limit int, buf *[]byte, deadline time.Time) (*File, error) {
-	fd, stat, err := d.open(name, true)
+	fd, stat, public, err := d.open(name, true)
 	if err != nil {
 		return nil, err
 	}
@@ -206,11 +211,12 @@ func (d *Dir) readFile(name string, limit int, buf *[]byte, deadline time.Time) 
 		return nil, err
 	}
 	return &File{
-		Data:  slices.Clone((*buf)[:min(n, limit)]),
-		Cut:   n > limit,
-		Owner: stat.Uid,
-		Group: stat.Gid,
-		Mode:  fs.FileMode(stat.Mode & 0o777),
+		Data:   slices.Clone((*buf)[:min(n, limit)]),
+		Cut:    n > limit,
+		Owner:  stat.Uid,
+		Group:  stat.Gid,
+		Mode:   fs.FileMode(stat.Mode & 0o777),
+		Public: public && stat.Mode&unix.S_IROTH != 0,
 	}, nil
 }
 
@@ -247,19 +253,20 @@ func readFull(fd int, buf *[]byte, limit int, deadline time.Time, wait bool) (in
 }
 
 // open opens a file, or a folder, for reading, if it is of the kind wanted both
-// before and after it is opened.
-func (d *Dir) open(name string, file bool) (int, *unix.Stat_t, error) {
+// before and after it is opened. It reports whether everybody may enter the
+// folders that it is in.
+func (d *Dir) open(name string, file bool) (fd int, stat *unix.Stat_t, public bool, err error) {
 	dir, last, stat, err := d.walk(name)
 	if err != nil {
-		return -1, nil, err
+		return -1, nil, false, err
 	}
 	defer dir.close()
 	if err := d.rightKind(stat.Mode, file); err != nil {
-		return -1, nil, err
+		return -1, nil, false, err
 	}
-	fd, err := unix.Openat(dir.fd(), last, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	fd, err = unix.Openat(dir.fd(), last, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, nil, err
+		return -1, nil, false, err
 	}
 	err = unix.Fstat(fd, stat)
 	if err == nil {
@@ -269,9 +276,9 @@ func (d *Dir) open(name string, file bool) (int, *unix.Stat_t, error) {
 		err = dir.trust(last, stat)
 	}
 	if err != nil {
-		return -1, nil, errors.Join(err, unix.Close(fd))
+		return -1, nil, false, errors.Join(err, unix.Close(fd))
 	}
-	return fd, stat, nil
+	return fd, stat, !slices.Contains(dir.closed, true), nil
 }
 
 func (d *Dir) rightKind(mode uint32, file bool) error {

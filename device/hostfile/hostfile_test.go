@@ -181,6 +181,53 @@ func TestTheDescriptorTellsOwnerAndMode(t *testing.T) {
 	}
 }
 
+func TestPublic(t *testing.T) {
+	root := writeTree(t, map[string]string{"open/file": "x", "open/link": "-> ../closed/file", "closed/file": "x",
+		"closed/link": "-> ../open/file", "closed/sub/file": "x", "open/private": "x", "up": "-> closed/../open/file"})
+	must(t, os.Chmod(root, 0o755))
+	must(t, os.Chmod(filepath.Join(root, "closed"), 0o750))
+	must(t, os.Chmod(filepath.Join(root, "open/private"), 0o640))
+	d := open(t, root, Rule{})
+	for name, want := range map[string]bool{
+		"open/file": true, "open/link": false, "closed/file": false, "closed/link": true, "closed/sub/file": false,
+		"open/private": false, "up": true,
+	} {
+		if file, err := d.Read(name, 10); err != nil || file.Public != want {
+			t.Errorf("%s: %+v, %v, want %v", name, file, err, want)
+		}
+	}
+}
+
+func TestList(t *testing.T) {
+	root := writeTree(t, map[string]string{"dir/file": "four", "dir/link": "-> nowhere", "dir/sub/x": "", "empty/sub/x": ""})
+	must(t, unix.Mkfifo(filepath.Join(root, "dir/fifo"), 0o600))
+	must(t, os.Remove(filepath.Join(root, "empty/sub/x")))
+	must(t, os.Chmod(filepath.Join(root, "dir"), 0o777|fs.ModeSticky))
+	d := open(t, root, Rule{})
+	folder, err := d.List("dir", 100)
+	must(t, err)
+	got := []string{folder.Mode.String()}
+	for _, e := range folder.Entries {
+		got = append(got, e.Name+" "+e.Mode.String())
+		if int(e.Owner) != os.Geteuid() || e.Changed.IsZero() || e.Name == "file" && e.Size != 4 {
+			t.Errorf("got %+v", e)
+		}
+	}
+	want := []string{"dtrwxrwxrwx", "fifo prw-------", "file -rw-r--r--", "link Lrwxrwxrwx", "sub drwxr-xr-x"}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q", got)
+	}
+	if folder, err := d.List("empty/sub", 10); err != nil || len(folder.Entries) != 0 {
+		t.Errorf("an empty folder: %v, %v", folder, err)
+	}
+	if folder, err := d.List("dir", 2); err != nil || len(folder.Entries) != 2 {
+		t.Errorf("a limit of 2: %v, %v", folder, err)
+	}
+	if _, err := d.List("dir/file", 2); !errors.Is(err, unix.ENOTDIR) {
+		t.Errorf("a file: %v", err)
+	}
+}
+
 func TestTrusted(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("run as root: files of other users are made here")
@@ -299,6 +346,7 @@ func TestNoDescriptorLeaks(t *testing.T) {
 			d.Read(name, 10)
 			d.Exists(name)
 			d.Names(name, 10)
+			d.List(name, 10)
 			d.Link(name)
 		}
 	}

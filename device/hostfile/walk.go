@@ -91,6 +91,7 @@ func readlink(dir int, name string) (string, error) {
 type dirStack struct {
 	dir    *Dir
 	shared []bool // for the top and each open folder: others may write there
+	closed []bool // for each open folder: not everybody may enter it
 	fds    []int
 }
 
@@ -122,13 +123,14 @@ func (s *dirStack) down(name string, stat *unix.Stat_t) error {
 	s.fds = append(s.fds, fd)
 	shared, err := s.trustFolder(name, stat)
 	s.shared = append(s.shared, shared)
+	s.closed = append(s.closed, stat.Mode&unix.S_IXOTH == 0)
 	return err
 }
 
 func (s *dirStack) up() {
 	if last := len(s.fds) - 1; last >= 0 {
 		unix.Close(s.fds[last])
-		s.fds, s.shared = s.fds[:last], s.shared[:last+1]
+		s.fds, s.shared, s.closed = s.fds[:last], s.shared[:last+1], s.closed[:last]
 	}
 }
 
