@@ -1,19 +1,23 @@
 package storage
 
-import "strings"
+import (
+	"errors"
+	"strings"
+)
 
-// The kinds of entries of one app. Its key is endpoint, app and kind with NULs between, which neither may hold.
+// The kinds of entries of one app. An entry's key is endpoint, app and kind,
+// separated by NULs, which none of them holds.
 const (
 	kindCredentials = "credentials"
 	kindHistory     = "history"
 	kindToken       = "token"
 	kindRetry       = "retry"
-	kindStory       = "story"
+	kindTransitions = "story"
 )
 
 func appKey(endpoint, app string) string { return endpoint + "\x00" + app }
 
-// splitKey parts an entry's key into that of its app and the kind.
+// splitKey splits an entry's key into the key of its app and the kind.
 func splitKey(key string) (app, kind string, ok bool) {
 	i := strings.LastIndexByte(key, 0)
 	if i < 0 || strings.IndexByte(key, 0) == i {
@@ -22,30 +26,26 @@ func splitKey(key string) (app, kind string, ok bool) {
 	return key[:i], key[i+1:], true
 }
 
-// App reads what is kept for an app; nothing at all is a zero App.
+// App returns what is kept for an app: the zero App if nothing is.
 func (s *Store) App(endpoint, app string) (App, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lock == nil {
+	if s.closed {
 		return App{}, errClosed
 	}
 	key := appKey(endpoint, app)
 	acc := s.identity.Apps[key]
-	a := App{Credentials: acc.Credentials, History: acc.History}
-	if t := (Token{}); s.held.decode(key+"\x00"+kindToken, &t) {
-		a.Token = &t
-	}
-	if r := (Retry{}); s.held.decode(key+"\x00"+kindRetry, &r) {
-		a.Retry = &r
-	}
-	if st := (Story{}); s.held.decode(key+"\x00"+kindStory, &st) {
-		a.Story = &st
-	}
-	return a, nil
+	return App{
+		Credentials: acc.Credentials, History: acc.History,
+		Token:       find[Token](s.held, key+"\x00"+kindToken),
+		Retry:       find[Retry](s.held, key+"\x00"+kindRetry),
+		Transitions: find[Transitions](s.held, key+"\x00"+kindTransitions),
+	}, nil
 }
 
-// SaveApp stores an app as it is now, in one transaction, and the copy where credentials changed. After an error the
-// same call may be made again; what was reached by then stays.
+// SaveApp stores an app as it is now, in one transaction, and the copy if the
+// credentials changed. After an error the same call may be repeated; the part
+// that was done by then stays.
 func (s *Store) SaveApp(endpoint, app string, a App) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -57,7 +57,7 @@ func (s *Store) SaveApp(endpoint, app string, a App) error {
 	return s.save(es, next)
 }
 
-// Identifier returns the stored device identifier.
+// Identifier returns the stored device identifier, and whether there is one.
 func (s *Store) Identifier() (Identifier, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,7 +67,7 @@ func (s *Store) Identifier() (Identifier, bool) {
 	return *s.identity.Identifier, true
 }
 
-// SaveIdentifier stores the device identifier, twice.
+// SaveIdentifier stores the device identifier in both files.
 func (s *Store) SaveIdentifier(dev Identifier) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,16 +83,17 @@ func (s *Store) SaveIdentifier(dev Identifier) error {
 	return s.save([]entry{e}, next)
 }
 
-// Gate reads how long the throttle stays shut; a zero Gate where it is not.
+// Gate returns how long the throttle stays shut: the zero Gate if it is open.
 func (s *Store) Gate() (Gate, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lock == nil {
+	if s.closed {
 		return Gate{}, errClosed
 	}
-	var g Gate
-	s.held.decode(keyGate, &g)
-	return g, nil
+	if g := find[Gate](s.held, keyGate); g != nil {
+		return *g, nil
+	}
+	return Gate{}, nil
 }
 
 // SaveGate stores how long the throttle stays shut.
@@ -106,68 +107,19 @@ func (s *Store) SaveGate(g Gate) error {
 	return s.save([]entry{e}, s.identity)
 }
 
-// save writes entries and, where the identity changed, its generation and the copy. The database comes first: it is the
-// one that is read.
-func (s *Store) save(es []entry, next identity) error {
-	changed := next.Generation != s.identity.Generation
-	if changed {
-		m, err := encode(keyMeta, meta{Version: version, Generation: next.Generation})
-		if err != nil {
-			return err
-		}
-		es = append(es, m)
-	}
-	err := s.commit(es)
-	if err == nil {
-		s.identity, s.copyStale = next, s.copyStale || changed
-		err = s.writeCopy()
-	}
-	switch {
-	case err != nil:
-		s.unwritten = err
-	case s.unwritten != nil:
-		s.unwritten = s.flush()
-	}
-	return err
-}
-
-// with is the identity with one account changed, one generation on; or the same identity where nothing changes.
-func (id identity) with(key string, acc account) identity {
-	if id.Apps[key].equal(acc) {
-		return id
-	}
-	apps := make(map[string]account, len(id.Apps)+1)
-	for k, v := range id.Apps {
-		apps[k] = v
-	}
-	apps[key] = acc
-	return identity{Generation: id.Generation + 1, Identifier: id.Identifier, Apps: apps}
-}
-
-// entries are the database's form of an app, every kind of them: what is nil must be deleted.
+// entries returns the database's form of an app: one entry of each kind, and
+// those of nil fields are to delete.
 func (a App) entries(endpoint, app string) ([]entry, error) {
 	key := appKey(endpoint, app)
 	es, err := account{a.Credentials, a.History}.entries(key)
-	if err != nil {
-		return nil, err
-	}
-	token, err := encode(key+"\x00"+kindToken, a.Token)
-	if err != nil {
-		return nil, err
-	}
-	retry, err := encode(key+"\x00"+kindRetry, a.Retry)
-	if err != nil {
-		return nil, err
-	}
-	story, err := encode(key+"\x00"+kindStory, a.Story)
-	return append(es, token, retry, story), err
+	token, errToken := encode(key+"\x00"+kindToken, a.Token)
+	retry, errRetry := encode(key+"\x00"+kindRetry, a.Retry)
+	transitions, errTransitions := encode(key+"\x00"+kindTransitions, a.Transitions)
+	return append(es, token, retry, transitions), errors.Join(err, errToken, errRetry, errTransitions)
 }
 
 func (acc account) entries(key string) ([]entry, error) {
-	credentials, err := encode(key+"\x00"+kindCredentials, acc.Credentials)
-	if err != nil {
-		return nil, err
-	}
-	history, err := encode(key+"\x00"+kindHistory, acc.History)
-	return []entry{credentials, history}, err
+	credentials, errCredentials := encode(key+"\x00"+kindCredentials, acc.Credentials)
+	history, errHistory := encode(key+"\x00"+kindHistory, acc.History)
+	return []entry{credentials, history}, errors.Join(errCredentials, errHistory)
 }

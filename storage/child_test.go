@@ -28,6 +28,7 @@ var children = map[string]func() error{
 	"live":    live,
 	"refresh": refreshAndSay,
 	"count":   countAndSay,
+	"inspect": inspectAndSay,
 }
 
 func TestMain(m *testing.M) {
@@ -56,12 +57,16 @@ func startChild(t *testing.T, kind string, args ...string) *child {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &child{t: t, cmd: exec.Command(exe, args...)}
+	return startCommand(t, kind, exe, args...)
+}
+
+// startCommand starts a child by a command that runs this test binary.
+func startCommand(t *testing.T, kind, name string, args ...string) *child {
+	t.Helper()
+	c := &child{t: t, cmd: exec.Command(name, args...)}
 	c.cmd.Env = append(os.Environ(), childEnv+"="+kind, raceQuick, "GOTRACEBACK=single")
 	stdout, err := c.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	save(t, err)
 	if c.stdin, err = c.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
 	}

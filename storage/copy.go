@@ -6,9 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 )
 
-// identity is what a viewer is signed out without.
+// identity is what a viewer would be signed out without.
 type identity struct {
 	Generation uint64             `json:"generation"`
 	Identifier *Identifier        `json:"identifier,omitempty"`
@@ -35,7 +36,7 @@ func readCopy(path string) (identity, error) {
 	return id, nil
 }
 
-// writeCopy brings the second copy up to s.identity, where it is not.
+// writeCopy writes s.identity to the second copy if that is stale.
 func (s *Store) writeCopy() error {
 	if !s.copyStale {
 		return nil
@@ -44,47 +45,49 @@ func (s *Store) writeCopy() error {
 	if err != nil {
 		return fmt.Errorf("encode the copy of the credentials: %w", err)
 	}
-	err = replace(s.path(copyName), func(name string) error {
+	stored := !s.dbStale && s.dbBad == nil
+	err = replace(s.path(copyName), stored, func(name string) error {
 		sealed := seal(copyName, value)
 		if err := writeFile(name, sealed); err != nil {
 			return err
 		}
-		s.written.add(int64(len(sealed)))
+		s.written.add(len(sealed))
 		return s.aside(copyName, "the copy of the credentials", &s.copyBad)
 	})
 	if err != nil {
-		return fmt.Errorf("write the copy of the credentials: %w", advise(err))
+		return advise(fmt.Errorf("write the copy of the credentials: %w", err))
 	}
 	s.copyStale = false
 	return nil
 }
 
-// reconcile decides what is held, of what database and copy hold. The one that has seen more changes is right: a cut
-// between the two writes leaves the copy behind, a database that fell back to its older meta page is behind itself.
-// Where the database is damaged each gives what the other lacks.
+// reconcile decides what is held, from the content of database and copy. The
+// one that has seen more changes is right: a power cut between the two writes
+// leaves the copy behind, and a database that fell back to its older meta page
+// is behind itself. If the database is damaged, each gives what the other
+// lacks.
 func (s *Store) reconcile(found entries, dbErr error, kept identity, copyErr error) error {
 	id := identityOf(found)
 	behind := copyErr == nil && kept.Generation > id.Generation
 	_, hasMeta := found[keyMeta]
 	switch {
 	case behind && !hasMeta:
-		kept.fill(id)
-		id = kept
+		id = kept.filled(id)
 	case behind:
 		id = kept
 	case copyErr == nil && dbErr != nil:
-		id.fill(kept)
+		id = id.filled(kept)
 	}
 	s.identity = id
 	s.dbStale = behind || dbErr != nil
-	s.copyStale = copyErr != nil || errors.Is(dbErr, ErrDamaged) || kept.Generation != id.Generation
+	s.copyStale = copyErr != nil || !id.equal(kept)
 	if errors.Is(dbErr, ErrDamaged) {
 		s.dbBad = dbErr
 	}
-	if copyErr != nil && !errors.Is(copyErr, fs.ErrNotExist) { // whatever keeps us from reading it: it may be the last
+	if copyErr != nil && !errors.Is(copyErr, fs.ErrNotExist) { // whatever the reason: it may be the last copy
 		s.copyBad = copyErr
 	}
-	s.tell(dbErr, copyErr)
+	s.noteRestored(dbErr, copyErr)
 	if !s.dbStale {
 		s.held = found // byte for byte: another version of this program may know more fields
 		return nil
@@ -94,8 +97,8 @@ func (s *Store) reconcile(found entries, dbErr error, kept identity, copyErr err
 	return err
 }
 
-// tell notes what Mended says beside what was set aside.
-func (s *Store) tell(dbErr, copyErr error) {
+// noteRestored notes for Mended what came from the copy, or that nothing could.
+func (s *Store) noteRestored(dbErr, copyErr error) {
 	switch {
 	case s.identity.empty() && (s.dbBad != nil || s.copyBad != nil):
 		s.mended = append(s.mended, "nothing could be restored: this device has no credentials and registers every app anew")
@@ -104,21 +107,17 @@ func (s *Store) tell(dbErr, copyErr error) {
 	}
 }
 
-// isIdentity tells whether an entry is part of the identity.
+// isIdentity reports whether an entry is part of the identity.
 func isIdentity(key string) bool {
 	_, kind, _ := splitKey(key)
 	return key == keyMeta || key == keyIdentifier || kind == kindCredentials || kind == kindHistory
 }
 
-// identityOf collects the identity out of a database's entries.
+// identityOf collects the identity from the entries of a database.
 func identityOf(found entries) identity {
-	id := identity{Apps: map[string]account{}}
-	var m meta
-	if found.decode(keyMeta, &m) {
+	id := identity{Identifier: find[Identifier](found, keyIdentifier), Apps: map[string]account{}}
+	if m := find[meta](found, keyMeta); m != nil {
 		id.Generation = m.Generation
-	}
-	if dev := (Identifier{}); found.decode(keyIdentifier, &dev) {
-		id.Identifier = &dev
 	}
 	for key := range found {
 		app, kind, ok := splitKey(key)
@@ -128,11 +127,11 @@ func identityOf(found entries) identity {
 		acc := id.Apps[app]
 		switch kind {
 		case kindCredentials:
-			if c := (Credentials{}); found.decode(key, &c) {
-				acc.Credentials = &c
-			}
+			acc.Credentials = find[Credentials](found, key)
 		case kindHistory:
-			found.decode(key, &acc.History)
+			if h := find[History](found, key); h != nil {
+				acc.History = *h
+			}
 		default:
 			continue
 		}
@@ -141,28 +140,29 @@ func identityOf(found entries) identity {
 	return id
 }
 
-// fill takes from another identity what this one lacks.
-func (id *identity) fill(other identity) {
+// filled returns the identity with what it lacks taken from another one.
+func (id identity) filled(other identity) identity {
 	if id.Identifier == nil {
 		id.Identifier = other.Identifier
 	}
-	if id.Apps == nil {
-		id.Apps = map[string]account{}
-	}
+	apps := map[string]account{}
+	maps.Copy(apps, id.Apps)
 	for key, acc := range other.Apps {
-		have := id.Apps[key]
+		have := apps[key]
 		if have.Credentials == nil {
 			have.Credentials = acc.Credentials
 		}
 		if have.History.Registrations < acc.History.Registrations {
 			have.History = acc.History
 		}
-		id.Apps[key] = have
+		apps[key] = have
 	}
+	id.Apps = apps
 	id.Generation = max(id.Generation, other.Generation)
+	return id
 }
 
-// empty tells that there is nothing that a viewer would miss.
+// empty reports whether the identity holds nothing that a viewer would miss.
 func (id identity) empty() bool {
 	for _, acc := range id.Apps {
 		if acc.Credentials != nil {
@@ -172,7 +172,21 @@ func (id identity) empty() bool {
 	return id.Identifier == nil
 }
 
-// entries are the database's form of an identity.
+// with returns the identity with one account changed, one generation later, or
+// the same identity if nothing changes.
+func (id identity) with(key string, acc account) identity {
+	if id.Apps[key].equal(acc) {
+		return id
+	}
+	apps := maps.Clone(id.Apps)
+	if apps == nil {
+		apps = map[string]account{}
+	}
+	apps[key] = acc
+	return identity{Generation: id.Generation + 1, Identifier: id.Identifier, Apps: apps}
+}
+
+// entries returns the database's form of an identity.
 func (id identity) entries() ([]entry, error) {
 	m, err := encode(keyMeta, meta{Version: version, Generation: id.Generation})
 	if err != nil {
@@ -196,9 +210,13 @@ func (id identity) entries() ([]entry, error) {
 	return all, nil
 }
 
-// equal tells whether two accounts would be stored as the same bytes.
-func (acc account) equal(other account) bool {
-	a, errA := json.Marshal(acc)
-	b, errB := json.Marshal(other)
-	return errA == nil && errB == nil && bytes.Equal(a, b)
+func (id identity) equal(other identity) bool { return sameJSON(id, other) }
+
+func (acc account) equal(other account) bool { return sameJSON(acc, other) }
+
+// sameJSON reports whether two values would be stored as the same bytes.
+func sameJSON(a, b any) bool {
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && bytes.Equal(x, y)
 }

@@ -159,7 +159,7 @@ func spoil(t *testing.T, dir, key string, transactions int) {
 	save(t, err)
 	for n := range transactions {
 		save(t, db.Update(func(tx *bbolt.Tx) error {
-			b := tx.Bucket(bucket)
+			b := tx.Bucket([]byte(bucket))
 			return b.Put([]byte(key), hurt(b.Get([]byte(key)), func(value []byte) { value[len(value)-1-n] ^= 1 }))
 		}))
 	}

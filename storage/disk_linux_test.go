@@ -3,7 +3,6 @@ package storage
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -158,21 +157,104 @@ func TestACopyThatFindsNoRoomIsWrittenLater(t *testing.T) {
 	expectIdentifier(t, s, labIdentifier)
 }
 
-func TestADiskThatWasFullAtTheFirstStart(t *testing.T) {
-	for _, free := range []int{0, 4096, 8192, 12288} { // a new database takes four pages, a copy one
-		t.Run(fmt.Sprintf("%d bytes free", free), func(t *testing.T) {
+// A device whose disk is full at the very first start, whatever there is just
+// no room for, runs, says so, and is well once there is room.
+func TestADiskThatIsFullAtTheFirstStart(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		free int // bytes; a new database takes four pages or more, a copy one
+		made bool
+		want string
+	}{
+		{"nothing free", 0, true, dbName},
+		{"a page free", 4096, true, dbName},
+		{"two pages free", 8192, true, dbName},
+		{"three pages free", 12288, true, dbName},
+		{"no file can be made", 0, false, "make the state directory"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
 			dir := smallDisk(t)
-			filler := fillDisk(t, dir, free)
-			state := filepath.Join(dir, "state")
-			_, err := Open(labConfig(state))
-			expectError(t, err, syscall.ENOSPC, state, "free space")
-			remove(t, filler)
+			filler := fillDisk(t, dir, tc.free)
+			if !tc.made {
+				save(t, unix.Mount("", dir, "", unix.MS_REMOUNT, "nr_inodes=2"))
+			}
+			state := filepath.Join(dir, "lib", "state")
 			s := open(t, state)
+			expectError(t, s.Unwritten(), syscall.ENOSPC, tc.want, "free some space")
 			expectEmpty(t, s)
+			for range 2 {
+				expectError(t, s.SaveIdentifier(labIdentifier), syscall.ENOSPC, tc.want, "free some space")
+				expectError(t, s.SaveApp(labEndpoint, labApp, labState(1)), syscall.ENOSPC)
+				expectError(t, s.Flush(), syscall.ENOSPC)
+				expectEmpty(t, s)
+			}
+			if !tc.made {
+				save(t, unix.Mount("", dir, "", unix.MS_REMOUNT, "nr_inodes=20"))
+			}
+			remove(t, filler)
+			save(t, s.Flush())
+			save(t, s.Unwritten())
 			fill(t, s)
 			expectFilled(t, s)
+			if _, err := Open(labConfig(state)); !errors.Is(err, ErrInUse) {
+				t.Errorf("a second Open gives %v, want ErrInUse", err)
+			}
+			shut(t, s)
+			s = open(t, state)
+			expectFilled(t, s)
+			if s.Mended() != "" {
+				t.Errorf("Mended: %s", s.Mended())
+			}
 		})
 	}
+}
+
+// A state that comes with a late mount is neither overwritten nor mixed with
+// what the daemon knows.
+func TestAStateThatComesLateIsLeftAlone(t *testing.T) {
+	whole := newSample(t)
+	dir := smallDisk(t)
+	filler := fillDisk(t, dir, 0)
+	save(t, unix.Mount("", dir, "", unix.MS_REMOUNT, "nr_inodes=2"))
+	state := filepath.Join(dir, "state")
+	s := open(t, state)
+	save(t, unix.Mount("", dir, "", unix.MS_REMOUNT, "nr_inodes=20"))
+	remove(t, filler)
+	save(t, os.Mkdir(state, 0o700))
+	lay(t, state, whole.db, whole.copy)
+	for _, err := range []error{s.Flush(), s.SaveIdentifier(Identifier{Value: "another"})} {
+		if err == nil || !strings.Contains(err.Error(), "restart tvpassd") {
+			t.Errorf("the error is %v", err)
+		}
+	}
+	shut(t, s)
+	expectFilled(t, open(t, state))
+}
+
+// Flush is asked whether a save would succeed now: it must not say so while
+// the disk is full.
+func TestFlushSaysWhetherThereIsRoom(t *testing.T) {
+	dir := smallDisk(t)
+	s := open(t, dir)
+	fill(t, s)
+	filler := fillDisk(t, dir, 4096)
+	big := labState(1)
+	big.Token = labToken(1, 100_000)
+	expectError(t, s.SaveApp(labEndpoint, labApp, big), syscall.ENOSPC)
+	for range 3 {
+		expectError(t, s.Flush(), syscall.ENOSPC, "free some space")
+	}
+	expectNames(t, dir, "filler", copyName, dbName)
+	remove(t, filler)
+	save(t, s.Flush())
+	expectNames(t, dir, copyName, dbName)
+	before := lookAt(t, dir)
+	save(t, s.Flush())
+	if diff := cmp.Diff(before, lookAt(t, dir)); diff != "" {
+		t.Errorf("a Flush of nothing writes (-before +after):\n%s", diff)
+	}
+	save(t, s.SaveApp(labEndpoint, labApp, big))
+	expectApp(t, s, labApp, big)
 }
 
 func TestADirectoryThatCannotBeWritten(t *testing.T) {
@@ -184,9 +266,9 @@ func TestADirectoryThatCannotBeWritten(t *testing.T) {
 		refuse bool     // there is nothing to serve
 		token  bool     // there is all
 	}{
-		{"empty", sample{}, []string{dbName, "check owner, mode and free space"}, true, false},
+		{"empty", sample{}, []string{dbName, "check its owner and mode"}, true, false},
 		{"with damage only", sample{whole.db[:100], whole.copy[:100]}, []string{copyName}, true, false},
-		{"with a damaged database", sample{whole.db[:2*pageSize], whole.copy}, []string{copyName}, false, false},
+		{"with a damaged database", sample{whole.db[:2*pageSize], whole.copy}, []string{dbName}, false, false},
 		{"with a copy only", sample{nil, whole.copy}, []string{dbName}, false, false},
 		{"with a database and no copy", sample{whole.db, nil}, []string{"write the copy of the credentials", copyName}, false, true},
 		{"with a database and a damaged copy", sample{whole.db, whole.copy[:9]}, []string{"write the copy of the credentials"}, false, true},
@@ -221,6 +303,29 @@ func TestADirectoryThatCannotBeWritten(t *testing.T) {
 	}
 }
 
+// A disk may be mounted writable later.
+func TestADiskThatIsReadOnlyAtTheFirstStart(t *testing.T) {
+	dir := smallDisk(t)
+	state := filepath.Join(dir, "state")
+	for _, made := range []bool{false, true} {
+		if made {
+			save(t, os.Mkdir(state, 0o700))
+		}
+		save(t, unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""))
+		s := open(t, state)
+		expectError(t, s.Unwritten(), syscall.EROFS, "mount its file system writable")
+		expectError(t, s.SaveIdentifier(labIdentifier), syscall.EROFS)
+		save(t, unix.Mount("", dir, "", unix.MS_REMOUNT, ""))
+		save(t, s.Flush())
+		fill(t, s)
+		shut(t, s)
+		s = open(t, state)
+		expectFilled(t, s)
+		shut(t, s)
+		save(t, os.RemoveAll(state))
+	}
+}
+
 // TestAReadOnlyDiskIsServedFrom is what a kernel makes of a disk with errors.
 func TestAReadOnlyDiskIsServedFrom(t *testing.T) {
 	dir := smallDisk(t)
@@ -238,7 +343,7 @@ func TestAReadOnlyDiskIsServedFrom(t *testing.T) {
 	refused(s)
 	shut(t, s)
 	s = open(t, dir)
-	expectError(t, s.Unwritten(), syscall.EROFS, "check owner, mode and free space")
+	expectError(t, s.Unwritten(), syscall.EROFS, "mount its file system writable")
 	refused(s)
 	remount(0)
 	save(t, s.SaveApp(labEndpoint, labApp, labState(5)))

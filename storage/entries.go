@@ -16,21 +16,22 @@ const (
 	keyGate       = "gate"
 )
 
-// meta says which edition of the database this is.
+// meta is the first entry of a database.
 type meta struct {
 	Version    int    `json:"version"`
-	Generation uint64 `json:"generation"` // counts the changes of credentials and identifier; the copy carries it too
+	Generation uint64 `json:"generation"` // counts the changes of credentials and identifier; the copy has it too
 }
 
 const version = 1
 
-// entry is one key with its value as JSON; a nil value is one that is not there.
+// entry is one key with its value as JSON. A nil value stands for an entry that
+// does not exist.
 type entry struct {
 	key   string
 	value []byte
 }
 
-// encode makes an entry of a value; a nil pointer becomes an entry to delete.
+// encode makes an entry of a value. A nil pointer becomes an entry to delete.
 func encode(key string, v any) (entry, error) {
 	raw, err := json.Marshal(v)
 	if err != nil {
@@ -42,26 +43,31 @@ func encode(key string, v any) (entry, error) {
 	return entry{key, raw}, nil
 }
 
-// entries are what a database holds, by key.
+// entries is the content of a database, by key.
 type entries map[string][]byte
 
-// decode reads one entry into v and tells whether it was there and could be read.
-func (e entries) decode(key string, v any) bool {
+// find decodes one entry. It returns nil if the entry is missing or can't be
+// decoded.
+func find[T any](e entries, key string) *T {
 	raw, ok := e[key]
-	return ok && json.Unmarshal(raw, v) == nil
+	v := new(T)
+	if !ok || json.Unmarshal(raw, v) != nil {
+		return nil
+	}
+	return v
 }
 
-// news are the entries that are not so already.
-func (e entries) news(want []entry) (news []entry) {
+// changes returns those of the wanted entries that differ from what e holds.
+func (e entries) changes(want []entry) (changes []entry) {
 	for _, w := range want {
 		if have, ok := e[w.key]; ok != (w.value != nil) || !bytes.Equal(have, w.value) {
-			news = append(news, w)
+			changes = append(changes, w)
 		}
 	}
-	return news
+	return changes
 }
 
-// with is a copy with these entries changed.
+// with returns a copy that has these entries changed.
 func (e entries) with(changes []entry) entries {
 	next := maps.Clone(e)
 	for _, c := range changes {
@@ -74,7 +80,7 @@ func (e entries) with(changes []entry) entries {
 	return next
 }
 
-// without is a copy that lacks some.
+// without returns a copy that lacks the entries which drop selects.
 func (e entries) without(drop func(key string) bool) entries {
 	kept := entries{}
 	for key, value := range e {
@@ -85,7 +91,7 @@ func (e entries) without(drop func(key string) bool) entries {
 	return kept
 }
 
-// list is every entry, in the order of the keys.
+// list returns every entry, in the order of the keys.
 func (e entries) list() (all []entry) {
 	for _, key := range slices.Sorted(maps.Keys(e)) {
 		all = append(all, entry{key, e[key]})
@@ -95,17 +101,19 @@ func (e entries) list() (all []entry) {
 
 func (e entries) equal(other entries) bool { return maps.EqualFunc(e, other, bytes.Equal) }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// seal puts a checksum of key and value before a value: bbolt checks its meta pages only.
+// seal puts a checksum of key and value before a value: bbolt only checks its
+// meta pages.
 func seal(key string, value []byte) []byte {
 	return append(binary.BigEndian.AppendUint32(nil, checksum(key, value)), value...)
 }
 
 func checksum(key string, value []byte) uint32 {
-	return crc32.Update(crc32.Checksum([]byte(key), castagnoli), castagnoli, value)
+	table := crc32.MakeTable(crc32.Castagnoli)
+	return crc32.Update(crc32.Checksum([]byte(key), table), table, value)
 }
 
+// unseal returns a value without its checksum, and whether the checksum is
+// right.
 func unseal(key string, sealed []byte) ([]byte, bool) {
 	if len(sealed) < 4 {
 		return nil, false

@@ -10,17 +10,51 @@ import (
 	"time"
 )
 
-const (
-	// lockTimeout is how long Open waits for another process to let go of the state directory: a service manager may start
-	// the new daemon while the old one writes its last page.
-	lockTimeout = 2 * time.Second
-	lockPoll    = 50 * time.Millisecond
+// maxFile is more than any state needs, in bytes. A larger file was not written
+// by this package, and reading it would fill the memory.
+const maxFile = 16 << 20
 
-	// maxFile is more than any state needs, in bytes; what is larger is no state of ours and would fill the memory.
-	maxFile = 16 << 20
-)
+// trouble lists the errors that may pass by themselves or with what is on the
+// disk: the same call may succeed later. Every other error of a call that
+// worked elsewhere is a property of the place.
+var trouble = [...]struct {
+	errno  syscall.Errno
+	advice string
+}{
+	{syscall.ENOSPC, "free some space"},
+	{syscall.EDQUOT, "free some space, or raise the quota"},
+	{syscall.EROFS, "mount its file system writable"},
+	{syscall.EIO, "its disk is failing, see dmesg"},
+	{syscall.ENOMEM, ""},
+	{syscall.EMFILE, ""},
+	{syscall.ENFILE, ""},
+}
 
-// prepareDir makes the state directory, so that it survives a power cut, and closes it to others.
+// troubled reports whether an error of the file system may pass.
+func troubled(err error) bool {
+	for _, t := range trouble {
+		if errors.Is(err, t.errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// advise adds to an error of the file system what a person can do about it.
+func advise(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: check its owner and mode", err)
+	}
+	for _, t := range trouble {
+		if t.advice != "" && errors.Is(err, t.errno) {
+			return fmt.Errorf("%w: %s", err, t.advice)
+		}
+	}
+	return err
+}
+
+// prepareDir makes the state directory so that it survives a power cut, and
+// closes it to others.
 func prepareDir(dir string) error {
 	if err := makeDir(dir); err != nil {
 		return fmt.Errorf("make the state directory: %w", err)
@@ -32,12 +66,10 @@ func prepareDir(dir string) error {
 	if !fi.IsDir() {
 		return fmt.Errorf("state_dir %s is not a directory", dir)
 	}
-	if fi.Mode().Perm()&0o077 == 0 {
-		return nil
-	}
-	// On a disk that has become read-only the modes of the files must do.
-	if err := os.Chmod(dir, 0o700); err != nil && !errors.Is(err, syscall.EROFS) {
-		return fmt.Errorf("close the state directory to others: %w", err)
+	if fi.Mode().Perm()&0o077 != 0 {
+		// A file system without modes refuses, and so does a full or a
+		// read-only one. The modes of the files must do then; doctor warns.
+		_ = os.Chmod(dir, 0o700)
 	}
 	return nil
 }
@@ -54,29 +86,15 @@ func makeDir(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return err
 	}
-	return syncDir(parent)
+	if err := syncDir(parent); err != nil {
+		return errors.Join(err, os.Remove(dir)) // made again, and synced again, by the next attempt
+	}
+	return nil
 }
 
-// lockDir takes the state directory for this process until the file is closed.
-func lockDir(dir string) (*os.File, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, fmt.Errorf("open the state directory: %w: check its owner and mode", err)
-	}
-	for waited := time.Duration(0); ; waited += lockPoll {
-		err = syscall.Flock(int(d.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err == nil || !errors.Is(err, syscall.EWOULDBLOCK) && !errors.Is(err, syscall.EINTR) {
-			return d, nil // where a file system has no locks it does without
-		}
-		if waited >= lockTimeout {
-			return nil, errors.Join(fmt.Errorf("%s: %w", dir, ErrInUse), d.Close())
-		}
-		time.Sleep(lockPoll)
-	}
-}
-
-// readFile reads a file that may be anything. The error is fs.ErrNotExist where there is nothing, and ErrDamaged where
-// it can't be what was written; any other is the file system's, and says nothing about the file.
+// readFile reads a file that may be anything. The error is fs.ErrNotExist if
+// there is nothing, and ErrDamaged if it can't be what was written. Any other
+// error comes from the file system and says nothing about the content.
 func readFile(path string) ([]byte, error) {
 	fi, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -109,64 +127,115 @@ func writeFile(path string, content []byte) error {
 	}
 	_, err = f.Write(content)
 	if err == nil {
-		err = f.Sync()
+		err = synced(f.Sync())
 	}
 	return errors.Join(err, f.Close())
 }
 
-// advise adds to an error of the file system what a person can do.
-func advise(err error) error {
-	var sys syscall.Errno
-	if errors.As(err, &sys) {
-		return fmt.Errorf("%w: check owner, mode and free space", err)
-	}
-	return err
-}
-
-// replace puts the file that build makes and syncs, under the name it is given, in the place of the file at path: after
-// a power cut there is either the old or the new.
-func replace(path string, build func(name string) error) error {
+// replace puts a new file in the place of the one at path: after a power cut
+// there is either the old or the new. build makes and syncs the new file under
+// the name that it is given. Some file systems do not let one file replace
+// another; there the content is written over the old one, if there is none or
+// if backed says that another file has its content.
+func replace(path string, backed bool, build func(name string) error) error {
 	name := path + ".new"
-	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) { // a power cut may have left one
+	if err := removeLeftover(name); err != nil {
 		return err
 	}
 	err := build(name)
 	if err == nil {
 		err = os.Rename(name, path)
+		_, statErr := os.Lstat(path)
+		if err != nil && !troubled(err) && (backed || errors.Is(statErr, fs.ErrNotExist)) {
+			err = copyOver(name, path, err)
+		}
+	}
+	if rmErr := os.Remove(name); !errors.Is(rmErr, fs.ErrNotExist) {
+		err = errors.Join(err, rmErr)
 	}
 	if err != nil {
-		if rmErr := os.Remove(name); !errors.Is(rmErr, fs.ErrNotExist) {
-			err = errors.Join(err, rmErr)
-		}
 		return err
 	}
 	return syncDir(filepath.Dir(path))
 }
 
-// syncFile makes sure that a file is on the disk and can be written: a daemon that was killed may have left its last
-// page in memory only.
+// removeLeftover removes what a power cut may have left of a file that was
+// being made.
+func removeLeftover(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// copyOver does what a rename could not do: a file that is a mount of its own
+// can't be replaced, and neither can any on some file systems. The error is
+// that of the rename if this fails too.
+func copyOver(from, to string, renameErr error) error {
+	content, err := readFile(from)
+	if err != nil {
+		return renameErr
+	}
+	if err = removeLeftover(to); err == nil {
+		err = writeFile(to, content)
+	} else {
+		err = overwrite(to, content)
+	}
+	if err != nil {
+		return renameErr
+	}
+	return nil
+}
+
+// overwrite gives an existing file this content and syncs it.
+func overwrite(path string, content []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Truncate(int64(len(content)))
+	}
+	if err == nil {
+		err = synced(f.Sync())
+	}
+	return errors.Join(err, f.Close())
+}
+
+// syncFile makes sure that a file is on the disk and can be written: a daemon
+// that was killed may have left its last page in memory only.
 func syncFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	return errors.Join(synced(f.Sync()), f.Close())
 }
 
 // syncDir makes the names in a directory survive a power cut.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
+	if errors.Is(err, fs.ErrPermission) { // it may be entered, not read
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	err = d.Sync()
-	if errors.Is(err, syscall.EINVAL) { // a file system without it
-		err = nil
-	}
-	return errors.Join(err, d.Close())
+	return errors.Join(synced(d.Sync()), d.Close())
 }
 
-// setAside renames a damaged file and returns its new name. It never overwrites: two of one second get a number.
+// synced forgives a sync that the file system does not have: it keeps what it
+// is given as well as it can.
+func synced(err error) error {
+	if troubled(err) {
+		return err
+	}
+	return nil
+}
+
+// setAside renames a damaged file and returns its new name. It never
+// overwrites: the second one of a second gets a number.
 func setAside(path string, now time.Time) (string, error) {
 	base := path + ".damaged-" + now.UTC().Format("20060102T150405Z")
 	for name, n := base, 2; ; name, n = fmt.Sprintf("%s-%d", base, n), n+1 {
@@ -176,7 +245,11 @@ func setAside(path string, now time.Time) (string, error) {
 			}
 			continue
 		}
-		if err := os.Rename(path, name); err != nil {
+		err := os.Rename(path, name)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !troubled(err) {
+			err = copyOver(path, name, err) // the original stays until it is replaced
+		}
+		if err != nil {
 			return "", err
 		}
 		return name, syncDir(filepath.Dir(path))

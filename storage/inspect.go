@@ -2,45 +2,42 @@ package storage
 
 import (
 	"errors"
-	"fmt"
-	"os"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
-// Inspection is what a state directory holds, as far as a person may be told: no secret is in it.
+// Inspection is what a state directory holds, without secrets.
 type Inspection struct {
-	Database, Copy error       // nil: sound; fs.ErrNotExist: not there; ErrDamaged; else it can't be read
+	Database, Copy error       // nil: sound; fs.ErrNotExist: missing; ErrDamaged; any other: it can't be read
 	Registered     int         // apps with client credentials, of every endpoint
-	Identifier     *Identifier // nil: none is kept
+	Identifier     *Identifier // nil: none is stored
 	Gate           Gate
 }
 
-// Inspect reads a state directory and changes nothing in it: what is damaged stays so until a daemon opens it. The error is
-// ErrInUse while a daemon has it, else that of the directory.
-func Inspect(dir string) (Inspection, error) {
-	d, err := os.Open(dir)
+// Inspect reads a state directory and changes nothing in it: damage stays until
+// a daemon opens the directory. The error is ErrInUse while a daemon has it, or
+// that of the directory. A daemon that starts meanwhile waits for its end.
+func Inspect(dir string) (_ Inspection, err error) {
+	lock, err := tryLockDir(dir, unix.LOCK_SH)
 	if err != nil {
 		return Inspection{}, err
 	}
-	defer d.Close()
-	// Shared: two that only read don't mind each other. A daemon that starts meanwhile waits for its end.
-	if err := syscall.Flock(int(d.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); errors.Is(err, syscall.EWOULDBLOCK) {
-		return Inspection{}, fmt.Errorf("%s: %w", dir, ErrInUse)
-	}
+	defer func() { err = errors.Join(err, lock.Close()) }()
 	s := &Store{dir: dir}
 	var found Inspection
 	entries, err := readDB(s.path(dbName))
 	found.Database = err
 	kept, err := readCopy(s.path(copyName))
 	found.Copy = err
-	id := identityOf(entries)
-	id.fill(kept)
+	id := identityOf(entries).filled(kept)
 	for _, acc := range id.Apps {
 		if acc.Credentials != nil {
 			found.Registered++
 		}
 	}
 	found.Identifier = id.Identifier
-	entries.decode(keyGate, &found.Gate)
+	if g := find[Gate](entries, keyGate); g != nil {
+		found.Gate = *g
+	}
 	return found, nil
 }

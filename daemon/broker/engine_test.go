@@ -205,7 +205,7 @@ func TestAnAppWaitsWhileTheGateIsShut(t *testing.T) {
 	}
 	l.pass(10 * time.Second)
 	l.expectState(StateReady)
-	if late := *l.engine.machine("late").rec.Story; len(late) != 1 || late[0].State != string(StateReady) {
+	if late := *l.engine.machine("late").rec.Transitions; len(late) != 1 || late[0].State != string(StateReady) {
 		t.Errorf("the wait is told: %v", late)
 	}
 }

@@ -319,12 +319,12 @@ func (m *machine) hurry(at time.Duration) { m.next = min(m.next, at) }
 
 // reset forgets the credentials and all that came of them.
 func (m *machine) reset(now clock.Reading) {
-	m.rec = storage.App{History: storage.History{Registrations: m.rec.History.Registrations}, Story: m.rec.Story}
+	m.rec = storage.App{History: storage.History{Registrations: m.rec.History.Registrations}, Transitions: m.rec.Transitions}
 	m.live, m.flight, m.now, m.next = nil, nil, false, now.Boot
 }
 
 // stored tells whether the record is on disk. Its parts are replaced, never changed in place, so pointers tell.
 func (m *machine) stored() bool {
-	return m.rec.Credentials == m.saved.Credentials && m.rec.Token == m.saved.Token && m.rec.Retry == m.saved.Retry && m.rec.Story == m.saved.Story &&
+	return m.rec.Credentials == m.saved.Credentials && m.rec.Token == m.saved.Token && m.rec.Retry == m.saved.Retry && m.rec.Transitions == m.saved.Transitions &&
 		m.rec.History.Registrations == m.saved.History.Registrations && m.rec.History.Replaced == m.saved.History.Replaced
 }

@@ -138,7 +138,7 @@ func (d *simDisk) write(f func() error) error {
 func sameRecord(a, b storage.App) bool {
 	return clientOf(a.Credentials) == clientOf(b.Credentials) && a.History.Registrations == b.History.Registrations &&
 		sameValue(a.History.Replaced, b.History.Replaced) && sameValue(a.Token, b.Token) && sameRetry(a.Retry, b.Retry) &&
-		(a.Story == b.Story || a.Story != nil && b.Story != nil && slices.Equal(*a.Story, *b.Story))
+		(a.Transitions == b.Transitions || a.Transitions != nil && b.Transitions != nil && slices.Equal(*a.Transitions, *b.Transitions))
 }
 
 func sameRetry(a, b *storage.Retry) bool {

@@ -41,9 +41,9 @@ func (m *machine) narrate(v *AppView, now clock.Reading) {
 		return
 	}
 	next := storage.Transition{State: string(state), Code: v.core.failure.Code, ServerCode: v.core.failure.ServerCode}
-	var story storage.Story
-	if m.rec.Story != nil {
-		story = *m.rec.Story
+	var story storage.Transitions
+	if m.rec.Transitions != nil {
+		story = *m.rec.Transitions
 	}
 	if n := len(story); n > 0 {
 		last := story[n-1]
@@ -53,5 +53,5 @@ func (m *machine) narrate(v *AppView, now clock.Reading) {
 	}
 	next.At = now.Wall.UTC().Truncate(time.Second)
 	story = append(story[max(len(story)+1-storyLength, 0):len(story):len(story)], next)
-	m.rec.Story = &story
+	m.rec.Transitions = &story
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-func (l *lab) story() storage.Story { return l.engine.view(l.machine(), l.clock.Now()).Story() }
+func (l *lab) story() storage.Transitions { return l.engine.view(l.machine(), l.clock.Now()).Story() }
 
 // states are an app's story in words.
 func (l *lab) states() []string {

@@ -34,7 +34,7 @@ type core struct {
 	credentials   *storage.Credentials
 	registrations int
 	replaced      *storage.Stamp
-	story         *storage.Story
+	story         *storage.Transitions
 	token         *storage.Token
 	live          liveToken // zero: no token that can be trusted
 	valid         bool      // when the view was made
@@ -57,7 +57,7 @@ func (e *engine) view(m *machine, now clock.Reading) *AppView {
 		next = max(next, open)
 	}
 	v := &AppView{App: m.app, core: core{
-		credentials: m.rec.Credentials, registrations: m.rec.History.Registrations, replaced: m.rec.History.Replaced, story: m.rec.Story,
+		credentials: m.rec.Credentials, registrations: m.rec.History.Registrations, replaced: m.rec.History.Replaced, story: m.rec.Transitions,
 		token: m.rec.Token, valid: m.valid(now), next: next, contact: m.contact, calls: m.calls,
 	}}
 	c := &v.core
@@ -166,7 +166,7 @@ func (v *AppView) Replaced() time.Time {
 }
 
 // Story is what happened to the app lately, oldest first. It is not to be changed.
-func (v *AppView) Story() storage.Story {
+func (v *AppView) Story() storage.Transitions {
 	if v.core.story == nil {
 		return nil
 	}

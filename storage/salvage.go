@@ -2,14 +2,20 @@ package storage
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"sort"
+	"slices"
 )
 
-// The layout of bbolt's pages (go.etcd.io/bbolt/internal/common), in the machine's own byte order.
+// layoutOf is the version of go.etcd.io/bbolt whose page layout (its package
+// internal/common) this file reads and compose.go writes. A test fails when
+// go.mod requires another one: compare the layouts before you change it.
+const layoutOf = "v1.5.0"
+
+// The layout of bbolt's pages, in the byte order of the machine.
 const (
 	pageHeader  = 16 // id u64, flags u16, count u16, overflow u32
 	pageElement = 16 // leaf: flags, pos, ksize, vsize u32; branch: pos, ksize u32, page u64
@@ -17,8 +23,9 @@ const (
 	leafPage    = 2
 	bucketValue = 16 // root page u64, sequence u64
 
-	// A meta page, behind its header: magic, version, page size, flags u32, root page, sequence, free list, high water
-	// mark, transaction u64, and the checksum u64 of all these.
+	// A meta page, behind its header: magic, version, page size, flags u32,
+	// root page, sequence, free list, high water mark, transaction u64, and the
+	// checksum u64 of all these.
 	metaSize    = 64
 	metaMagic   = 0xED0CDAED
 	metaVersion = 2
@@ -26,7 +33,8 @@ const (
 	maxPage     = minPage << 14
 )
 
-// readDB reads every entry of the database at path that can be read. Its errors are those of readFile.
+// readDB reads every readable entry of the database at path. Its errors are
+// those of readFile.
 func readDB(path string) (entries, error) {
 	file, err := readFile(path)
 	if err != nil {
@@ -39,9 +47,11 @@ func readDB(path string) (entries, error) {
 	return found, nil
 }
 
-// parse reads the entries of a database. bbolt does so too, but it trusts the pages, and partly in a goroutine of its own
-// where a panic ends the process: what it is given must be sound. Of a file that is not, parse saves what it can, of the
-// newest transaction first and then of the one before, whose pages are untouched until the next.
+// parse reads the entries of a database. bbolt can do that too, but it trusts
+// the pages, and reads some of them in a goroutine of its own, where a panic
+// ends the process: only a sound file may be given to it. From a damaged file
+// parse saves what it can: first from the newest transaction, then from the one
+// before, whose pages stay untouched until the next.
 func parse(file []byte) (entries, error) {
 	metas := metaPages(file)
 	if len(metas) == 0 {
@@ -62,11 +72,12 @@ func parse(file []byte) (entries, error) {
 	return found, bad
 }
 
-// edition says what keeps these entries from being those of a database of ours.
+// edition returns an error if these are not the entries of a database that this
+// version of the program can use.
 func (e entries) edition() error {
-	var m meta
+	m := find[meta](e, keyMeta)
 	switch {
-	case !e.decode(keyMeta, &m):
+	case m == nil:
 		return errors.New("its first entry is missing")
 	case m.Version > version:
 		return fmt.Errorf("it is of version %d, and this program reads %d: a newer tvpassd wrote it", m.Version, version)
@@ -74,11 +85,12 @@ func (e entries) edition() error {
 	return nil
 }
 
-// metaPage is what one of the two meta pages says.
+// metaPage is the content of one of the two meta pages.
 type metaPage struct{ size, root, end, tx uint64 }
 
-// metaPages finds the valid meta pages, the newest first. The first one is at the start of the file, the second one page
-// behind it, and how long a page is stands in either.
+// metaPages returns the valid meta pages, the newest first. The first one is at
+// the start of the file, the second one follows it by one page, and both hold
+// the size of a page.
 func metaPages(file []byte) (metas []metaPage) {
 	first, ok := metaAt(file, 0)
 	if ok {
@@ -90,7 +102,7 @@ func metaPages(file []byte) (metas []metaPage) {
 			break
 		}
 	}
-	sort.Slice(metas, func(i, j int) bool { return metas[i].tx > metas[j].tx })
+	slices.SortFunc(metas, func(a, b metaPage) int { return cmp.Compare(b.tx, a.tx) })
 	return metas
 }
 
@@ -99,19 +111,24 @@ func metaAt(file []byte, at uint64) (m metaPage, ok bool) {
 		return m, false
 	}
 	raw := file[at+pageHeader:][:metaSize]
-	sum := fnv.New64a()
-	sum.Write(raw[:metaSize-8])
-	if u32(raw, 0) != metaMagic || u32(raw, 4) != metaVersion || u64(raw, metaSize-8) != sum.Sum64() {
+	if u32(raw, 0) != metaMagic || u32(raw, 4) != metaVersion || u64(raw, metaSize-8) != metaSum(raw) {
 		return m, false
 	}
 	m = metaPage{size: u32(raw, 8), root: u64(raw, 16), end: u64(raw, 40), tx: u64(raw, 48)}
 	return m, m.size >= minPage && m.size <= maxPage && m.size&(m.size-1) == 0
 }
 
+// metaSum is the checksum that stands in the last 8 bytes of a meta page.
+func metaSum(raw []byte) uint64 {
+	sum := fnv.New64a()
+	sum.Write(raw[:metaSize-8])
+	return sum.Sum64()
+}
+
 // walker follows the pages of one transaction from its root.
 type walker struct {
 	size  uint64 // of a page
-	pages uint64 // of the file that are in use
+	pages uint64 // of the file, as far as they are in use
 	found entries
 	seen  map[uint64]bool // pages
 	bad   error           // the first damage
@@ -119,7 +136,10 @@ type walker struct {
 
 // walk reads every entry of a database as one transaction left it.
 func walk(file []byte, m metaPage) (entries, error) {
-	w := &walker{size: m.size, pages: min(m.end, uint64(len(file))/m.size), found: entries{}, seen: map[uint64]bool{0: true, 1: true}}
+	w := &walker{
+		size: m.size, pages: min(m.end, uint64(len(file))/m.size),
+		found: entries{}, seen: map[uint64]bool{0: true, 1: true},
+	}
 	w.page(file, m.root, nil)
 	return w.found, w.bad
 }
@@ -130,7 +150,8 @@ func (w *walker) damage(format string, args ...any) {
 	}
 }
 
-// page reads a page of a file and what hangs from it; last is the key before, and the answer the last one in it.
+// page reads a page and its children. Keys must ascend: last is the key before
+// the page, and the result the last key in it.
 func (w *walker) page(file []byte, id uint64, last []byte) []byte {
 	if id >= w.pages {
 		w.damage("page %d is behind the end", id)
@@ -154,14 +175,16 @@ func (w *walker) page(file []byte, id uint64, last []byte) []byte {
 
 func (w *walker) elements(file []byte, id uint64, raw, last []byte) []byte {
 	kind, count := binary.NativeEndian.Uint16(raw[8:]), int(binary.NativeEndian.Uint16(raw[10:]))
-	if kind != branchPage && kind != leafPage || pageHeader+count*pageElement > len(raw) || kind == branchPage && count == 0 {
+	if kind != branchPage && kind != leafPage || pageHeader+count*pageElement > len(raw) ||
+		kind == branchPage && count == 0 {
 		w.damage("page %d has a wrong header", id)
 		return last
 	}
 	for n := range count {
 		el := raw[pageHeader+n*pageElement:]
 		if kind == branchPage {
-			if pos, size := u32(el, 0), u32(el, 4); size == 0 || pos+size > uint64(len(el)) || bytes.Compare(last, el[pos:pos+size]) >= 0 {
+			pos, size := u32(el, 0), u32(el, 4)
+			if size == 0 || pos+size > uint64(len(el)) || bytes.Compare(last, el[pos:pos+size]) >= 0 {
 				w.damage("page %d has a wrong element", id)
 			}
 			last = w.page(file, u64(el, 8), last)
@@ -182,25 +205,27 @@ func (w *walker) elements(file []byte, id uint64, raw, last []byte) []byte {
 func u32(b []byte, at int) uint64 { return uint64(binary.NativeEndian.Uint32(b[at:])) }
 func u64(b []byte, at int) uint64 { return binary.NativeEndian.Uint64(b[at:]) }
 
-// element takes an entry, or goes into the one bucket.
+// element takes an entry, or enters the one bucket.
 func (w *walker) element(file []byte, isBucket bool, key, value []byte) {
 	if !isBucket {
 		if v, ok := unseal(string(key), value); ok {
 			w.found[string(key)] = bytes.Clone(v)
 		} else {
-			w.damage("an entry has a wrong checksum") // not which: where lengths are wrong, a key holds what it should not
+			// The key is not named: if a length is wrong, it may hold a part of
+			// a secret.
+			w.damage("an entry has a wrong checksum")
 		}
 		return
 	}
-	if !bytes.Equal(key, bucket) || len(value) < bucketValue {
-		w.damage("there is a bucket that is none of ours")
+	if string(key) != bucket || len(value) < bucketValue {
+		w.damage("it has an unknown bucket")
 		return
 	}
 	if root := u64(value, 0); root != 0 {
 		w.page(file, root, nil)
 		return
 	}
-	// Small enough to stand in its parent: one page without a place of its own.
+	// A small bucket stands in its parent: a page without a number of its own.
 	inline := value[bucketValue:]
 	if len(inline) < pageHeader {
 		w.damage("the bucket is cut short")

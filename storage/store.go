@@ -1,0 +1,281 @@
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	dbName   = "tvpassd.db"
+	copyName = "tvpassd.copy"
+)
+
+var (
+	// ErrInUse means that another process has the state directory.
+	ErrInUse = errors.New("another tvpassd uses this state directory: stop it first, or give this one a state_dir of its own")
+	// ErrDamaged means that a file does not hold what was written to it.
+	ErrDamaged = errors.New("damaged")
+
+	errClosed = errors.New("the state directory is closed")
+)
+
+// Config describes where the state is.
+type Config struct {
+	Dir string           // made with mode 0700 if it is missing
+	Now func() time.Time // dates what is set aside
+}
+
+// Store is an open state directory. Its methods may be called from any
+// goroutine.
+//
+// It reads the files once and answers from memory. bbolt has the database open
+// during a write only. So what happens to the disk later takes nothing from a
+// running daemon, and state that bbolt keeps after a failed write is never
+// reused.
+type Store struct {
+	dir string
+	now func() time.Time
+
+	mu        sync.Mutex // guards the following, and orders writes
+	lock      *dirLock   // nil: the directory could not be made yet
+	closed    bool
+	held      entries  // what the database must hold
+	identity  identity // what the copy must hold
+	dbStale   bool     // the database may hold something else
+	copyStale bool     // the copy may hold something else
+	dbBad     error    // why the database must be set aside; nil: it is sound, or missing
+	copyBad   error    // the same for the copy
+	whole     bool     // this file system takes the database as a whole only
+	refused   int      // bytes that a failed save wanted to write; 0 once there is room for them
+	mended    []string
+	unwritten error
+	written   Written
+}
+
+// Written counts what was written to the files, because flash wears.
+type Written struct {
+	Writes int64 // transactions of the database, and copies
+	Bytes  int64 // without what the file system adds
+}
+
+// Written returns what was written since Open began.
+func (s *Store) Written() Written {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.written
+}
+
+func (w *Written) add(bytes int) {
+	w.Writes++
+	w.Bytes += int64(bytes)
+}
+
+// Open opens the state directory, and mends what it can. A damaged file is not
+// an error, and neither is a disk that can't be written at the moment: see
+// [Store.Mended] and [Store.Unwritten]. The errors that remain need a person:
+// ErrInUse, a database or a directory that may not be read, and a directory
+// that holds no state and may not be written.
+func Open(cfg Config) (*Store, error) {
+	s := &Store{dir: cfg.Dir, now: cfg.Now}
+	if err := s.start(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) start() error {
+	err := prepareDir(s.dir)
+	if _, statErr := os.Stat(s.dir); troubled(err) && errors.Is(statErr, fs.ErrNotExist) {
+		s.unwritten = advise(err) // there is no state yet, and ready makes the directory later
+		return s.reconcile(nil, fs.ErrNotExist, identity{}, fs.ErrNotExist)
+	}
+	if err != nil {
+		return advise(err)
+	}
+	if s.lock, err = lockDir(s.dir); err != nil {
+		return advise(err)
+	}
+	return s.load()
+}
+
+// load reads both files and brings each up to date with the other.
+func (s *Store) load() error {
+	found, err := readDB(s.path(dbName))
+	if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, fs.ErrNotExist) {
+		return advise(fmt.Errorf("read the database: %w", err))
+	}
+	kept, copyErr := readCopy(s.path(copyName))
+	if err := s.reconcile(found, err, kept, copyErr); err != nil {
+		return err
+	}
+	bad := errors.Join(s.dbBad, s.copyBad)
+	s.unwritten = s.flush()
+	if s.unwritten != nil && bad != nil {
+		s.unwritten = fmt.Errorf("a file is not usable (%w) and could not be made anew: %w", bad, s.unwritten)
+	}
+	if s.identity.empty() && len(found) == 0 && s.unwritten != nil && !troubled(s.unwritten) {
+		return s.unwritten
+	}
+	return nil
+}
+
+// ready makes and locks the state directory if the start could not make it.
+func (s *Store) ready() error {
+	switch {
+	case s.closed:
+		return errClosed
+	case s.lock != nil:
+		return nil
+	}
+	if err := prepareDir(s.dir); err != nil {
+		return advise(err)
+	}
+	lock, err := lockDir(s.dir)
+	if err != nil {
+		return advise(err)
+	}
+	for _, name := range []string{dbName, copyName} {
+		if _, err := os.Lstat(s.path(name)); err == nil {
+			late := fmt.Errorf("%s came after the start: restart tvpassd to use it", s.path(name))
+			return errors.Join(late, lock.Close())
+		}
+	}
+	s.lock = lock
+	return nil
+}
+
+// Mended describes what had to be repaired since Open began, in words for
+// people, or "".
+func (s *Store) Mended() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.mended, "; ")
+}
+
+// Unwritten returns why the files do not hold everything that the store was
+// given, or nil. The next save tries again, and so does Flush.
+func (s *Store) Unwritten() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unwritten
+}
+
+// Flush writes what is held and could not be written, and looks whether there
+// is room again for a save that failed: after nil, repeat that. It writes
+// nothing unless something failed. The error is the one that Unwritten then
+// returns.
+func (s *Store) Flush() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unwritten != nil {
+		s.unwritten = s.flush()
+	}
+	return s.unwritten
+}
+
+// Close releases the state directory.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lock := s.lock
+	s.lock, s.closed = nil, true
+	if lock == nil {
+		return nil
+	}
+	return lock.Close()
+}
+
+func (s *Store) path(name string) string { return filepath.Join(s.dir, name) }
+
+// flush brings the files up to date with what is held. If the database must be
+// set aside, a stale copy comes first: at every moment one of the two files has
+// the credentials.
+func (s *Store) flush() error {
+	if err := s.ready(); err != nil {
+		return err
+	}
+	if s.dbBad != nil {
+		if err := s.writeCopy(); err != nil {
+			return err
+		}
+	}
+	if err := s.commit(nil); err != nil {
+		return err
+	}
+	if err := s.writeCopy(); err != nil {
+		return err
+	}
+	if err := syncFile(s.path(dbName)); err != nil {
+		return advise(fmt.Errorf("sync the database: %w", err))
+	}
+	if err := syncDir(s.dir); err != nil {
+		return advise(fmt.Errorf("sync the state directory: %w", err))
+	}
+	if err := s.tryRoom(); err != nil {
+		return advise(fmt.Errorf("write %s: %w", s.path(dbName), err))
+	}
+	return nil
+}
+
+// roomToChange is how much a small change of the database takes at most, in
+// bytes, if no page of it is free.
+const roomToChange = 64 << 10
+
+// tryRoom finds out whether a save that failed would succeed now: nothing else
+// tells a disk that is still full from one that has room again.
+func (s *Store) tryRoom() error {
+	if s.refused == 0 {
+		return nil
+	}
+	name := s.path(dbName) + ".new"
+	if err := removeLeftover(name); err != nil {
+		return err
+	}
+	err := writeFile(name, make([]byte, roomToChange+s.refused))
+	if rmErr := os.Remove(name); !errors.Is(rmErr, fs.ErrNotExist) {
+		err = errors.Join(err, rmErr)
+	}
+	if err == nil {
+		s.refused = 0
+	}
+	return err
+}
+
+// save writes entries and, if the identity changed, its generation and the
+// copy. The database comes first, because it is the one that is read.
+func (s *Store) save(es []entry, next identity) error {
+	changed := next.Generation != s.identity.Generation
+	if changed {
+		m, err := encode(keyMeta, meta{Version: version, Generation: next.Generation})
+		if err != nil {
+			return err
+		}
+		es = append(es, m)
+	}
+	err := s.commit(es)
+	if err == nil {
+		s.identity, s.copyStale = next, s.copyStale || changed
+		err = s.writeCopy()
+	}
+	switch {
+	case err != nil:
+		s.unwritten = err
+		s.refused = max(s.refused, sizeOf(es))
+	case s.unwritten != nil:
+		s.unwritten = s.flush()
+	}
+	return err
+}
+
+func sizeOf(es []entry) (size int) {
+	for _, e := range es {
+		size += len(e.key) + len(e.value)
+	}
+	return size
+}
