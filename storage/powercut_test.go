@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -389,17 +390,32 @@ func nothing() moment { return moment{Apps: map[string]App{labApp: {}, otherApp:
 
 func TestAPowerCutLosesNothingThatWasAcknowledged(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	start, ops := record(t, dir, "live", []string{dir, "0"})
-	want := moments(nothing())
-	newJudges(t).everyCut(t, ops, start.cuts, func(reached int, v verdict) error { return expectMoment(want, reached, v) })
-	withoutDB := func(ops []op, look func(image)) {
-		start.cuts(ops, func(disk image) {
-			delete(disk.names, dbName)
-			look(disk)
+	for _, tc := range []struct {
+		name   string
+		faults []string
+		leaves string // how the life must have been recorded
+	}{
+		{"changed in place", nil, "sync " + dbName},
+		{"written as a whole", []string{"-e", "inject=flock:error=ENOSYS"}, "rename " + dbName + ".new " + dbName},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			start, ops := record(t, dir, "live", []string{dir, "0"}, tc.faults...)
+			if last := fmt.Sprint(ops[len(ops)-4:]); !strings.Contains(last, tc.leaves) {
+				t.Errorf("the life ends with %s, want %q in it", last, tc.leaves)
+			}
+			want := moments(nothing())
+			newJudges(t).everyCut(t, ops, start.cuts, func(reached int, v verdict) error { return expectMoment(want, reached, v) })
+			withoutDB := func(ops []op, look func(image)) {
+				start.cuts(ops, func(disk image) {
+					delete(disk.names, dbName)
+					look(disk)
+				})
+			}
+			newJudges(t).everyCut(t, ops, withoutDB, func(reached int, v verdict) error { return expectIdentity(want, reached, v) })
 		})
 	}
-	newJudges(t).everyCut(t, ops, withoutDB, func(reached int, v verdict) error { return expectIdentity(want, reached, v) })
 }
 
 // expectIdentity looks for what the copy holds of what was acknowledged last, or of what was being saved.

@@ -18,7 +18,7 @@ import (
 // What a program does to a state directory is seen from the outside, by strace: bbolt has no seam for it, and so it is
 // what the kernel was really asked for.
 const (
-	watched = "openat,write,pwrite64,ftruncate,fsync,fdatasync,renameat,unlinkat"
+	watched = "openat,write,pwrite64,ftruncate,fsync,fdatasync,renameat,unlinkat,flock"
 	// What this file can't replay must not be used.
 	foreign = "open,creat,writev,pwritev,pwritev2,sendfile,splice,copy_file_range,fallocate,truncate,sync_file_range,msync," +
 		"rename,renameat2,unlink,link,linkat,symlink,symlinkat,mkdir,rmdir,io_uring_enter"
@@ -154,6 +154,8 @@ func (tr *traced) change(call string, args []string, failed bool) error {
 	o.name = base(args[0])
 	o.file = tr.names[o.name]
 	switch call {
+	case "flock": // traced to be made to fail
+		return nil
 	case "write", "pwrite64":
 		o.kind, o.data = opWrite, []byte(args[1])
 		if call == "write" { // only ever the whole of a new file

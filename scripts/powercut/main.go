@@ -1,12 +1,16 @@
-// Command powercut cuts the power under package storage, again and again, and looks whether what was acknowledged is
-// still there. It takes root, a loop device, mkfs.ext4 and strace; nothing outside of a temporary directory is touched.
+// Command powercut cuts the power under package storage, again and again, and
+// checks that every acknowledged save is still there. It needs root, a loop
+// device, mkfs.ext4 and strace, and touches nothing outside of a temporary
+// directory.
 //
 //	CUTS=300 go run ./scripts/powercut
 //
-// A process saves state after state on an ext4 file system of its own and prints the number of each save that returned.
-// At a moment of chance the file system is shut down as by a power cut: what was in memory only is gone. Then it is
-// mounted anew, and a second process says what it finds. The control is the same program with every sync turned into
-// nothing: it must lose, or the cuts prove nothing.
+// A process saves state after state on an ext4 file system of its own and
+// prints the number of each save that returned. At a random moment the file
+// system is shut down as by a power cut: what was in memory only is lost. Then
+// it is mounted again, and a second process prints what it finds. The control
+// is the same program with every sync turned into a no-op: it must lose saves,
+// or the cuts prove nothing.
 package main
 
 import (
@@ -49,12 +53,12 @@ func run() error {
 	if text := os.Getenv("CUTS"); text != "" {
 		n, err := strconv.Atoi(text)
 		if err != nil || n < 1 {
-			return fmt.Errorf("CUTS=%s is no number of cuts", text)
+			return fmt.Errorf("CUTS=%s is not a number of cuts", text)
 		}
 		cuts = n
 	}
 	if os.Geteuid() != 0 {
-		return errors.New("mounting a file system takes root")
+		return errors.New("mounting a file system needs root: run it as root")
 	}
 	for _, tool := range []string{"mkfs.ext4", "mount", "umount", "strace"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -66,7 +70,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d cuts in %.0f s under %d acknowledged saves: %d lost, %d times the database was taken for damaged\n",
+	fmt.Printf("%d cuts in %.0f s under %d acknowledged saves: %d lost, %d times the database seemed damaged\n",
 		cuts, time.Since(begun).Seconds(), with.saves, with.lost, with.mended)
 	without, err := series(controls, true)
 	if err != nil {
@@ -82,10 +86,11 @@ func run() error {
 	return nil
 }
 
-// tally is what a number of cuts did.
+// tally sums up a series of cuts.
 type tally struct{ saves, lost, mended int }
 
-// series cuts the power a number of times, each time into the life that the cut before left.
+// series cuts the power a number of times. Each process goes on from what the
+// cut before left.
 func series(cuts int, unsynced bool) (sum tally, err error) {
 	tmp, err := os.MkdirTemp("", "powercut-")
 	if err != nil {
@@ -108,14 +113,14 @@ func series(cuts int, unsynced bool) (sum tally, err error) {
 			sum.lost++
 			fmt.Printf("cut %d: save %d was acknowledged, %s\n", cut+1, said.last, said.text)
 			if !unsynced {
-				return sum, nil // the disk is gone; the message is what there is
+				return sum, nil // the message is all there is: the disk goes with the temporary directory
 			}
 		case said.mended:
 			sum.mended++
 			fmt.Printf("cut %d: %s\n", cut+1, said.text)
 		}
 		next = max(said.found, 0) + 1
-		if unsynced { // what is left is no state to go on from
+		if unsynced { // what is left is not a state to go on from
 			if err := d.make(); err != nil {
 				return sum, err
 			}
@@ -148,7 +153,7 @@ func (d disk) mount() error {
 	return nil
 }
 
-// command runs a tool; what it says goes into the error.
+// command runs a tool. Its output goes into the error.
 func command(name string, args ...string) error {
 	if said, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", name, err, said)
@@ -156,14 +161,14 @@ func command(name string, args ...string) error {
 	return nil
 }
 
-// outcome is what one cut left.
+// outcome is the result of one cut.
 type outcome struct {
-	last, found int // the save acknowledged last, and the one that is there
+	last, found int // the last acknowledged save, and the one that was found; -1: none
 	mended      bool
 	text        string
 }
 
-// cut lets a process save for a while, cuts the power, and looks.
+// cut lets a process save for a while, cuts the power, and looks at the state.
 func (d disk) cut(next int, unsynced bool) (out outcome, err error) {
 	if err := d.mount(); err != nil {
 		return out, err
@@ -189,7 +194,7 @@ func (d disk) cut(next int, unsynced bool) (out outcome, err error) {
 	return d.found(state, out)
 }
 
-// found runs the process that looks.
+// found runs the process that looks at the state.
 func (d disk) found(state string, out outcome) (outcome, error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -207,7 +212,8 @@ func (d disk) found(state string, out outcome) (outcome, error) {
 	return out, err
 }
 
-// saveUntilCut runs the process that saves, cuts the power under it, and returns the save that it acknowledged last.
+// saveUntilCut runs the process that saves, cuts the power under it, and
+// returns its last acknowledged save.
 func (d disk) saveUntilCut(state string, next int, unsynced bool) (last int, err error) {
 	exe, err := os.Executable()
 	if err != nil {
@@ -228,7 +234,7 @@ func (d disk) saveUntilCut(state string, next int, unsynced bool) (last int, err
 	}
 	last = next - 1
 	said := bufio.NewScanner(lines)
-	for range 1 + rand.IntN(5) { // it has begun
+	for range 1 + rand.IntN(5) { // until it has begun
 		if said.Scan() {
 			if last, err = strconv.Atoi(said.Text()); err != nil {
 				break
@@ -237,24 +243,24 @@ func (d disk) saveUntilCut(state string, next int, unsynced bool) (last int, err
 	}
 	time.Sleep(time.Duration(rand.Int64N(int64(30 * time.Millisecond))))
 	err = errors.Join(err, shutdown(d.dir))
-	// It ends by itself: nothing can be saved any more. What it had said by then is still to be read.
+	// It ends by itself, because nothing can be saved any more. Read what it
+	// had printed by then.
 	for said.Scan() {
 		n, convErr := strconv.Atoi(said.Text())
 		err = errors.Join(err, convErr)
 		last = n
 	}
-	var exit *exec.ExitError
-	switch waitErr := saver.Wait(); {
-	case waitErr == nil:
+	waitErr := saver.Wait()
+	if waitErr == nil {
 		err = errors.Join(err, errors.New("the process that saves did not notice the cut"))
-	case !errors.As(waitErr, &exit):
+	} else if _, ok := errors.AsType[*exec.ExitError](waitErr); !ok {
 		err = errors.Join(err, waitErr)
 	}
 	return last, errors.Join(err, said.Err())
 }
 
-// shutdown ends a file system as a power cut does: without writing anything that was in memory (EXT4_IOC_SHUTDOWN, no
-// log flush).
+// shutdown ends a file system as a power cut does: it writes nothing that was
+// in memory only (EXT4_IOC_SHUTDOWN without a flush of the log).
 func shutdown(dir string) error {
 	const (
 		ioctl      = 0x8004587d

@@ -16,7 +16,8 @@ const (
 	app      = "ref30"
 )
 
-// pause between two saves: time for the power to be cut while nothing is written, too.
+// pause is between two saves: the power must also be cut while nothing is
+// written.
 const pause = 5 * time.Millisecond
 
 var identifier = storage.Identifier{Value: strings.Repeat("0123456789abcdef", 4), Source: "serial"}
@@ -25,8 +26,8 @@ func open(dir string) (*storage.Store, error) {
 	return storage.Open(storage.Config{Dir: dir, Now: time.Now})
 }
 
-// state is the n-th that is saved. Every fifth has new credentials, so that the copy is written too; between them only
-// the token changes.
+// state returns the n-th state that is saved. Every fifth has new credentials,
+// so that the copy is written too; between them only the token changes.
 func state(n int) storage.App {
 	now := time.Date(2026, time.January, 1, 0, 0, n, 0, time.UTC)
 	return storage.App{
@@ -39,7 +40,8 @@ func state(n int) storage.App {
 	}
 }
 
-// saveFrom saves state after state and prints the number of each whose save returned, until a save fails.
+// saveFrom saves state after state and prints the number of each save that
+// returned, until one fails.
 func saveFrom(dir, from string) error {
 	n, err := strconv.Atoi(from)
 	if err != nil {
@@ -57,13 +59,13 @@ func saveFrom(dir, from string) error {
 			return err
 		}
 		if _, err := fmt.Println(n); err != nil {
-			os.Exit(2) // nobody is left to hear it
+			os.Exit(2) // nobody reads the output any more
 		}
 		time.Sleep(pause)
 	}
 }
 
-// look says which state is there.
+// look prints which state it finds.
 func look(dir string) error {
 	s, err := open(dir)
 	if err != nil {
