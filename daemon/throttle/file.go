@@ -1,0 +1,105 @@
+package throttle
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+)
+
+// File is a [Memory] in a file that no reboot survives: below /run.
+type File string
+
+// maxFile is more than any State needs, in bytes.
+const maxFile = 64 << 10
+
+// Load is part of [Memory]. It believes a regular file of the daemon's own user
+// with one link, in a folder that nobody else may write to.
+func (f File) Load() (State, error) {
+	if err := f.checkFolder(); err != nil {
+		return State{}, err
+	}
+	file, err := os.OpenFile(string(f), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return State{}, err
+	}
+	defer file.Close()
+	fi, err := file.Stat()
+	if err != nil {
+		return State{}, err
+	}
+	sys, ok := fi.Sys().(*syscall.Stat_t)
+	if !fi.Mode().IsRegular() || !ok || sys.Nlink != 1 || int(sys.Uid) != os.Geteuid() {
+		return State{}, f.unusable("it is not a regular file of the daemon's own with one link")
+	}
+	raw, err := io.ReadAll(io.LimitReader(file, maxFile))
+	if err != nil {
+		return State{}, err
+	}
+	var s State
+	if json.Unmarshal(raw, &s) != nil || s.BootID == "" {
+		return State{}, f.unusable("it is damaged")
+	}
+	return s, nil
+}
+
+// Save is part of [Memory]. What can't be replaced is spoiled, so that the next
+// start does not take it for the truth.
+func (f File) Save(s State) error {
+	if err := f.checkFolder(); err != nil {
+		return err
+	}
+	raw, err := json.Marshal(s)
+	if err == nil {
+		err = f.replace(raw)
+	}
+	if err == nil {
+		return nil
+	}
+	if old, openErr := os.OpenFile(string(f), os.O_WRONLY|os.O_TRUNC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0); openErr == nil {
+		err = errors.Join(err, old.Close())
+	}
+	return fmt.Errorf("remember the calls that left: %w", err)
+}
+
+func (f File) replace(content []byte) error {
+	temporary := string(f) + ".new"
+	if err := os.Remove(temporary); err != nil && !errors.Is(err, fs.ErrNotExist) { // a kill may have left one
+		return err
+	}
+	file, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = os.Rename(temporary, string(f))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+	return nil
+}
+
+// checkFolder returns an error unless the folder is the daemon's own user's, and
+// nobody else may write to it.
+func (f File) checkFolder() error {
+	dir := filepath.Dir(string(f))
+	fi, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("look at the folder of the gate's file: %w", err)
+	}
+	sys, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok || int(sys.Uid) != os.Geteuid() || fi.Mode().Perm()&0o022 != 0 {
+		return f.unusable("others may write to its folder")
+	}
+	return nil
+}
+
+func (f File) unusable(why string) error {
+	return fmt.Errorf("%s can't be believed: %s", string(f), why)
+}
