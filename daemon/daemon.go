@@ -11,6 +11,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +31,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/daemon/hardware"
 	"github.com/tvpassd/tvpassd/daemon/localapi"
+	"github.com/tvpassd/tvpassd/daemon/throttle"
 	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/ipc/server"
 	"github.com/tvpassd/tvpassd/storage"
@@ -47,12 +51,11 @@ type Manager interface {
 // Config is what a Daemon needs beside its configuration file. Fields that may be
 // left out say so.
 type Config struct {
-	ConfigFile string             // "" is config.DefaultFile
-	SocketPath string             // replaces the configuration's; "" leaves it
-	Listener   net.Listener       // a socket that the service manager passed; nil: the daemon makes its own
-	RuntimeDir string             // of the service manager; "" if there is none
-	Findings   *hardware.Findings // of the privileged step, if this process ran it; nil: they are in RuntimeDir
-	Root       string             // file tree of the device; "" is the one the daemon runs on
+	ConfigFile string       // "" is config.DefaultFile
+	SocketPath string       // replaces the configuration's; "" leaves it
+	Listener   net.Listener // a socket that the service manager passed; nil: the daemon makes its own
+	RuntimeDir string       // of the privileged step and the gate; "" if there is none
+	Root       string       // file tree of the device; "" is the one the daemon runs on
 
 	Version   string
 	BuildDate time.Time // a clock before this is unset
@@ -109,13 +112,21 @@ func New(cfg Config) (_ *Daemon, err error) {
 		cfg.Log.Error("the state can be read, but not written", "code", ipc.CodeStorage, "err", err)
 	}
 	d.hardware = hardware.New(hardware.Config{
-		Root: cfg.Root, Findings: cfg.Findings, RuntimeDir: cfg.RuntimeDir, Overrides: conf.Device, Store: d.store, Log: cfg.Log,
+		Root: cfg.Root, RuntimeDir: cfg.RuntimeDir, Overrides: conf.Device, Store: d.store, Log: cfg.Log,
 	})
 	setup, up, err := d.setup(conf)
 	if err != nil {
 		return nil, err
 	}
-	if d.broker, err = broker.New(d.brokerConfig(), setup); err != nil {
+	if d.listener, err = d.listen(conf.Socket); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.listener.Close())
+		}
+	}()
+	if d.broker, err = broker.New(d.brokerConfig(d.gate(conf.Socket)), setup); err != nil {
 		return nil, err
 	}
 	d.api = localapi.New(localapi.Config{
@@ -123,28 +134,41 @@ func New(cfg Config) (_ *Daemon, err error) {
 		Started: cfg.Clock.Now().Boot, Reload: d.Reload,
 	})
 	d.adopt(conf, up)
-	d.listener, err = d.listen(conf.Socket)
-	return d, err
+	return d, nil
 }
 
-func (d *Daemon) brokerConfig() broker.Config {
+func (d *Daemon) brokerConfig(gate *throttle.Gate) broker.Config {
 	return broker.Config{
-		Clock: d.cfg.Clock, Alarm: d.cfg.Alarm, Store: d.store, Random: d.cfg.Random,
+		Clock: d.cfg.Clock, Alarm: d.cfg.Alarm, Store: d.store, Gate: gate, Random: d.cfg.Random,
 		BuildDate: d.cfg.BuildDate, Log: d.cfg.Log, Changed: d.changed,
 		Waited: func(app string, wait time.Duration) { d.api.Waited(app, wait) },
 	}
 }
+
+// gate returns the way to the server, as an earlier run of this boot left it. Its
+// memory is in the runtime directory, otherwise beside the socket: no reboot
+// survives there, and no flash wears.
+func (d *Daemon) gate(s config.Socket) *throttle.Gate {
+	file := d.socketPath(s) + ".gate"
+	dir, _, _ := strings.Cut(d.cfg.RuntimeDir, ":") // systemd separates several by colons
+	if fi, err := os.Stat(dir); err == nil && fi.IsDir() {
+		file = filepath.Join(dir, "gate")
+	}
+	g := throttle.New(d.cfg.Clock.BootID(), d.cfg.Clock.Now().Boot, throttle.File(file))
+	if err := g.Err(); err != nil {
+		d.cfg.Log.Warn("it is not known what left since the device booted: the first call waits a second", "code", "gate_forgetful", "err", err)
+	}
+	return g
+}
+
+func (d *Daemon) socketPath(s config.Socket) string { return cmp.Or(d.cfg.SocketPath, s.Path) }
 
 // listen makes the socket, unless it was passed in.
 func (d *Daemon) listen(s config.Socket) (net.Listener, error) {
 	if d.cfg.Listener != nil {
 		return d.cfg.Listener, nil
 	}
-	path := s.Path
-	if d.cfg.SocketPath != "" {
-		path = d.cfg.SocketPath
-	}
-	return server.Listen(server.SocketOptions{Path: path, Mode: s.Mode, Group: s.Group})
+	return server.Listen(server.SocketOptions{Path: d.socketPath(s), Mode: s.Mode, Group: s.Group})
 }
 
 // Run serves players until ctx is done and then returns nil. No failure of the

@@ -141,11 +141,7 @@ func identify() command {
 			if dir == "" {
 				return errors.New("RUNTIME_DIRECTORY is not set: only the service manager starts this")
 			}
-			found, err := hardware.Find()
-			if err != nil {
-				return err
-			}
-			return found.Write(dir)
+			return hardware.WriteCandidate(dir)
 		}
 	}}
 }

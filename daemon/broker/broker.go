@@ -22,6 +22,7 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/daemon/throttle"
 )
 
 // Upstream is the server; dcr.Client is one.
@@ -44,6 +45,7 @@ type Config struct {
 	Clock     clock.Clock
 	Alarm     Alarm
 	Store     Store
+	Gate      *throttle.Gate
 	Random    *rand.Rand
 	BuildDate time.Time // a wall clock before this is unset
 	Log       *slog.Logger
@@ -157,7 +159,9 @@ func (b *Broker) Run(ctx context.Context) error {
 		case f := <-b.requests:
 			f(b.clock.Now())
 		case f := <-ended:
-			f(b.clock.Now())
+			now := b.clock.Now()
+			f(now)
+			b.publish(now) // players first, then the disk
 		case <-b.alarm.C():
 		case <-ctx.Done():
 			defer time.AfterFunc(stopGrace, cancel).Stop()
@@ -214,7 +218,7 @@ func (b *Broker) publish(now clock.Reading) {
 	old := b.published.Load()
 	next := &publication{
 		apps: make(map[string]*AppView), time: b.engine.time,
-		gateOpens: b.engine.gate.opens(now), gateWaits: b.engine.gate.waits, storageErr: b.engine.saveErr,
+		gateOpens: b.engine.gate.Opens(now.Boot), gateWaits: b.engine.waits.ended, storageErr: b.engine.saveErr,
 	}
 	var outdated []*AppView
 	for _, m := range b.engine.active() {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/daemon/throttle"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -89,7 +90,7 @@ type bench struct {
 	clock *steppedClock
 	alarm stillAlarm
 	up    *gatedUpstream
-	store *labStore
+	store Store
 	stop  func()
 }
 
@@ -99,7 +100,7 @@ func running(t testing.TB) *bench {
 }
 
 // runningOn starts a broker for one app on what is stored.
-func runningOn(t testing.TB, store *labStore, clock labClock) *bench {
+func runningOn(t testing.TB, store Store, clock labClock) *bench {
 	b := &bench{
 		clock: &steppedClock{labClock: clock},
 		alarm: stillAlarm{make(chan struct{})}, up: newGatedUpstream(),
@@ -107,7 +108,7 @@ func runningOn(t testing.TB, store *labStore, clock labClock) *bench {
 	}
 	var err error
 	b.Broker, err = New(Config{
-		Clock: b.clock, Alarm: b.alarm, Store: b.store, Random: rand.New(rand.NewPCG(1, 1)),
+		Clock: b.clock, Alarm: b.alarm, Store: b.store, Gate: throttle.New(clock.bootID, clock.boot, &labMemory{}), Random: rand.New(rand.NewPCG(1, 1)),
 		BuildDate: labBuild, Log: slog.New(slog.DiscardHandler),
 	}, Setup{Endpoint: labEndpoint, TLS: true, Upstream: b.up, Apps: []App{{ID: "ref30", SoftwareStatement: "s"}}})
 	if err != nil {
@@ -255,7 +256,7 @@ func TestAMinimumLifetimeIsNotSpreadAfterAStart(t *testing.T) {
 	case answer := <-got:
 		t.Fatalf("the player waited for the spread in vain: %s", answer)
 	}
-	b.tick(1010 * time.Millisecond)
+	b.tick(10 * time.Millisecond)
 	<-b.up.began
 	b.up.release <- nil
 	if answer := <-got; answer != "token-2<nil>" {
@@ -305,7 +306,7 @@ func TestAStopLetsARegistrationFinish(t *testing.T) {
 	<-b.up.began
 	time.AfterFunc(10*time.Millisecond, func() { b.up.release <- nil })
 	b.stop()
-	if b.store.apps[labEndpoint+"ref30"].Credentials == nil {
+	if a, err := b.store.App(labEndpoint, "ref30"); err != nil || a.Credentials == nil {
 		t.Error("the credentials of a registration under way are lost at the stop")
 	}
 }
@@ -358,6 +359,34 @@ func TestReadersAreNotHeldUpByTheDisk(t *testing.T) {
 		t.Error(err)
 	}
 	close(release)
+}
+
+// slowDisk holds up the writes of tokens.
+type slowDisk struct {
+	*labStore
+	writes, release chan struct{}
+}
+
+func (s slowDisk) SaveApp(endpoint, app string, a storage.App) error {
+	if a.Token != nil {
+		s.writes <- struct{}{}
+		<-s.release
+	}
+	return s.labStore.SaveApp(endpoint, app, a)
+}
+
+func TestATokenIsServedBeforeItIsWritten(t *testing.T) {
+	disk := slowDisk{&labStore{apps: map[string]storage.App{}}, make(chan struct{}), make(chan struct{})}
+	b := runningOn(t, disk, labClock{boot: time.Minute, wall: labStart, bootID: "b", synced: true})
+	for range 2 {
+		<-b.up.began
+		b.up.release <- nil
+	}
+	<-disk.writes
+	if _, err := b.Token(t.Context(), "ref30", 0, 0); err != nil {
+		t.Error(err)
+	}
+	close(disk.release)
 }
 
 func BenchmarkCachedToken(b *testing.B) {

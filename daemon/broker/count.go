@@ -3,6 +3,8 @@ package broker
 import (
 	"slices"
 	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/clock"
 )
 
 // Calls are the calls for an app since the start, by Endpoints. They never change; the next call makes new ones.
@@ -58,4 +60,23 @@ func (d *Durations) Add(took time.Duration) {
 type Waits struct {
 	Count int64
 	Sum   time.Duration // in which at least one call waited
+}
+
+// gateWaits counts them.
+type gateWaits struct {
+	ended   Waits
+	holding bool // a due call waits
+	since   time.Duration
+}
+
+// hold notes whether a due call waits for the gate.
+func (w *gateWaits) hold(holds bool, now clock.Reading) {
+	switch {
+	case holds && !w.holding:
+		w.since = now.Boot
+	case w.holding && !holds:
+		w.ended.Count++
+		w.ended.Sum += now.Boot - w.since
+	}
+	w.holding = holds
 }

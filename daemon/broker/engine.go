@@ -10,6 +10,7 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/daemon/throttle"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -38,7 +39,9 @@ type engine struct {
 	log    *slog.Logger
 
 	time        timeline
-	gate        *gate
+	gate        *throttle.Gate
+	gateErr     error        // what the log was told of it
+	waits       gateWaits    // for it
 	shut        storage.Gate // what shut it last, at the moment of that
 	shutUnsaved bool
 	endpoint    string
@@ -57,12 +60,14 @@ func newEngine(cfg Config) *engine {
 	e := &engine{
 		store: cfg.Store, random: cfg.Random, log: cfg.Log,
 		time:   newTimeline(cfg.Clock, cfg.BuildDate, cfg.Random),
-		gate:   newGate(now),
+		gate:   cfg.Gate,
 		nudged: now.Boot - nudgeEvery,
 		epoch:  now.Wall.Add(-now.Boot),
 	}
 	if e.shut, e.saveErr = cfg.Store.Gate(); e.saveErr == nil {
-		e.gate.shutFor(now, e.time.remaining(e.shut.Noted, e.shut.Wait, now))
+		if left := e.time.remaining(e.shut.Noted, e.shut.Wait, now); left > 0 {
+			e.gate.ShutUntil(now.Boot + left)
+		}
 	}
 	return e
 }
@@ -88,6 +93,9 @@ func (e *engine) configure(setup Setup, now clock.Reading) error {
 			continue // without its credentials it would register again
 		}
 		m.load(rec, &e.time, now, e.random)
+		if lost := e.gate.Unanswered(m.key()); lost.Count > 0 {
+			m.next = max(m.next, min(lost.Next, now.Boot+quickLadder.top))
+		}
 		e.machines = append(e.machines, m)
 	}
 	slices.SortStableFunc(e.machines, func(a, b *machine) int { return strings.Compare(a.app.ID, b.app.ID) })
@@ -133,8 +141,8 @@ func (e *engine) step(now clock.Reading) (calls []*call, wake time.Duration) {
 	e.flush(now)
 	for {
 		m, kind, at := e.first(now)
-		open := e.gate.opens(now)
-		e.gate.hold(at <= now.Boot && open > now.Boot, now)
+		open := e.opens(kind, now)
+		e.waits.hold(at <= now.Boot && open > now.Boot, now)
 		if m == nil {
 			return calls, e.wake(now, never)
 		}
@@ -150,14 +158,24 @@ func (e *engine) step(now clock.Reading) (calls []*call, wake time.Duration) {
 // never is later than any deadline.
 const never = time.Duration(1<<63 - 1)
 
-// first is the machine whose turn it is: of those that are due the ones without a token, then who has waited longest;
-// where none is due, the one that will be first.
+// opens returns when the gate opens for a kind of call. A registration leaves
+// room for the call for a token that another one will soon be followed by: one
+// app served at once is better than two served later.
+func (e *engine) opens(kind callKind, now clock.Reading) time.Duration {
+	if kind == callRegister && slices.ContainsFunc(e.active(), (*machine).registering) {
+		return e.gate.OpensFor(2, now.Boot)
+	}
+	return e.gate.Opens(now.Boot)
+}
+
+// first returns the machine whose turn it is, what it needs and since when that
+// is due. If nothing is due it is the one that will be first.
 func (e *engine) first(now clock.Reading) (best *machine, kind callKind, at time.Duration) {
 	if e.clockUnset(now) {
 		return nil, callNone, never
 	}
 	at = never
-	bestRank := 0
+	bestRank := rankLater
 	for _, m := range e.active() {
 		m.trust(&e.time, now)
 		m.dateReplacement(&e.time, now)
@@ -165,15 +183,8 @@ func (e *engine) first(now clock.Reading) (best *machine, kind callKind, at time
 		if k == callNone {
 			continue
 		}
-		rank := 2
-		if due <= now.Boot {
-			rank = 1
-			if !m.valid(now) {
-				rank = 0
-			}
-		}
-		if best == nil || rank < bestRank || rank == bestRank && due < at {
-			best, kind, at, bestRank = m, k, due, rank
+		if r := m.rank(k, due, now); best == nil || r < bestRank || r == bestRank && due < at {
+			best, kind, at, bestRank = m, k, due, r
 		}
 	}
 	return best, kind, at
@@ -204,15 +215,37 @@ func (e *engine) begin(m *machine, kind callKind, now clock.Reading) *call {
 			return nil
 		}
 	}
-	e.gate.take(now)
+	e.leave(c, now)
 	return c
+}
+
+// leave has a call leave through the gate. A registration has its note in the
+// store. A call for a token is noted in the gate's memory until it ends: it may
+// be the answer that ends the daemon.
+func (e *engine) leave(c *call, now clock.Reading) {
+	if c.kind == callToken {
+		name := c.machine.key()
+		lost := e.gate.Unanswered(name).Count + 1
+		e.gate.LeaveNamed(name, now.Boot+quickLadder.draw(lost, quickLadder.top, e.random), now.Boot)
+	} else {
+		e.gate.Leave(now.Boot)
+	}
+	if err := e.gate.Err(); err != nil && e.gateErr == nil {
+		e.log.Warn("what leaves can't be remembered: the next start makes its first call a second later", "code", "gate_forgetful", "err", err)
+		e.gateErr = err
+	}
 }
 
 const storageAdvice = "new client credentials could not be kept, so none are requested: check free space and mode of the state directory"
 
-// finish takes the end of a call: the answer, or the error.
+// finish takes the end of a call: the answer, or the error. New credentials are
+// stored before anything else. A new token is stored by the next step, so that
+// players need not wait for the disk.
 func (e *engine) finish(c *call, answer any, err error, now clock.Reading) {
 	m := c.machine
+	if c.kind == callToken {
+		e.gate.Answered(m.key())
+	}
 	if m.flight != c { // the app was reset meanwhile; what the answer says of the throttle is true all the same
 		if err != nil {
 			if f := failureOf(err, now); f.Code == CodeThrottled {
@@ -229,7 +262,9 @@ func (e *engine) finish(c *call, answer any, err error, now clock.Reading) {
 		e.succeed(m, c, answer, now)
 	}
 	m.calls = m.calls.with(c.kind, result, now.Boot-c.sent.Boot)
-	e.flush(now)
+	if c.kind == callRegister {
+		e.flush(now)
+	}
 }
 
 func (e *engine) succeed(m *machine, c *call, answer any, now clock.Reading) {
@@ -271,12 +306,17 @@ func (e *engine) fail(m *machine, c *call, err error, now clock.Reading) (result
 	return f.Code
 }
 
+// storeShut is how long the gate must be shut for that to be stored: what is
+// shorter is over when the device has booted again, and would only wear the
+// flash.
+const storeShut = 10 * time.Second
+
 // throttled shuts the gate after a 429, and returns for how long.
 func (e *engine) throttled(retryAfter time.Duration, now clock.Reading) time.Duration {
-	wait := e.gate.throttled(now, retryAfter)
+	wait := e.gate.Throttled(retryAfter, now.Boot)
 	// Another answer may have asked for more.
-	e.shut = storage.Gate{Noted: e.time.stamp(now), Wait: e.gate.shut - now.Boot}
-	if e.shut.Wait > shutAfter429 { // a restart opens the gate no sooner than that anyway
+	e.shut = storage.Gate{Noted: e.time.stamp(now), Wait: e.gate.Shut() - now.Boot}
+	if e.shut.Wait > storeShut {
 		_ = e.saveShut(now) // flush tries again
 	}
 	return wait
@@ -284,7 +324,7 @@ func (e *engine) throttled(retryAfter time.Duration, now clock.Reading) time.Dur
 
 // forgetShut drops what shut the gate once it is open again: a later boot may not be able to tell how long ago that was.
 func (e *engine) forgetShut(now clock.Reading) {
-	if e.shut.Wait > shutAfter429 && now.Boot >= e.gate.shut {
+	if e.shut.Wait > storeShut && now.Boot >= e.gate.Shut() {
 		e.shut = storage.Gate{}
 		_ = e.saveShut(now) // flush tries again
 	}
@@ -405,7 +445,7 @@ func (e *engine) noticeStep(now clock.Reading) {
 	if step.Abs() <= maxSkew {
 		return
 	}
-	e.gate.shut = min(e.gate.shut, now.Boot+e.time.remaining(e.shut.Noted, e.shut.Wait, now))
+	e.gate.OpenFrom(now.Boot + e.time.remaining(e.shut.Noted, e.shut.Wait, now))
 	for _, m := range e.active() {
 		if r := m.rec.Retry; r != nil {
 			m.hurry(now.Boot + e.time.remaining(r.Noted, r.Wait, now))

@@ -23,6 +23,120 @@ func TestFirstTokenTakesOneRegistration(t *testing.T) {
 	l.expectCounts(1, 1)
 }
 
+// arrivals is how long after now each app has a token.
+func (l *lab) arrivals(within time.Duration) (mean time.Duration, each map[string]time.Duration) {
+	l.t.Helper()
+	each = map[string]time.Duration{}
+	for begin := l.clock.boot; l.clock.boot < begin+within && len(each) < len(l.setup.Apps); l.pass(10 * time.Millisecond) {
+		for _, m := range l.engine.active() {
+			if _, had := each[m.app.ID]; m.valid(l.clock.Now()) && !had {
+				each[m.app.ID] = l.clock.boot - begin
+			}
+		}
+	}
+	for _, app := range l.setup.Apps {
+		if _, has := each[app.ID]; !has {
+			l.t.Fatalf("%s has no token after %v: %v", app.ID, within, each)
+		}
+		mean += each[app.ID] / time.Duration(len(l.setup.Apps))
+	}
+	return mean, each
+}
+
+// A device that boots has its tokens as soon as the network and the throttle let
+// it: nothing else is waited for.
+func TestTheFirstTokenComesAtOnce(t *testing.T) {
+	for _, tc := range []struct {
+		name           string
+		apps           []string
+		first, expired time.Duration // means, at most
+	}{
+		{"one app", []string{"a"}, 170 * time.Millisecond, 90 * time.Millisecond},
+		{"five apps", []string{"a", "b", "c", "d", "e"}, 3400 * time.Millisecond, 700 * time.Millisecond},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLab(t, tc.apps...)
+			if mean, each := l.arrivals(time.Minute); mean > tc.first {
+				t.Errorf("a first start takes %v, want %v at most: %v", mean, tc.first, each)
+			}
+			l.advance(labLife)
+			l.start()
+			if mean, each := l.arrivals(time.Minute); mean > tc.expired {
+				t.Errorf("with expired tokens it takes %v, want %v at most: %v", mean, tc.expired, each)
+			}
+			if !fitsBucket(l.requests, 3) {
+				t.Error("requests exceed a burst of 3 at 1 a second")
+			}
+		})
+	}
+}
+
+func TestShortLivesDoNotStarveAnotherApp(t *testing.T) {
+	l := newLab(t, "a", "b", "c")
+	l.answer = func(r request) (any, error) {
+		answer, err := l.healthy(r)
+		if tok, ok := answer.(dcr.Token); ok && r.app != "c" {
+			tok.ExpiresIn = time.Second
+			return tok, err
+		}
+		return answer, err
+	}
+	l.pass(20 * time.Second)
+	if m := l.engine.machine("c"); !m.valid(l.clock.Now()) {
+		t.Error("c has no token after 20 s")
+	}
+	served := l.engine.machine("c").rec.Token
+	l.pass(labLife*2/3 + patience + 20*time.Second)
+	if l.engine.machine("c").rec.Token == served {
+		t.Error("the token of c was not refreshed in time")
+	}
+}
+
+func TestAKillInTheMiddleOfATokenCallBacksOff(t *testing.T) {
+	l := newLab(t)
+	l.pass(10 * time.Second)
+	l.advance(labLife)
+	l.requests = nil
+	l.latency = time.Minute
+	for begin := l.clock.boot; l.clock.boot < begin+10*time.Minute; {
+		l.start()
+		l.pass(300 * time.Millisecond)
+	}
+	if n := len(l.requests); n < 5 || n > 15 {
+		t.Errorf("%d requests in ten minutes of kills", n)
+	}
+	l.latency = 80 * time.Millisecond
+	l.pass(15 * time.Minute)
+	l.expectState(StateReady)
+	l.start()
+	l.engine.refresh(l.machine(), l.clock.Now())
+	l.pass(time.Second)
+	if n := l.engine.gate.Unanswered(l.machine().key()).Count; n != 0 {
+		t.Errorf("%d calls still count as unanswered", n)
+	}
+}
+
+func TestNoRestartExceedsTheBucket(t *testing.T) {
+	for seed := range uint64(50) {
+		random := rand.New(rand.NewPCG(seed, 5))
+		l := newLab(t, "a", "b", "c", "d", "e")
+		for range 200 {
+			l.memory.fails = nil
+			if random.IntN(4) == 0 {
+				l.memory.fails = errDisk
+			}
+			l.start()
+			for _, m := range l.engine.active() {
+				l.engine.refresh(m, l.clock.Now())
+			}
+			l.pass(logUniform(random, time.Millisecond, 5*time.Second))
+		}
+		if !fitsBucket(l.requests, 3) {
+			t.Fatalf("seed %d: restarts exceed a burst of 3 at 1 a second", seed)
+		}
+	}
+}
+
 func TestRefreshIsDrawnOnceBeforeTwoThirdsOfTheLife(t *testing.T) {
 	low, high := labLife, time.Duration(0)
 	for seed := range uint64(200) {
@@ -127,7 +241,7 @@ func TestAPlayerWhoWaitsCutsTheSpreadShort(t *testing.T) {
 		l.requests = nil
 		l.start()
 		l.machine().awaited()
-		l.pass(1010 * time.Millisecond) // the gate opens after 1 s
+		l.pass(10 * time.Millisecond)
 		l.expectCounts(0, 1)
 		l.pass(90 * time.Millisecond)
 		l.machine().awaited()
@@ -156,22 +270,20 @@ func TestThrottledClosesTheGateForEveryApp(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			l := newLab(t, "a", "b", "c")
 			l.answer = func(r request) (any, error) {
-				if len(l.requests) == 1 {
+				if len(l.requests) <= 2 { // the burst, but for the token of one of them
 					return nil, &dcr.Error{Kind: dcr.Throttled, RetryAfter: tc.retryAfter}
 				}
 				return l.healthy(r)
 			}
-			l.pass(1100 * time.Millisecond)
-			l.expectCounts(1, 0)
-			if tc.want > time.Second {
-				l.start() // a restart does not open it
-			}
+			l.pass(100 * time.Millisecond)
+			l.expectCounts(2, 0)
+			l.start() // a restart does not open it
 			l.pass(2 * time.Hour)
-			if gap := l.gaps(0)[0]; gap < tc.want || gap > tc.want+2*time.Second {
+			if gap := l.gaps(0)[1]; gap < tc.want || gap > tc.want+2*time.Second {
 				t.Errorf("the next request left after %v, want %v", gap, tc.want)
 			}
-			if r := l.count(callRegister); r != 4 {
-				t.Errorf("%d registrations for three apps and one throttled", r)
+			if r := l.count(callRegister); r != 5 {
+				t.Errorf("%d registrations for three apps, two of them throttled once", r)
 			}
 		})
 	}
@@ -253,7 +365,7 @@ func TestRestartsInALoopAreNoRequestLoop(t *testing.T) {
 		up   time.Duration
 		most int // requests in two minutes
 	}{
-		{"killed before the first request", 300 * time.Millisecond, 0},
+		{"killed while the first request is under way", 50 * time.Millisecond, 30},
 		{"killed while the request is under way", 1050 * time.Millisecond, 30},
 		{"killed after the failure", 1500 * time.Millisecond, 30},
 	} {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/daemon/throttle"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -82,7 +83,7 @@ func (h *fleetShard) newDevice() (*fleetDevice, error) {
 func (d *fleetDevice) powerUp() error {
 	d.engine = newEngine(Config{
 		Clock: d, Store: d, Random: rand.New(rand.NewPCG(d.shard.random.Uint64(), d.shard.random.Uint64())),
-		BuildDate: labBuild, Log: slog.New(slog.DiscardHandler),
+		Gate: throttle.New(d.boot, d.Now().Boot, &labMemory{}), BuildDate: labBuild, Log: slog.New(slog.DiscardHandler),
 	})
 	if err := d.engine.configure(d.setup(), d.Now()); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/daemon/throttle"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -56,6 +58,31 @@ func (s *labStore) SaveApp(endpoint, app string, a storage.App) error {
 	return s.fails
 }
 
+// labMemory is the gate's memory: a file that no reboot survives.
+type labMemory struct {
+	state  *throttle.State
+	fails  error
+	spoilt bool
+}
+
+func (m *labMemory) Load() (throttle.State, error) {
+	switch {
+	case m.spoilt:
+		return throttle.State{}, errors.New("it is damaged")
+	case m.state == nil:
+		return throttle.State{}, fs.ErrNotExist
+	}
+	return *m.state, nil
+}
+
+func (m *labMemory) Save(s throttle.State) error {
+	m.spoilt = m.fails != nil
+	if m.fails == nil {
+		m.state = &s
+	}
+	return m.fails
+}
+
 // request is one call as the server saw it.
 type request struct {
 	kind   callKind
@@ -75,6 +102,7 @@ type lab struct {
 	t      *testing.T
 	clock  *labClock
 	store  *labStore
+	memory *labMemory
 	random *rand.Rand
 	logs   bytes.Buffer
 	engine *engine
@@ -92,7 +120,7 @@ func newLab(t *testing.T, apps ...string) *lab {
 	l := &lab{
 		t:     t,
 		clock: &labClock{boot: 30 * time.Second, wall: labStart, bootID: "boot-1", synced: true},
-		store: &labStore{apps: map[string]storage.App{}},
+		store: &labStore{apps: map[string]storage.App{}}, memory: &labMemory{},
 		world: labStart, latency: 80 * time.Millisecond,
 		random: rand.New(rand.NewPCG(1, 2)),
 		setup:  Setup{Endpoint: labEndpoint, TLS: true},
@@ -113,7 +141,8 @@ func (l *lab) start() {
 	l.inflight = nil
 	l.engine = newEngine(Config{
 		Clock: l.clock, Store: l.store, Random: l.random, BuildDate: labBuild,
-		Log: slog.New(slog.NewTextHandler(&l.logs, nil)),
+		Gate: throttle.New(l.clock.bootID, l.clock.boot, l.memory),
+		Log:  slog.New(slog.NewTextHandler(&l.logs, nil)),
 	})
 	if err := l.engine.configure(l.setup, l.clock.Now()); err != nil {
 		l.t.Fatal(err)
@@ -125,6 +154,7 @@ func (l *lab) reboot(off time.Duration, wall time.Time, synced bool) {
 	l.world = l.world.Add(off)
 	l.clock.boot, l.clock.wall, l.clock.synced = 20*time.Second, wall, synced
 	l.clock.bootID += "+"
+	*l.memory = labMemory{fails: l.memory.fails}
 	l.start()
 }
 

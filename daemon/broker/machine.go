@@ -80,7 +80,11 @@ type machine struct {
 	contact    time.Time // last answer of the server, by the box's clock
 	calls      *Calls    // since the start
 	told       told      // to the story
+	served     bool      // it had a valid token since the start
 }
+
+// key names the app at its endpoint.
+func (m *machine) key() string { return m.endpoint + "\x00" + m.app.ID }
 
 // load takes a machine up where an earlier run of the daemon left it.
 func (m *machine) load(rec storage.App, t *timeline, now clock.Reading, random *rand.Rand) {
@@ -109,6 +113,7 @@ func (m *machine) trust(t *timeline, now clock.Reading) {
 		return
 	}
 	m.live = &liveToken{sent: sent, expires: sent + tok.Life, refresh: sent + tok.RefreshAfter}
+	m.served = m.served || m.valid(now)
 	if !tok.Refused && !m.suspected() && now.Boot < m.live.refresh {
 		m.succeeded(now) // what failed was a refresh for want of trust: it is not needed any more
 	}
@@ -137,6 +142,38 @@ func (m *machine) wants(t *timeline, now clock.Reading) (callKind, time.Duration
 		return callToken, max(m.live.refresh, m.next)
 	}
 }
+
+// rank is a class of calls that go before all calls of the next one.
+type rank int
+
+const (
+	rankFirst   rank = iota // the one call between an app and its first token since the start
+	rankUrgent              // players wait, or a refresh has been held up for long
+	rankRefresh             // there is a valid token
+	rankLater               // not due yet
+)
+
+// patience is how long a due refresh gives way to apps without a token. Some
+// never end to need one: their tokens live for seconds.
+const patience = 30 * time.Second
+
+// rank returns the class of a call that is due at a moment. Only the first token
+// since the start goes before registrations: an app whose tokens live for
+// seconds would keep others from theirs.
+func (m *machine) rank(kind callKind, due time.Duration, now clock.Reading) rank {
+	switch {
+	case due > now.Boot:
+		return rankLater
+	case m.valid(now) && due > now.Boot-patience:
+		return rankRefresh
+	case kind == callToken && !m.served:
+		return rankFirst
+	default:
+		return rankUrgent
+	}
+}
+
+func (m *machine) registering() bool { return m.flight != nil && m.flight.kind == callRegister }
 
 // suspected tells whether the server said that it does not know the credentials: that is to be settled soon, even while
 // there is a valid token.

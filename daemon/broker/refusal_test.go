@@ -286,7 +286,7 @@ func TestReset(t *testing.T) {
 
 func TestResetDropsTheAnswerOfACallUnderWay(t *testing.T) {
 	l := newLab(t)
-	l.pass(1050 * time.Millisecond) // the registration is under way
+	l.pass(50 * time.Millisecond) // the registration is under way
 	if err := l.engine.reset(l.machine(), l.clock.Now()); err != nil {
 		t.Fatal(err)
 	}

@@ -24,6 +24,9 @@ const (
 	// confirmAfter is how long after a first invalid_client the next one is asked for, at the earliest: the server
 	// must say twice that it does not know the credentials, for replacing them signs viewers out.
 	confirmAfter = 5 * time.Second
+	// maxRetryAfter bounds what a server, or something that poses as one, can ask for.
+	maxRetryAfter = time.Hour
+
 	// replaceEvery is how often refused credentials may be replaced at most.
 	replaceEvery = 24 * time.Hour
 )

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/daemon/throttle"
 )
 
 // simDevice is one box in its world: the real Broker, without its goroutine, and everything around it. It is driven by
@@ -24,6 +25,7 @@ type simDevice struct {
 	alarm  simAlarm
 	timeAt time.Duration // when the time service has an answer
 	disk   simDisk
+	memory labMemory // the gate's
 	server simServer
 
 	apps     []simApp
@@ -190,7 +192,7 @@ func (d *simDevice) start() {
 	d.rules.starts(d)
 	d.guard(func() {
 		b, err := New(Config{
-			Clock: &d.clocks, Alarm: &d.alarm, Store: &d.disk, Random: d.drawn, BuildDate: labBuild,
+			Clock: &d.clocks, Alarm: &d.alarm, Store: &d.disk, Gate: throttle.New(d.clocks.BootID(), d.clocks.boot, &d.memory), Random: d.drawn, BuildDate: labBuild,
 			Log: slog.New(slog.NewTextHandler(&d.logs, &slog.HandlerOptions{ReplaceAttr: withoutTime})),
 		}, d.setup())
 		if err != nil {
@@ -212,12 +214,20 @@ func withoutTime(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// kill ends the daemon between two instructions. What is on its way is lost to it, though not to the server.
+// kill ends the daemon between two instructions. What is on its way is lost to
+// it, though not to the server. The gate's memory knows of it, if it works.
 func (d *simDevice) kill() {
+	if d.memory.spoilt {
+		d.lose()
+	}
+	d.broker, d.flights, d.disk.cut = nil, nil, noCut
+}
+
+// lose has what is on its way leave no trace.
+func (d *simDevice) lose() {
 	for _, f := range d.flights {
 		f.account.lost(f)
 	}
-	d.broker, d.flights, d.disk.cut = nil, nil, noCut
 }
 
 // stop ends the daemon in good order, as Broker.Run does when its context ends.
@@ -346,6 +356,7 @@ func (d *simDevice) powerUp(off time.Duration) {
 	up := between(8*time.Second, 40*time.Second, d.random)
 	d.at += up
 	d.clocks.reboot(d.life.bootClock, d.at, off, up, d.random)
+	d.memory = labMemory{fails: d.memory.fails}
 	d.timeAt = simNever
 	if d.life.timeService > 0 {
 		d.timeAt = d.at + time.Duration(float64(d.life.timeService)*(0.5+d.random.Float64()))
@@ -356,6 +367,7 @@ func (d *simDevice) powerUp(off time.Duration) {
 }
 
 func (d *simDevice) powerCut(off time.Duration) {
+	d.lose() // with the gate's memory
 	d.kill()
 	d.powerUp(off)
 }

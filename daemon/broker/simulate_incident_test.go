@@ -138,7 +138,12 @@ var simKinds = []simKind{
 	// the disk
 	{4, time.Second, simDay, "the disk is full for %v", lasting(simDiskFull)},
 	{3, time.Second, simDay, "the disk is full for the copy for %v", lasting(simDiskHalfFull)},
+	{3, time.Second, simDay, "the gate's memory fails for %v", func(d *simDevice, i simIncident) {
+		d.memory.fails = errSimDisk
+		d.after(i.length, func() { d.memory.fails = nil })
+	}},
 	{2, 0, 0, "the database is damaged while the power is off", func(d *simDevice, _ simIncident) {
+		d.lose()
 		d.kill()
 		d.disk.damage()
 		d.rules.damaged()

@@ -53,7 +53,7 @@ type core struct {
 // view makes the machine's present view.
 func (e *engine) view(m *machine, now clock.Reading) *AppView {
 	next := m.next
-	if open := e.gate.opens(now); open-now.Boot > time.Second { // it is shut; otherwise it makes nobody wait longer
+	if open := e.gate.Opens(now.Boot); open-now.Boot > time.Second { // it is shut; otherwise it makes nobody wait longer
 		next = max(next, open)
 	}
 	v := &AppView{App: m.app, core: core{

@@ -11,68 +11,65 @@ import (
 	"github.com/tvpassd/tvpassd/device"
 )
 
-// Findings are what the hardware tells root alone, such as the serial numbers of
-// DMI. A privileged step finds them before the daemon gives up root, or before the
-// service manager starts it; that step never touches the database.
-type Findings struct {
+// The service manager runs one privileged step that reads the serial numbers
+// that only root may read (DMI), and leaves them in the daemon's runtime
+// directory. That step never touches the database.
+
+const candidateName = "identifier"
+
+// candidateFile is what the privileged step leaves.
+type candidateFile struct {
 	Source string `json:"source"`
 	Raw    []byte `json:"raw"`
 }
 
-// Find is the privileged step.
-func Find() (Findings, error) {
+// WriteCandidate is the privileged step: it writes the hardware's identifier to
+// a file in the runtime directory that only the owner of that directory may read.
+func WriteCandidate(dir string) error {
 	report, err := device.Probe(device.Options{})
 	if err != nil {
-		return Findings{}, err
+		return err
 	}
-	return Findings(report.Identifier), nil
-}
-
-const findingsName = "identifier"
-
-// Write leaves the findings in the daemon's runtime directory, in a file that only
-// the owner of that directory may read.
-func (f Findings) Write(dir string) error {
-	content, err := json.Marshal(f)
+	content, err := json.Marshal(candidateFile(report.Identifier))
 	if err != nil {
-		return fmt.Errorf("encode the findings: %w", err)
+		return fmt.Errorf("encode the identifier: %w", err)
 	}
 	owner, err := os.Stat(dir)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, findingsName)
+	path := filepath.Join(dir, candidateName)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	// O_EXCL follows no link: the directory belongs to an unprivileged user.
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = file.Write(content)
+	_, err = f.Write(content)
 	if sys, ok := owner.Sys().(*syscall.Stat_t); ok && err == nil {
-		err = file.Chown(int(sys.Uid), int(sys.Gid))
+		err = f.Chown(int(sys.Uid), int(sys.Gid))
 	}
-	return errors.Join(err, file.Close())
+	return errors.Join(err, f.Close())
 }
 
-// readFindings reads what the privileged step left. It returns zero Findings if
-// that step never ran.
-func readFindings(dir string) (Findings, error) {
+// privilegedCandidate reads what the privileged step left. It returns a zero
+// Candidate if that step never ran.
+func privilegedCandidate(dir string) (device.Candidate, error) {
 	if dir == "" {
-		return Findings{}, nil
+		return device.Candidate{}, nil
 	}
-	content, err := os.ReadFile(filepath.Join(dir, findingsName))
+	content, err := os.ReadFile(filepath.Join(dir, candidateName))
 	if errors.Is(err, os.ErrNotExist) {
-		return Findings{}, nil
+		return device.Candidate{}, nil
 	}
-	var f Findings
+	var found candidateFile
 	if err == nil {
-		err = json.Unmarshal(content, &f)
+		err = json.Unmarshal(content, &found)
 	}
 	if err != nil {
-		return Findings{}, fmt.Errorf("read the findings: %w", err)
+		return device.Candidate{}, fmt.Errorf("read the hardware's identifier: %w", err)
 	}
-	return f, nil
+	return device.Candidate(found), nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
 	"github.com/tvpassd/tvpassd/daemon/clock"
+	"github.com/tvpassd/tvpassd/daemon/throttle"
 	"github.com/tvpassd/tvpassd/device"
 	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/ipc/server"
@@ -58,7 +59,7 @@ func newAPI(t *testing.T) *API {
 		t.Fatal(err)
 	}
 	b, err := broker.New(broker.Config{
-		Clock: at, Alarm: at, Store: store, Random: rand.New(rand.NewPCG(1, 2)), Log: slog.New(slog.DiscardHandler),
+		Clock: at, Alarm: at, Store: store, Gate: throttle.New("boot", at.now.Boot, throttle.File(t.TempDir()+"/gate")), Random: rand.New(rand.NewPCG(1, 2)), Log: slog.New(slog.DiscardHandler),
 	}, broker.Setup{Endpoint: "http://127.0.0.1:1", Apps: []broker.App{{ID: "ref30", SoftwareStatement: "a.b.c"}}})
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +101,7 @@ tvpassd_token_wait_seconds_count{app="ref30"} 2
 	const everybodys = `tvpassd_build_info{version="1.2.3"} 1
 tvpassd_clock_set 1
 tvpassd_storage_ok 1
-tvpassd_throttle_open 0
+tvpassd_throttle_open 1
 `
 	const admins = `tvpassd_throttle_waits_total 0
 tvpassd_throttle_wait_seconds_total 0
