@@ -179,6 +179,23 @@ func TestBadConfiguration(t *testing.T) {
 	l.run("config", "check").expect(t, 1, "bad.toml")
 }
 
+// What others may do to the configuration is a warning and no fault.
+func TestConfigCheckWarns(t *testing.T) {
+	l := newLab(t)
+	l.must(os.Chmod(l.path("apps.d"), 0o777))
+	l.must(os.Chmod(l.path("apps.d/ref30.jwt"), 0o644))
+	r := l.run("config", "check")
+	r.expect(t, 0, "good, 1 app")
+	for _, want := range []string{
+		"tvpassd: warning: " + l.path("apps.d") + ": everybody may write to it: chmod o-w " + l.path("apps.d") + "\n",
+		"tvpassd: warning: " + l.path("apps.d/ref30.jwt") + ": everybody may read the software statement in it: chmod o-r ",
+	} {
+		if !strings.Contains(r.stderr, want) {
+			t.Errorf("%q is not in\n%s", want, r.stderr)
+		}
+	}
+}
+
 // An app that names an unknown user is disabled alone, in config.toml too.
 func TestUnknownUser(t *testing.T) {
 	l := newLab(t)

@@ -35,6 +35,11 @@ func (e *env) checkConfig() error {
 	for _, fault := range faults {
 		e.complain(fault)
 	}
+	if conf != nil {
+		for _, risk := range conf.Risks {
+			e.complain(fmt.Errorf("warning: %v", risk))
+		}
+	}
 	if len(faults) > 0 {
 		return exitStatus{code: exitFailure}
 	}

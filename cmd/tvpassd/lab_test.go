@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -109,7 +110,11 @@ func (l *lab) read(name string) string {
 
 func (l *lab) write(name, content string) {
 	l.t.Helper()
-	l.must(os.WriteFile(l.path(name), []byte(content), 0o644))
+	mode := fs.FileMode(0o644)
+	if strings.HasSuffix(name, ".jwt") {
+		mode = 0o600 // a secret
+	}
+	l.must(os.WriteFile(l.path(name), []byte(content), mode))
 }
 
 // configure writes config.toml; more comes before the tables.

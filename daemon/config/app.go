@@ -3,11 +3,9 @@ package config
 import (
 	"errors"
 	"fmt"
-	"io/fs"
-	"maps"
-	"os"
 	"path/filepath"
-	"strings"
+
+	"github.com/tvpassd/tvpassd/device/hostfile"
 )
 
 // App is a player app that may have tokens.
@@ -26,32 +24,33 @@ type App struct {
 // claim is an [[app]] of a file.
 type claim struct {
 	App
-	place    string // FILE:LINE of the id
+	line     int    // of the id
 	disabled *Error // why this app alone can't be used
 }
 
-// claims reads the [[app]] of a file. taken maps the ids that are in use to
-// their places; those of this file are added.
-func (d *document) claims(top *table, taken map[string]string) []claim {
+// claims reads the [[app]] of the file.
+func (d *document) claims(top *table) []claim {
 	var claims []claim
+	first := map[string]int{}
 	for _, t := range top.list("app") {
 		c := d.claim(t)
 		claims = append(claims, c)
-		if c.ID == "" {
-			continue
+		if line, repeated := first[c.ID]; repeated {
+			t.fault("id", "%s", taken(c.ID, &Error{File: d.file, Line: line}))
+		} else if c.ID != "" {
+			first[c.ID] = c.line
 		}
-		if first, repeated := taken[c.ID]; repeated {
-			t.fault("id", "[[app]] id %s is taken by %s: give every app an id of its own", quote(c.ID), first)
-			continue
-		}
-		taken[c.ID] = c.place
 	}
 	return claims
 }
 
+// taken is the fault of an id that another [[app]] has.
+func taken(id string, by *Error) string {
+	return fmt.Sprintf("[[app]] id %s is taken by %s: give every app an id of its own", quote(id), by.place())
+}
+
 func (d *document) claim(t *table) claim {
-	c := claim{place: (&Error{File: d.file, Line: t.lineOf("id")}).place()}
-	path := pathFrom(filepath.Dir(d.file))
+	c := claim{line: t.lineOf("id")}
 	c.App = App{
 		File:          d.file,
 		ID:            readText(t, "id", "", "ref30", parseAppID),
@@ -63,12 +62,23 @@ func (d *document) claim(t *table) claim {
 		HandOutToken:  read(t, "hand_out_token", true, parseBool),
 
 		SoftwareStatement: readText(t, "software_statement", "", "eyJ…", parseStatement),
-		StatementFile:     readText(t, "software_statement_file", "", "ref30.jwt", statementPath(path)),
+		StatementFile:     readText(t, "software_statement_file", "", "ref30.jwt", statementPath(pathFrom(filepath.Dir(d.file)))),
 	}
 	if !t.has("id") {
 		t.fault("id", "[[app]] id is missing: every app needs one")
 	}
-	c.readStatement(t)
+	switch inline, named := t.has("software_statement"), t.has("software_statement_file"); {
+	case inline && named:
+		t.fault("software_statement", "[[app]] software_statement and software_statement_file are both set: delete one")
+	case !inline && !named:
+		t.fault("software_statement_file", "[[app]] software_statement_file is missing: "+
+			"write the path of the software statement from the TVE Dashboard")
+	case c.StatementFile != "":
+		var err error
+		if c.SoftwareStatement, err = d.statement(c.StatementFile); err != nil {
+			t.fault("software_statement_file", "[[app]] software_statement_file: %s %v", quote(c.StatementFile), err)
+		}
+	}
 	return c
 }
 
@@ -86,64 +96,33 @@ func (c *claim) allowed(t *table, key string, parse func(any) ([]uint32, error))
 	})
 }
 
-// readStatement reads the software statement if it is in a file of its own.
-func (c *claim) readStatement(t *table) {
-	switch inline, named := t.has("software_statement"), t.has("software_statement_file"); {
-	case inline && named:
-		t.fault("software_statement", "[[app]] software_statement and software_statement_file are both set: delete one")
-	case !inline && !named:
-		t.fault("software_statement_file", "[[app]] software_statement_file is missing: "+
-			"write the path of the software statement from the TVE Dashboard")
-	case c.StatementFile != "":
-		var err error
-		if c.SoftwareStatement, err = readStatement(c.StatementFile); err != nil {
-			t.fault("software_statement_file", "[[app]] software_statement_file: %s %v", quote(c.StatementFile), err)
-		}
+// statement reads a software statement. The errors do not name the file.
+func (d *document) statement(path string) (string, error) {
+	if text, ok := d.statements[path]; ok {
+		return text, nil
 	}
+	file, err := d.files.read(path, maxStatement)
+	if err != nil {
+		return "", errors.New(reason(err))
+	}
+	if d.inApps && !mayName(d.files.author, file) {
+		return "", fmt.Errorf("belongs to user %d, and user %d wrote this: a file in apps.d may name a statement "+
+			"of its own owner, or one that everybody may read", file.Owner, d.files.author)
+	}
+	text, err := parseStatement(string(file.Data))
+	if err != nil {
+		return "", err
+	}
+	d.files.judge(path, file.Mode, file.Group, "the software statement")
+	if d.statements == nil {
+		d.statements = map[string]string{}
+	}
+	d.statements[path] = text
+	return text, nil
 }
 
-// use adds the apps of a file to the configuration, or the reasons why they are
-// disabled.
-func (c *Config) use(claims []claim) {
-	for _, claim := range claims {
-		if claim.disabled != nil {
-			c.Bad = append(c.Bad, claim.disabled)
-		} else {
-			c.Apps = append(c.Apps, claim.App)
-		}
-	}
-}
-
-// addApps adds the apps of the files in dir, in the order of their names.
-func (c *Config) addApps(dir string, taken map[string]string, n names) {
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		c.Bad = append(c.Bad, &Error{File: dir, Detail: reason(err)})
-	}
-	for _, entry := range entries { // sorted
-		if name := entry.Name(); !strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".toml") {
-			c.addFile(filepath.Join(dir, name), taken, n)
-		}
-	}
-}
-
-// addFile adds the apps of a file in apps.d. A file with a fault adds none.
-func (c *Config) addFile(path string, taken map[string]string, n names) {
-	d := &document{file: path, inApps: true, names: n}
-	seen := maps.Clone(taken)
-	var claims []claim
-	if d.read() == nil {
-		claims = d.claims(d.top(), seen)
-		d.unknownKeys()
-	}
-	if faults := d.sorted(); len(faults) > 0 {
-		bad := faults[0]
-		if more := len(faults) - 1; more > 0 {
-			bad.Detail += fmt.Sprintf(" (and %d more in this file)", more)
-		}
-		c.Bad = append(c.Bad, bad)
-		return
-	}
-	c.use(claims)
-	maps.Copy(taken, seen)
+// mayName reports whether a file in apps.d that a user wrote may name a
+// statement: the daemon must not read for them what they can't read themselves.
+func mayName(author uint32, statement *hostfile.File) bool {
+	return author == 0 || author == statement.Owner || statement.Public
 }

@@ -52,7 +52,7 @@ func TestAppsD(t *testing.T) {
 		{name: "no statement file", files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \"x.jwt\"\n"},
 			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d/x.jwt" can't be read: no such file or directory`}},
 		{name: "a directory for a statement", files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \".\"\n"},
-			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d" can't be read: it is a directory`}},
+			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d" can't be read: not a regular file but a folder`}},
 		{name: "a bad statement", files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \"x.jwt\"\n", "x.jwt": "{}"},
 			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d/x.jwt" is not a software statement ` +
 				`(it needs 2 dots and has 0): copy all of it from the TVE Dashboard again`}},
@@ -102,9 +102,9 @@ func TestOddEntries(t *testing.T) {
 		t.Errorf("the apps are %v", c.Apps)
 	}
 	expect(t, c.Bad, []*Error{
-		{File: dir + "/apps.d/folder.toml", Detail: "can't be read: it is a directory"},
+		{File: dir + "/apps.d/folder.toml", Detail: "can't be read: not a regular file but a folder"},
 		{File: dir + "/apps.d/link.toml", Detail: "can't be read: no such file or directory"},
-		{File: dir + "/apps.d/pipe.toml", Detail: "can't be read: it is not a regular file"},
+		{File: dir + "/apps.d/pipe.toml", Detail: "can't be read: not a regular file"},
 	})
 }
 

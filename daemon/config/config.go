@@ -3,13 +3,14 @@
 //
 // It owns the names of the keys, their meaning and defaults, and what a person
 // reads about a fault: file, line, what is wrong and what to do. document.go
-// reads a file and hands out its keys, tree.go decodes TOML, value.go parses
-// single values, names.go looks up users and groups, app.go reads the apps and
-// statement.go their software statements.
+// hands out the keys of a file, tree.go decodes TOML, value.go parses single
+// values, names.go looks up users and groups, app.go reads the apps and
+// statement.go their software statements. source.go reads the files in apps.d, and
+// holder.go decides which of them has an id.
 //
 // It opens these files, the statements that they name, and the system's lists of
-// users and groups. It does not check whether a certificate, a socket or a
-// directory can be used.
+// users and groups (files.go: other users may have written them). It does not
+// check whether a certificate, a socket or a directory can be used.
 package config
 
 import (
@@ -19,9 +20,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/url"
-	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/tvpassd/tvpassd/device"
@@ -44,10 +43,15 @@ type Config struct {
 	Device   map[string]any // X-Device-Info keys as device.CheckOverride returned them
 	Apps     []App          // those that can be used, by id
 	Bad      []*Error       // why a file in apps.d or a single app is disabled, one each
+	Risks    []Risk
+	Holders  map[string]Holder // the files that have the ids, to be remembered for Resolve
 
 	// AcceptVolatileState suppresses the warning about a state directory that
 	// does not survive a reboot.
 	AcceptVolatileState bool
+
+	unread  []*Error // the part of Bad that does not depend on who has which id
+	sources []source // config.toml, then the files in apps.d by name
 }
 
 // Socket holds the settings of the socket that players connect to.
@@ -88,11 +92,13 @@ func (e *Error) place() string {
 }
 
 // Load reads file, or DefaultFile if it is "", and every apps.d/*.toml beside it.
-// If DefaultFile does not exist the defaults apply; any other file must exist.
+// If DefaultFile does not exist the defaults apply; any other file must exist. It
+// takes at most seven seconds, whatever the files are.
 //
 // The error joins an *Error for each fault in config.toml, in the order of lines;
 // a fault of the syntax hides the others. What disables only an app or a file in
-// apps.d is in Config.Bad.
+// apps.d is in Config.Bad. If two files in apps.d claim an id the first one by
+// name has it; Resolve decides that anew.
 func Load(file string) (*Config, error) { return load(file, DefaultFile, systemNames()) }
 
 func load(file, otherwise string, n names) (*Config, error) {
@@ -101,16 +107,17 @@ func load(file, otherwise string, n names) (*Config, error) {
 		return nil, err
 	}
 	d.names = n
-	taken := map[string]string{}
-	c := d.config(taken)
+	c := d.config()
 	if err := d.err(); err != nil {
 		return nil, err
 	}
 	if !missing {
 		c.File = d.file
+		d.judge(c)
 	}
-	c.addApps(filepath.Join(filepath.Dir(d.file), "apps.d"), taken, n)
-	slices.SortFunc(c.Apps, func(a, b App) int { return cmp.Compare(a.ID, b.ID) })
+	c.readApps(filepath.Join(filepath.Dir(d.file), "apps.d"), d)
+	c.Risks = d.files.risks
+	c.resolve(nil)
 	return c, nil
 }
 
@@ -122,7 +129,7 @@ func open(file, otherwise string) (d *document, missing bool, err error) {
 	if err != nil {
 		return &document{}, false, &Error{File: file, Detail: reason(err)}
 	}
-	d = &document{file: path}
+	d = &document{file: path, files: newFiles()}
 	if err := d.read(); file == "" && errors.Is(err, fs.ErrNotExist) {
 		d.faults = nil
 		return d, true, nil
@@ -132,7 +139,7 @@ func open(file, otherwise string) (d *document, missing bool, err error) {
 
 // config reads the tables of config.toml. The result is useless if d has faults
 // afterwards.
-func (d *document) config(taken map[string]string) *Config {
+func (d *document) config() *Config {
 	top := d.top()
 	c := &Config{}
 	path := pathFrom(filepath.Dir(d.file))
@@ -150,7 +157,7 @@ func (d *document) config(taken map[string]string) *Config {
 	c.Gateway.Enabled = read(gateway, "enabled", true, parseBool)
 	c.Gateway.Timeout = readText(gateway, "timeout", 30*time.Second, "30s", parseTimeout)
 	c.Device = overrides(top.table("device"))
-	c.use(d.claims(top, taken))
+	c.sources = []source{{top: true, file: d.file, author: d.stat.Owner, claims: d.claims(top)}}
 	d.unknownKeys()
 	return c
 }
@@ -204,15 +211,4 @@ func LoadPart(file string) (Part, error) {
 	d.faults = nil // those of [socket]
 	part.Device = overrides(d.top().table("device"))
 	return part, d.err()
-}
-
-// reason describes why a file can't be read, without its name.
-func reason(err error) string {
-	if path, ok := errors.AsType[*fs.PathError](err); ok {
-		err = path.Err
-	}
-	if errors.Is(err, fs.ErrPermission) {
-		return fmt.Sprintf("can't be read: permission denied for user %d: let this user read it", os.Geteuid())
-	}
-	return fmt.Sprintf("can't be read: %v", err)
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 // labStatement has the form of a statement of the TVE Dashboard.
@@ -63,6 +64,9 @@ func mustLoad(t *testing.T, files map[string]string) (c *Config, dir string) {
 	return c, dir
 }
 
+// mine is a file of the test's user that has an id.
+func mine(file string) Holder { return Holder{file, uint32(os.Geteuid())} }
+
 func number(n uint32) *uint32 { return &n }
 
 func defaults() *Config {
@@ -74,12 +78,13 @@ func defaults() *Config {
 		HTTP:     HTTP{Timeout: 15 * time.Second},
 		Gateway:  Gateway{Enabled: true, Timeout: 30 * time.Second},
 		Device:   map[string]any{},
+		Holders:  map[string]Holder{},
 	}
 }
 
 func expect(t *testing.T, got, want any) {
 	t.Helper()
-	if diff := cmp.Diff(want, got); diff != "" {
+	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{})); diff != "" {
 		t.Errorf("(-want +got)\n%s", diff)
 	}
 }
@@ -176,6 +181,9 @@ hand_out_token = false
 		Gateway:             Gateway{Timeout: 2 * time.Minute},
 		Device:              map[string]any{"primaryHardwareType": "SetTopBox", "displayWidth": int64(1920), "connectionSecure": true},
 		AcceptVolatileState: true,
+		Holders: map[string]Holder{
+			"aa": mine(dir + "/apps.d/10-own.toml"), "nobody": mine(dir + "/config.toml"), "zz": mine(dir + "/config.toml"),
+		},
 		Apps: []App{{
 			ID: "aa", SoftwareStatement: labStatement, File: dir + "/apps.d/10-own.toml", StatementFile: dir + "/apps.d/two.jwt",
 			Groups: []uint32{901}, HandOutToken: true,
@@ -207,6 +215,7 @@ func TestExample(t *testing.T) {
 		"apps.d/ref30.jwt": labStatement,
 	})
 	want.File = dir + "/config.toml"
+	want.Holders = map[string]Holder{"ref30": mine(want.File)}
 	want.Device = map[string]any{"primaryHardwareType": "SetTopBox", "model": "STB-1", "manufacturer": "Example Devices"}
 	want.Apps = []App{{
 		ID: "ref30", SoftwareStatement: labStatement, RedirectURI: "adobepass://com.programmer", ApplicationID: "REF30",
@@ -215,8 +224,8 @@ func TestExample(t *testing.T) {
 	}}
 	expect(t, got, want)
 
-	d := &document{file: want.File, names: labNames}
-	d.config(map[string]string{})
+	d := &document{file: want.File, files: newFiles(), names: labNames}
+	d.config()
 	for _, table := range d.tables {
 		for _, key := range table.known {
 			if table.label != "[device]" && !regexp.MustCompile(`(?m)^#(`+key+` = |\[+`+key+`\])`).Match(example) {

@@ -1,66 +1,42 @@
 package config
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/tvpassd/tvpassd/device"
+	"github.com/tvpassd/tvpassd/device/hostfile"
 )
-
-// maxFile is the largest TOML file that is read, in bytes. It has room for a
-// hundred apps with their software statements.
-const maxFile = 256 << 10
-
-// readFile reads a regular file of at most limit bytes and drops the byte order
-// mark that some editors put in front.
-func readFile(name string, limit int64) ([]byte, error) {
-	info, err := os.Stat(name)
-	switch {
-	case err != nil:
-		return nil, err
-	case info.IsDir():
-		return nil, errors.New("it is a directory")
-	case !info.Mode().IsRegular():
-		return nil, errors.New("it is not a regular file")
-	}
-	f, err := os.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("it is longer than %d KiB", limit>>10)
-	}
-	return bytes.TrimPrefix(data, []byte("\uFEFF")), err
-}
 
 // document is one TOML file that is being read. Its tables note which keys were
 // asked for, so that unknownKeys can report the others.
 type document struct {
 	file   string // absolute
 	inApps bool   // the file is in apps.d
+	files  *files
 	names  names
-	root   *table   // nil until something could be parsed
-	tables []*table // those that were asked for
+	stat   hostfile.File // what its descriptor says, without the content
+	root   *table        // nil until something could be parsed
+	tables []*table      // those that were asked for
 	faults []*Error
+
+	statements map[string]string // by path: one for many apps is kept once
 }
 
 // read reads and parses the file. Each problem is added to d.faults; the error
 // is the first one.
 func (d *document) read() error {
-	data, err := readFile(d.file, maxFile)
+	file, err := d.files.read(d.file, maxFile)
 	if err != nil {
 		d.fault(0, "%s", reason(err))
 		return err
 	}
-	return d.parse(data)
+	d.stat = *file
+	d.stat.Data = nil
+	return d.parse(file.Data)
 }
 
 func (d *document) parse(data []byte) error {

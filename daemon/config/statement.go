@@ -10,10 +10,6 @@ import (
 	"unicode"
 )
 
-// maxStatement is the longest software statement that is read, in bytes. Real
-// ones are shorter than 2 KiB.
-const maxStatement = 64 << 10
-
 // Statement holds claims of a software statement. Without its issuer's key nothing
 // proves them. Claims that are missing or of the wrong type are left out.
 type Statement struct {
@@ -93,13 +89,4 @@ func statementPath(parse func(string) (string, error)) func(string) (string, err
 		}
 		return parse(s)
 	}
-}
-
-// readStatement reads a software statement. The errors do not name the file.
-func readStatement(file string) (string, error) {
-	data, err := readFile(file, maxStatement)
-	if err != nil {
-		return "", errors.New(reason(err))
-	}
-	return parseStatement(string(data))
 }

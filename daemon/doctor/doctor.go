@@ -73,6 +73,7 @@ func (f *facts) checks() []check {
 	list := []check{
 		{"config", nil, judgeConfig},
 		{"apps", []string{"config"}, judgeApps},
+		{"permissions", []string{"config"}, judgePermissions},
 	}
 	for _, app := range f.apps() {
 		list = append(list, check{"statement:" + app.ID, nil, func(*facts) Check { return judgeStatement(app) }})

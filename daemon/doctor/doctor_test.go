@@ -34,7 +34,7 @@ func TestAllIsWell(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	want := strings.Fields("config apps statement:ref30 state_dir disk database service socket daemon clock route proxy dns captive_portal tcp tls endpoint throttle device identifier token:ref30")
+	want := strings.Fields("config apps permissions statement:ref30 state_dir disk database service socket daemon clock route proxy dns captive_portal tcp tls endpoint throttle device identifier token:ref30")
 	if diff := cmp.Diff(want, ids); diff != "" || r.Worst != Pass {
 		t.Errorf("worst %s, ids (-want +got):\n%s", r.Worst, diff)
 	}
@@ -104,6 +104,7 @@ func TestConfiguration(t *testing.T) {
 			s.write("apps.d/ref30.jwt", string(raw[:len(raw)/2]))
 		}, "apps", Failed, "copy all of it", ""},
 		{"another JWT", func(s *scene) { s.write("apps.d/ref30.jwt", "eyJhbGciOiJIUzI1NiJ9.e30.c2ln") }, "statement:ref30", Warning, "names no issuer", ""},
+		{"open to others", func(s *scene) { s.must(os.Chmod(s.path("apps.d/ref30.jwt"), 0o644)) }, "permissions", Warning, "chmod o-r", ""},
 		{"no app", func(s *scene) { s.must(os.RemoveAll(s.path("apps.d"))) }, "apps", Warning, "no app is configured", ""},
 	})
 }

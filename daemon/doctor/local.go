@@ -64,6 +64,18 @@ func judgeApps(f *facts) Check {
 	return pass("%s", strings.Join(ids, ", "))
 }
 
+// judgePermissions warns of what other users may do to the configuration.
+func judgePermissions(f *facts) Check {
+	var found, todo []string
+	for _, risk := range f.conf.Risks {
+		found, todo = append(found, risk.Detail), append(todo, risk.Todo)
+	}
+	if len(found) > 0 {
+		return warn(strings.Join(todo, "; "), "%s", strings.Join(found, "; "))
+	}
+	return pass("other users can't change the configuration or read its secrets")
+}
+
 // judgeStatement says what is told of a statement without its issuer's key. One that is no JWT makes its app a bad one.
 func judgeStatement(app config.App) Check {
 	s, err := config.ParseStatement(app.SoftwareStatement)

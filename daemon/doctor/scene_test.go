@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"log/slog"
 	"net"
@@ -106,7 +107,11 @@ func (s *scene) path(name string) string { return filepath.Join(s.dir, name) }
 func (s *scene) write(name, content string) {
 	s.t.Helper()
 	s.must(os.MkdirAll(filepath.Dir(s.path(name)), 0o755))
-	s.must(os.WriteFile(s.path(name), []byte(content), 0o644))
+	mode := fs.FileMode(0o644)
+	if strings.HasSuffix(name, ".jwt") {
+		mode = 0o600 // a secret
+	}
+	s.must(os.WriteFile(s.path(name), []byte(content), mode))
 }
 
 // certify gives the server a certificate of that day, and the box its authority.

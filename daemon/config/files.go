@@ -1,0 +1,131 @@
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/tvpassd/tvpassd/device/hostfile"
+)
+
+// The largest files that are read, in bytes. A TOML file has room for a hundred
+// apps with their software statements; real statements are shorter than 2 KiB,
+// and the roots of a whole system take 250 KiB.
+const (
+	maxFile      = 256 << 10
+	maxStatement = 64 << 10
+	maxRoots     = 1 << 20
+)
+
+// maxNames is how many names in apps.d are looked at.
+const maxNames = 1024
+
+// How long one file may take, and all of them together.
+const (
+	fileTime = 2 * time.Second
+	loadTime = 6 * time.Second
+)
+
+// files reads the files of one configuration. They may be other users', on file
+// systems that hang: each takes a limited time, and so do all together.
+type files struct {
+	deadline time.Time
+	hung     map[uint32]bool // users other than root with a file that took too long
+	author   uint32          // the user on whose behalf files are read
+	risks    []Risk
+}
+
+func newFiles() *files {
+	return &files{deadline: time.Now().Add(loadTime), hung: map[uint32]bool{}}
+}
+
+var errLate = fmt.Errorf("other files took too long: %w", os.ErrDeadlineExceeded)
+
+// rule returns how the next file may be read, or an error if it is too late. A
+// user with a file that hangs spends the time of that one only.
+func (f *files) rule() (hostfile.Rule, error) {
+	left := time.Until(f.deadline)
+	if left <= 0 || f.hung[f.author] {
+		return hostfile.Rule{}, errLate
+	}
+	return hostfile.Rule{Within: min(left, fileTime)}, nil
+}
+
+// read reads a regular file of at most limit bytes, without the byte order mark
+// that some editors put in front.
+func (f *files) read(name string, limit int) (*hostfile.File, error) {
+	rule, err := f.rule()
+	if err != nil {
+		return nil, err
+	}
+	file, err := hostfile.Read(name, limit, rule)
+	if errors.Is(err, os.ErrDeadlineExceeded) && f.author != 0 {
+		f.hung[f.author] = true
+	}
+	if err != nil {
+		return nil, err
+	}
+	if file.Cut {
+		return nil, fmt.Errorf("it is longer than %d KiB", limit>>10)
+	}
+	file.Data = bytes.TrimPrefix(file.Data, []byte("\uFEFF"))
+	return file, nil
+}
+
+// list returns a folder. The error is fs.ErrNotExist if there is none.
+func (f *files) list(folder string) (*hostfile.Folder, error) {
+	rule, err := f.rule()
+	if err != nil {
+		return nil, err
+	}
+	root, err := hostfile.Open("/", rule)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return root.List(folder, maxNames)
+}
+
+// Risk is what other users may do to a file, and should not be able to.
+type Risk struct {
+	Detail string // the file and what is wrong
+	Todo   string // the command that mends it
+}
+
+func (r Risk) String() string { return r.Detail + ": " + r.Todo }
+
+// judge notes the risks of a file or folder. secret names what is in it that
+// others should not read, if anything.
+func (f *files) judge(name string, mode fs.FileMode, group uint32, secret string) {
+	risk := func(who, may, change string) {
+		f.risks = append(f.risks, Risk{Detail: fmt.Sprintf("%s: %s may %s", name, who, may), Todo: "chmod " + change + " " + name})
+	}
+	switch {
+	case mode&0o002 != 0:
+		risk("everybody", "write to it", "o-w")
+	case mode&0o020 != 0 && group != 0:
+		risk(fmt.Sprint("group ", group), "write to it", "g-w")
+	}
+	if mode&0o004 != 0 && secret != "" {
+		risk("everybody", "read "+secret+" in it", "o-r")
+	}
+}
+
+// reason describes why a file can't be read, without its name.
+func reason(err error) string {
+	if path, ok := errors.AsType[*fs.PathError](err); ok {
+		err = path.Err
+	}
+	switch {
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Sprintf("can't be read: permission denied for user %d: let this user read it", os.Geteuid())
+	case errors.Is(err, errLate):
+		return "was not read, because other files took too long: their file systems hang"
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return "can't be read: its file system does not answer"
+	}
+	return fmt.Sprintf("can't be read: %v", err)
+}

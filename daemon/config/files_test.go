@@ -1,0 +1,195 @@
+package config
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// asRoot skips a test that makes files of other users.
+func asRoot(t *testing.T) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("run as root: files of other users are made here")
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestWhoseStatement has a user's file in apps.d name statements: its own, and
+// those that everybody may read, whatever path leads there.
+func TestWhoseStatement(t *testing.T) {
+	asRoot(t)
+	const author, other = 12345, 12346
+	for _, tt := range []struct {
+		name   string
+		named  string
+		change func(dir string) error
+		owner  uint32 // of the statement, in the message; 0 with ok
+		ok     bool
+	}{
+		{name: "its own", named: "own.jwt", ok: true},
+		{name: "root's for everybody", named: "public.jwt", ok: true},
+		{name: "root's own", named: "private.jwt"},
+		{name: "another user's", named: "other.jwt", owner: other},
+		{name: "through its link", named: "link.jwt"},
+		{name: "through its folder", named: "folder/private.jwt"},
+		{name: "up and down", named: "../apps.d/../apps.d/private.jwt"},
+		{name: "readable in a closed folder", named: "closed/public.jwt"},
+		{name: "out of a closed folder", named: "closed/link.jwt", ok: true},
+		{name: "root's link to its file", named: "own.jwt", ok: true, change: func(dir string) error {
+			must(t, os.Rename(dir+"/apps.d/a.toml", dir+"/real"))
+			return os.Symlink(dir+"/real", dir+"/apps.d/a.toml")
+		}},
+		{name: "its link to root's file", named: "private.jwt", change: func(dir string) error {
+			must(t, os.Chown(dir+"/apps.d/a.toml", 0, 0))
+			must(t, os.Rename(dir+"/apps.d/a.toml", dir+"/real"))
+			must(t, os.Symlink(dir+"/real", dir+"/apps.d/a.toml"))
+			return os.Lchown(dir+"/apps.d/a.toml", author, author)
+		}},
+		{name: "named by root", named: "other.jwt", ok: true, change: func(dir string) error {
+			return os.Chown(dir+"/apps.d/a.toml", 0, 0)
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := lay(t, map[string]string{
+				"config.toml": "", "apps.d/a.toml": fmt.Sprintf("[[app]]\nid = \"x\"\nsoftware_statement_file = %q\n", tt.named),
+				"apps.d/own.jwt": labStatement, "apps.d/public.jwt": labStatement, "apps.d/private.jwt": labStatement,
+				"apps.d/other.jwt": labStatement, "apps.d/closed/public.jwt": labStatement,
+			})
+			at := func(name string) string { return filepath.Join(dir, "apps.d", name) }
+			for parent := dir; parent != os.TempDir(); parent = filepath.Dir(parent) {
+				must(t, os.Chmod(parent, 0o755))
+			}
+			must(t, os.Chmod(filepath.Join(dir, "apps.d"), 0o755))
+			for _, name := range []string{"public.jwt", "closed/public.jwt"} {
+				must(t, os.Chmod(at(name), 0o644))
+			}
+			must(t, os.Symlink("private.jwt", at("link.jwt")))
+			must(t, os.Symlink("../public.jwt", at("closed/link.jwt")))
+			must(t, os.Symlink(".", at("folder")))
+			for name, owner := range map[string]int{"own.jwt": author, "a.toml": author, "link.jwt": author, "folder": author, "other.jwt": other} {
+				must(t, os.Lchown(at(name), owner, owner))
+			}
+			if tt.change != nil {
+				must(t, tt.change(dir))
+			}
+			c, err := loadDir(dir)
+			must(t, err)
+			if tt.ok {
+				if len(c.Bad) > 0 || len(c.Apps) != 1 {
+					t.Errorf("the app is refused: %v", c.Bad)
+				}
+				return
+			}
+			want := fmt.Sprintf("%s:3: [[app]] software_statement_file: %q belongs to user %d, and user %d wrote this: "+
+				"a file in apps.d may name a statement of its own owner, or one that everybody may read",
+				at("a.toml"), filepath.Join(dir, "apps.d", tt.named), tt.owner, author)
+			if len(c.Bad) != 1 || c.Bad[0].Error() != want {
+				t.Errorf("got %v\nwant %s", c.Bad, want)
+			}
+		})
+	}
+}
+
+// TestRisks opens files to others and reads what is said of it.
+func TestRisks(t *testing.T) {
+	asRoot(t)
+	for _, tt := range []struct {
+		name, file string
+		mode       fs.FileMode
+		group      int
+		want       string
+	}{
+		{"apps.d for everybody", "apps.d", 0o777, 0, "everybody may write to it: chmod o-w"},
+		{"a sticky apps.d", "apps.d", 0o777 | fs.ModeSticky, 0, "everybody may write to it: chmod o-w"},
+		{"the folder above", ".", 0o757, 0, "everybody may write to it: chmod o-w"},
+		{"a group's apps.d", "apps.d", 0o775, 1234, "group 1234 may write to it: chmod g-w"},
+		{"root's group", "apps.d", 0o775, 0, ""},
+		{"config.toml", "config.toml", 0o622, 0, "everybody may write to it: chmod o-w"},
+		{"the proxy's password", "config.toml", 0o644, 0, "everybody may read the password of the proxy in it: chmod o-r"},
+		{"a file in apps.d", "apps.d/a.toml", 0o664, 1234, "group 1234 may write to it: chmod g-w"},
+		{"a file in apps.d, readable", "apps.d/a.toml", 0o644, 0, ""},
+		{"a statement in a file", "apps.d/b.toml", 0o644, 0, "everybody may read the software statement in it: chmod o-r"},
+		{"a statement", "apps.d/a.jwt", 0o604, 0, "everybody may read the software statement in it: chmod o-r"},
+		{"a group's statement", "apps.d/a.jwt", 0o640, 1234, ""},
+		{"a statement, writable", "apps.d/a.jwt", 0o602, 0, "everybody may write to it: chmod o-w"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := lay(t, map[string]string{
+				"config.toml":   "[http]\nproxy = \"http://me:hidden@proxy\"",
+				"apps.d/a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \"a.jwt\"\n",
+				"apps.d/a.jwt":  labStatement, "apps.d/b.toml": labApp("y"),
+			})
+			must(t, os.Chown(filepath.Join(dir, tt.file), 0, tt.group))
+			must(t, os.Chmod(filepath.Join(dir, tt.file), tt.mode))
+			c, err := loadDir(dir)
+			must(t, err)
+			var want []string
+			if tt.want != "" {
+				path := filepath.Join(dir, tt.file)
+				want = []string{path + ": " + tt.want + " " + path}
+			}
+			var got []string
+			for _, risk := range c.Risks {
+				got = append(got, risk.String())
+			}
+			expect(t, got, want)
+		})
+	}
+}
+
+// hang mounts a file system on dir that never answers.
+func hang(t *testing.T, dir string) {
+	t.Helper()
+	asRoot(t)
+	server, err := unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	must(t, err)
+	must(t, os.MkdirAll(dir, 0o700))
+	must(t, unix.Mount("hang", dir, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", server)))
+	t.Cleanup(func() {
+		unix.Close(server) // ends the calls that hang
+		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestHangingFiles names files on a file system that never answers. The files of
+// other users are read all the same.
+func TestHangingFiles(t *testing.T) {
+	asRoot(t)
+	files := map[string]string{"config.toml": labApp("own"), "apps.d/zz.toml": labApp("roots")}
+	dir := lay(t, files)
+	hang(t, filepath.Join(dir, "hung"))
+	const user = 12345
+	for i := range 10 {
+		name := fmt.Sprintf("%s/apps.d/%d.toml", dir, i)
+		must(t, os.Symlink("../hung/x.toml", name))
+		must(t, os.Lchown(name, user, user))
+	}
+	own := filepath.Join(dir, "apps.d/another.toml")
+	must(t, os.WriteFile(own, []byte(labApp("another")), 0o600))
+	must(t, os.Chown(own, user+1, user+1))
+	c, err := loadDir(dir)
+	must(t, err)
+	var apps []string
+	for _, app := range c.Apps {
+		apps = append(apps, app.ID)
+	}
+	expect(t, apps, []string{"another", "own", "roots"})
+	if len(c.Bad) != 10 || !strings.HasSuffix(c.Bad[0].Detail, "can't be read: its file system does not answer") ||
+		!strings.HasPrefix(c.Bad[1].Detail, "was not read, because other files took too long") {
+		t.Errorf("got %v", c.Bad)
+	}
+}

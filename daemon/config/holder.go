@@ -1,0 +1,107 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Holder is the file that has an id, and with it the client credentials of the
+// app.
+type Holder struct {
+	File string // absolute
+	UID  uint32 // the user who wrote it
+}
+
+// Resolve decides which file has which id, given the files that had them last:
+//
+//   - config.toml has every id that it claims;
+//   - otherwise the file that had the id keeps it while it claims it;
+//   - once it does not, a file that root or the same user wrote takes over, and
+//     any other one waits until an admin accepts it.
+//
+// An id that nobody had goes to the first file by name. accept is an id that the
+// one file that waits for it takes over, or "". The error says why that is not
+// possible.
+func (c *Config) Resolve(held map[string]Holder, accept string) error {
+	waiting := c.resolve(held)[accept]
+	switch {
+	case accept == "":
+		return nil
+	case len(waiting) == 1:
+		held = maps.Clone(held)
+		held[accept] = waiting[0]
+		c.resolve(held)
+		return nil
+	case len(waiting) > 1:
+		return fmt.Errorf("accept %s: %s and %s claim it: delete all files but one", quote(accept), waiting[0].File, waiting[1].File)
+	case slices.ContainsFunc(c.Apps, func(a App) bool { return a.ID == accept }):
+		return nil // an earlier call accepted it
+	}
+	return fmt.Errorf("accept %s: no file in apps.d waits for this id", quote(accept))
+}
+
+// resolve does so without an id to accept, and returns the files that wait for
+// each id.
+func (c *Config) resolve(held map[string]Holder) (waiting map[string][]Holder) {
+	c.Apps, c.Bad, c.Holders = nil, slices.Clone(c.unread), map[string]Holder{}
+	maps.Copy(c.Holders, held)
+	waiting = map[string][]Holder{}
+	places := map[string]*Error{}
+	for _, s := range c.sources {
+		fault := s.fault
+		for _, claim := range s.claims {
+			why, waits := c.refusal(s, claim.ID, held, places)
+			if waits {
+				waiting[claim.ID] = append(waiting[claim.ID], Holder{s.file, s.author})
+			}
+			if why != "" && fault == nil {
+				fault = &Error{File: s.file, Line: claim.line, Detail: why}
+			}
+		}
+		if fault != nil {
+			c.Bad = append(c.Bad, fault)
+			continue
+		}
+		for _, claim := range s.claims {
+			places[claim.ID] = &Error{File: s.file, Line: claim.line}
+			if claim.disabled != nil {
+				c.Bad = append(c.Bad, claim.disabled)
+				continue
+			}
+			c.Apps = append(c.Apps, claim.App)
+			c.Holders[claim.ID] = Holder{s.file, s.author}
+		}
+	}
+	slices.SortFunc(c.Apps, func(a, b App) int { return strings.Compare(a.ID, b.ID) })
+	return waiting
+}
+
+// refusal says why a file can't have an id, or "", and whether it waits for an
+// admin to accept it. places has the ids of earlier files.
+func (c *Config) refusal(s source, id string, held map[string]Holder, places map[string]*Error) (why string, waits bool) {
+	if first, ok := places[id]; ok {
+		return taken(id, first), false
+	}
+	holder, known := held[id]
+	switch {
+	case s.top, !known, holder == Holder{s.file, s.author}:
+		return "", false
+	case slices.ContainsFunc(c.sources, func(other source) bool { return other.has(holder, id) }):
+		return taken(id, &Error{File: holder.File}), false
+	case s.author == 0, s.author == holder.UID:
+		return "", false
+	}
+	return fmt.Sprintf("[[app]] id %s belongs to user %d, who claimed it in %s, and user %d wrote this file: "+
+		"to give it the app's credentials, run tvpassd reload --accept %s", quote(id), holder.UID, holder.File, s.author, id), true
+}
+
+// has reports whether the file is the one that has an id, and still claims it. A
+// file that can't be read may claim it: an id must not move by accident.
+func (s source) has(holder Holder, id string) bool {
+	if s.file != holder.File {
+		return false
+	}
+	return s.partial || s.author == holder.UID && slices.ContainsFunc(s.claims, func(c claim) bool { return c.ID == id })
+}

@@ -1,0 +1,92 @@
+package config
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/tvpassd/tvpassd/device/hostfile"
+)
+
+// source is a file that claims ids: config.toml or one in apps.d.
+type source struct {
+	top     bool // config.toml
+	file    string
+	author  uint32 // who wrote it
+	claims  []claim
+	fault   *Error // why the file is disabled as a whole
+	partial bool   // it could not be read to its end, so it may claim more ids
+}
+
+// judge notes what others may do to config.toml and its directory.
+func (d *document) judge(c *Config) {
+	secret := inlineStatement(c.sources[0].claims)
+	if c.HTTP.Proxy != nil && c.HTTP.Proxy.User != nil {
+		secret = "the password of the proxy"
+	}
+	d.files.judge(d.file, d.stat.Mode, d.stat.Group, secret)
+	if folder, err := d.files.list(filepath.Dir(d.file)); err == nil {
+		d.files.judge(filepath.Dir(d.file), folder.Mode, folder.Group, "")
+	}
+}
+
+// inlineStatement names the secret of a file with these claims, if it has one.
+func inlineStatement(claims []claim) string {
+	for _, c := range claims {
+		if c.StatementFile == "" && c.SoftwareStatement != "" {
+			return "the software statement"
+		}
+	}
+	return ""
+}
+
+// readApps reads the files in the directory apps.d beside config.toml.
+func (c *Config) readApps(dir string, top *document) {
+	folder, err := top.files.list(dir)
+	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) {
+			c.unread = append(c.unread, &Error{File: dir, Detail: reason(err)})
+		}
+		return
+	}
+	top.files.judge(dir, folder.Mode, folder.Group, "")
+	if len(folder.Entries) == maxNames {
+		c.unread = append(c.unread, &Error{File: dir, Detail: fmt.Sprintf("has %d entries or more: some were not read", maxNames)})
+	}
+	// Files that take long must not use up the time of root's.
+	slices.SortStableFunc(folder.Entries, func(a, b hostfile.Entry) int { return cmp.Compare(min(a.Owner, 1), min(b.Owner, 1)) })
+	for _, entry := range folder.Entries {
+		if !strings.HasPrefix(entry.Name, ".") && strings.HasSuffix(entry.Name, ".toml") {
+			top.files.author = entry.Owner
+			c.sources = append(c.sources, top.readSource(filepath.Join(dir, entry.Name), entry))
+		}
+	}
+	slices.SortFunc(c.sources[1:], func(a, b source) int { return strings.Compare(a.file, b.file) })
+}
+
+// readSource reads a file in apps.d.
+func (top *document) readSource(path string, entry hostfile.Entry) source {
+	d := &document{file: path, inApps: true, files: top.files, names: top.names}
+	err := d.read()
+	if err == nil && (entry.Mode&fs.ModeSymlink == 0 || entry.Owner == 0) {
+		d.files.author = d.stat.Owner // else whoever made the link chose the file
+	}
+	s := source{file: path, author: d.files.author}
+	if err == nil {
+		s.claims = d.claims(d.top())
+		d.unknownKeys()
+		d.files.judge(path, d.stat.Mode, d.stat.Group, inlineStatement(s.claims))
+	}
+	s.partial = err != nil && !errors.Is(err, fs.ErrNotExist)
+	if faults := d.sorted(); len(faults) > 0 {
+		s.fault = faults[0]
+		if more := len(faults) - 1; more > 0 {
+			s.fault.Detail += fmt.Sprintf(" (and %d more in this file)", more)
+		}
+	}
+	return s
+}
