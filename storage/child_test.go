@@ -29,6 +29,7 @@ var children = map[string]func() error{
 	"refresh": refreshAndSay,
 	"count":   countAndSay,
 	"inspect": inspectAndSay,
+	"locate":  locateAndSay,
 }
 
 func TestMain(m *testing.M) {
