@@ -318,17 +318,21 @@ func (b *Broker) await(ctx context.Context, v *AppView, wait, minTTL time.Durati
 	app := v.App.ID
 	timeout := time.NewTimer(wait)
 	defer timeout.Stop()
+	passed := false
 	for last := false; ; {
 		if last || v.satisfies(minTTL, now) && !v.core.hold {
 			return b.answer(v, minTTL, now)
 		}
+		// A player who waits passes through the loop once: what is due leaves even if
+		// the alarm did not ring.
 		var hasten chan<- func(clock.Reading)
-		if v.spread() {
+		if !passed || v.spread() {
 			hasten = b.requests
 		}
 		select {
 		case <-v.changed:
 		case hasten <- func(clock.Reading) { b.awaited(app) }:
+			passed = true
 		case <-timeout.C:
 			last = true
 		case <-ctx.Done():
