@@ -45,15 +45,12 @@ func (e *env) runDaemon() (err error) {
 	if err != nil {
 		return exitStatus{exitConfig, err}
 	}
-	system := clock.NewSystem()
-	alarm, err := clock.NewAlarm(system)
-	if err != nil {
-		return err
-	}
-	defer alarm.Close()
 	log, level := newLogger(e.stderr, service.Journal())
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(libraryLog{log})
+	system := clock.NewSystem()
+	alarm := clock.NewAlarm(system, log)
+	defer alarm.Close()
 	d, err := daemon.New(daemon.Config{
 		ConfigFile: e.configFile, SocketPath: e.socket, Listener: listener, RuntimeDir: os.Getenv("RUNTIME_DIRECTORY"),
 		Version: version, BuildDate: built, UID: uint32(os.Geteuid()),

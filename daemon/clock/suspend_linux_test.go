@@ -1,7 +1,6 @@
 package clock
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -11,11 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// asleep is how long the box of the next test has slept since boot.
+// asleep is how long the device of the next test has slept since boot.
 const asleep = 24 * time.Hour
 
-// TestASuspendCounts runs itself in a time namespace in which CLOCK_BOOTTIME is a day ahead of CLOCK_MONOTONIC, as it is
-// on a box that has slept for a day. A real suspend would stop this machine.
+// TestASuspendCounts runs itself in a time namespace in which CLOCK_BOOTTIME is a
+// day ahead of CLOCK_MONOTONIC, as on a device that has slept for a day. A real
+// suspend would stop this machine.
 func TestASuspendCounts(t *testing.T) {
 	const inside = "TVPASSD_TEST_ASLEEP"
 	if os.Getenv(inside) != "" {
@@ -31,7 +31,7 @@ func TestASuspendCounts(t *testing.T) {
 		namespace = append(namespace, "--user", "--map-root-user")
 	}
 	if out, err := exec.Command(unshare, append(namespace, "true")...).CombinedOutput(); err != nil {
-		t.Skipf("no time namespace is to be had here: %v: %s", err, out)
+		t.Skipf("the kernel allows no time namespace here: %v: %s", err, out)
 	}
 	cmd := exec.Command(unshare, append(namespace, os.Args[0], "-test.run=^TestASuspendCounts$", "-test.v")...)
 	cmd.Env = append(os.Environ(), inside+"=1")
@@ -46,21 +46,14 @@ func expectSlept(t *testing.T) {
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &awake); err != nil {
 		t.Fatal(err)
 	}
-	clock := NewSystem()
-	if slept := clock.Now().Boot - time.Duration(awake.Nano()); slept < asleep || slept > asleep+time.Hour {
+	a := newAlarm(t)
+	if slept := a.clock.Now().Boot - time.Duration(awake.Nano()); slept < asleep || slept > asleep+time.Hour {
 		t.Errorf("Boot is %v ahead of the time awake, want %v", slept, asleep)
 	}
-	a, err := NewAlarm(clock)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := clock.Now().Boot + 30*time.Millisecond
+	at := a.clock.Now().Boot + 30*time.Millisecond
 	a.Set(at)
 	expectRing(t, a)
-	if now := clock.Now().Boot; now < at {
+	if now := a.clock.Now().Boot; now < at {
 		t.Errorf("the alarm rang %v too early", at-now)
-	}
-	if err := a.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-		t.Error(err)
 	}
 }
