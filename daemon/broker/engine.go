@@ -72,6 +72,8 @@ func newEngine(cfg Config) *engine {
 	return e
 }
 
+func (e *engine) at(now clock.Reading) moment { return moment{now, &e.time, e.random} }
+
 // configure takes over the configured apps. A new app is loaded; one that is gone keeps its state, unused; a change of what
 // a registration is made of cuts the wait after a refusal short, and touches nothing else.
 func (e *engine) configure(setup Setup, now clock.Reading) error {
@@ -83,7 +85,7 @@ func (e *engine) configure(setup Setup, now clock.Reading) error {
 	for _, app := range setup.Apps {
 		if m := e.find(app.ID); m != nil {
 			m.app, m.active = app, true
-			m.reconsider(now)
+			m.reconsider(e.at(now))
 			continue
 		}
 		m := &machine{endpoint: setup.Endpoint, app: app, active: true, calls: &Calls{}}
@@ -92,7 +94,7 @@ func (e *engine) configure(setup Setup, now clock.Reading) error {
 			failures = append(failures, err)
 			continue // without its credentials it would register again
 		}
-		m.load(rec, &e.time, now, e.random)
+		m.load(rec, e.at(now))
 		if lost := e.gate.Unanswered(m.key()); lost.Count > 0 {
 			m.next = max(m.next, min(lost.Next, now.Boot+quickLadder.top))
 		}
@@ -177,9 +179,9 @@ func (e *engine) first(now clock.Reading) (best *machine, kind callKind, at time
 	at = never
 	bestRank := rankLater
 	for _, m := range e.active() {
-		m.trust(&e.time, now)
-		m.dateReplacement(&e.time, now)
-		k, due := m.wants(&e.time, now)
+		m.trust(e.at(now))
+		m.dateReplacement(e.at(now))
+		k, due := m.wants(e.at(now))
 		if k == callNone {
 			continue
 		}
@@ -207,11 +209,11 @@ func (e *engine) wake(now clock.Reading, due time.Duration) time.Duration {
 // asked for again after every restart.
 func (e *engine) begin(m *machine, kind callKind, now clock.Reading) *call {
 	before := m.rec
-	c := m.begin(kind, &e.time, now, e.random)
+	c := m.begin(kind, e.at(now))
 	if kind == callRegister {
 		if err := e.save(m, now); err != nil {
 			m.rec, m.flight = before, nil
-			m.failed(Failure{Code: CodeStorage, Detail: storageAdvice, At: now.Wall}, c, 0, &e.time, now, e.random)
+			m.failed(Failure{Code: CodeStorage, Detail: storageAdvice, At: now.Wall}, c, 0, e.at(now))
 			return nil
 		}
 	}
@@ -273,10 +275,10 @@ func (e *engine) succeed(m *machine, c *call, answer any, now clock.Reading) {
 	switch a := answer.(type) {
 	case dcr.Credentials:
 		e.time.observe(a.Date, now)
-		m.registered(a, &e.time, now)
+		m.registered(a, e.at(now))
 	case dcr.Token:
 		e.time.observe(a.Date, now)
-		m.received(a, c, &e.time, now, e.random)
+		m.received(a, c, e.at(now))
 	}
 }
 
@@ -295,7 +297,7 @@ func (e *engine) fail(m *machine, c *call, err error, now clock.Reading) (result
 		gateWait = e.throttled(f.retryAfter, now)
 	}
 	condemned := m.rec.Retry != nil && m.rec.Retry.Condemned
-	m.failed(f, c, gateWait, &e.time, now, e.random)
+	m.failed(f, c, gateWait, e.at(now))
 	if f.Code == CodeOffline && c.sent.Boot <= e.linkUp { // it set out on the link of before
 		m.hurry(e.nextNudge(now))
 	}
@@ -367,7 +369,7 @@ func (e *engine) close(now clock.Reading) error {
 
 // save stores one machine. While that fails, players are served from memory.
 func (e *engine) save(m *machine, now clock.Reading) error {
-	if err := e.store.SaveApp(m.endpoint, m.app.ID, m.rec); err != nil {
+	if err := e.store.SaveApp(m.endpoint, m.app.ID, m.rec.app()); err != nil {
 		e.unsaved(err, now)
 		return err
 	}
@@ -384,17 +386,14 @@ func (e *engine) unsaved(err error, now clock.Reading) {
 
 // report takes a player's word that a protected API refused the app's current token, and tells what follows from it.
 func (e *engine) report(m *machine, now clock.Reading) (action string) {
-	if m.mayReplace(m.rec.Retry, &e.time, now) { // the registration is under way, or has a retry to come
+	if m.mayReplace(m.rec.Retry, e.at(now)) { // the registration is under way, or has a retry to come
 		return ActionRegister
 	}
 	if !m.valid(now) || m.reported && now.Boot-m.reportedAt < reportEvery {
 		return ActionNone
 	}
 	m.reported, m.reportedAt = true, now.Boot
-	if tok := *m.rec.Token; !tok.Refused {
-		tok.Refused = true
-		m.rec.Token = &tok
-	}
+	m.refuse()
 	return ActionRefresh
 }
 
@@ -407,10 +406,10 @@ func (e *engine) refresh(m *machine, now clock.Reading) {
 // reset forgets an app's credentials and has it register again. Where that can't be stored nothing changes.
 func (e *engine) reset(m *machine, now clock.Reading) error {
 	before := *m
-	m.reset(now)
+	m.reset(e.at(now))
 	if err := e.save(m, now); err != nil {
 		*m = before
-		m.saved = storage.App{} // a write that failed may have got half the way
+		m.saved = record{} // a write that failed may have got half the way
 		return errors.Join(err, e.save(m, now))
 	}
 	return nil

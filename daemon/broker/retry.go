@@ -5,14 +5,18 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+
+	"github.com/tvpassd/tvpassd/storage"
 )
 
-// The ladders of waits after failures that follow one another. The wait itself is drawn between floor and the step, so that
-// a million boxes that failed together do not come back together.
+// The ladders of waits after failures that follow one another. The wait itself is
+// drawn between floor and the step, so that a million devices that failed
+// together do not come back together.
 var (
 	// Transient failures: the network, the server, the throttle.
 	quickLadder = ladder{floor: time.Second, first: time.Second, top: 15 * time.Minute}
-	// Failures that a person must mend, in the TVE Dashboard or in the configuration. Nobody is served by asking sooner.
+	// Failures that a person must mend, in the TVE Dashboard or in the
+	// configuration. Retrying sooner helps nobody.
 	slowLadder = ladder{floor: 15 * time.Minute, first: 30 * time.Minute, top: 6 * time.Hour}
 )
 
@@ -21,17 +25,11 @@ const (
 	lastTenth  = 10
 	urgentWait = time.Minute
 
-	// confirmAfter is how long after a first invalid_client the next one is asked for, at the earliest: the server
-	// must say twice that it does not know the credentials, for replacing them signs viewers out.
-	confirmAfter = 5 * time.Second
 	// maxRetryAfter bounds what a server, or something that poses as one, can ask for.
 	maxRetryAfter = time.Hour
-
-	// replaceEvery is how often refused credentials may be replaced at most.
-	replaceEvery = 24 * time.Hour
 )
 
-// rungs is the ladder for a kind of trouble.
+// rungs returns the ladder of a kind of trouble.
 func rungs(slow bool) ladder {
 	if slow {
 		return slowLadder
@@ -41,7 +39,7 @@ func rungs(slow bool) ladder {
 
 type ladder struct{ floor, first, top time.Duration }
 
-// step is the longest wait after so many failures in a row, from 1.
+// step returns the longest wait after so many failures in a row, from 1.
 func (l ladder) step(failures int) time.Duration {
 	b := backoff.NewExponentialBackOff(
 		backoff.WithInitialInterval(l.first), backoff.WithMaxInterval(l.top), backoff.WithMultiplier(2),
@@ -53,15 +51,77 @@ func (l ladder) step(failures int) time.Duration {
 	return wait
 }
 
-// draw is a wait after so many failures, no longer than limit.
+// draw returns a wait after so many failures, no longer than limit.
 func (l ladder) draw(failures int, limit time.Duration, random *rand.Rand) time.Duration {
 	return between(l.floor, min(l.step(failures), limit), random)
 }
 
-// between draws uniformly from [low, high]; low where that is empty.
+// between draws uniformly from [low, high]; low if that is empty.
 func between(low, high time.Duration, random *rand.Rand) time.Duration {
 	if high <= low {
 		return low
 	}
 	return low + time.Duration(random.Int64N(int64(high-low)+1))
+}
+
+// failing reports whether the last call failed: an admin's refresh is tried
+// again until it succeeds, like any other.
+func (m *machine) failing() bool { return m.rec.Retry != nil && m.rec.Retry.Code != "" }
+
+// failed takes the failure of a call. gateWait is how long it shut the gate,
+// which no attempt can undercut.
+func (m *machine) failed(f Failure, c *call, gateWait time.Duration, at moment) {
+	slow := f.Code == CodeRejected
+	failures := c.failures + 1
+	if r := m.rec.Retry; r != nil && r.Slow != slow {
+		failures = 1 // another kind of trouble starts its own ladder
+	}
+	retry := m.retryAfter(failures, at)
+	retry.Slow, retry.For = slow, c.mark
+	retry.Code, retry.ServerCode, retry.Detail, retry.At = f.Code, f.ServerCode, f.Detail, at.Wall.UTC().Truncate(time.Second)
+	retry.Wait = rungs(slow).draw(failures, m.waitLimit(slow, at), at.random)
+	if c.kind == callToken {
+		m.suspect(f, &retry, at)
+	}
+	retry.Wait = max(retry.Wait, gateWait, min(f.retryAfter, maxRetryAfter))
+	m.setRetry(retry, at)
+	m.reconsider(at)
+	m.now = false
+}
+
+// retryAfter returns the retry state after so many failures, with what earlier
+// ones left.
+func (m *machine) retryAfter(failures int, at moment) storage.Retry {
+	retry := storage.Retry{}
+	if m.rec.Retry != nil {
+		retry = *m.rec.Retry
+	}
+	retry.Failures, retry.Noted = failures, at.time.stamp(at.Reading)
+	return retry
+}
+
+func (m *machine) setRetry(retry storage.Retry, at moment) {
+	m.rec.Retry = &retry
+	m.next = at.Boot + retry.Wait
+}
+
+// reconsider begins anew if the configuration that failed is no longer the
+// app's.
+func (m *machine) reconsider(at moment) {
+	mark := m.app.registrationMark()
+	if r := m.rec.Retry; r != nil && r.For != mark {
+		retry := *r
+		retry.Failures, retry.Slow, retry.Wait, retry.For = 0, false, 0, mark
+		m.setRetry(retry, at)
+	}
+}
+
+// waitLimit returns the longest wait at this point of a token's life: in its
+// last tenth a player is soon without.
+func (m *machine) waitLimit(slow bool, at moment) time.Duration {
+	if slow || !m.valid(at.Reading) {
+		return rungs(slow).top
+	}
+	urgent := m.live.expires - (m.live.expires-m.live.sent)/lastTenth
+	return max(urgent-at.Boot, 0) + urgentWait
 }
