@@ -56,7 +56,7 @@ func (e *env) runDaemon() (err error) {
 		Version: version, BuildDate: built, UID: uint32(os.Geteuid()),
 		Clock: system, Alarm: alarm,
 		Random: mathrand.New(mathrand.NewPCG(binary.NativeEndian.Uint64(seed[:]), binary.NativeEndian.Uint64(seed[8:]))),
-		Log:    log, Level: level, Notifier: service.NewNotifier(), Hangup: hangup,
+		Log:    log, Level: level, Notifier: service.NewNotifier(log), Hangup: hangup,
 	})
 	if err != nil {
 		return exitStatus{exitConfig, err}

@@ -1,33 +1,71 @@
-// Package service is what tvpassd and the system's service manager say to each other: it installs and controls the service,
-// tells the manager how the daemon is, and takes a socket that the manager holds. How the daemon is, others decide.
+// Package service is the daemon's conversation with the system's service
+// manager: it installs and controls the service, tells the manager the daemon's
+// state, and takes over a socket that the manager holds.
 package service
 
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"net"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 )
 
-// Notifier tells the service manager how the daemon is (sd_notify). The zero value is where there is no manager: it does
-// nothing. A message that does not arrive is lost without a word, for nobody could do anything about it.
+// Notifier tells the service manager the daemon's state (sd_notify). The zero
+// value is for a process that no manager started: it does nothing.
 type Notifier struct {
-	on bool
+	socket string // "" if nobody listens
+	log    *slog.Logger
+
+	mu   sync.Mutex // guards what follows
+	deaf bool       // the last message did not arrive
 }
 
-// NewNotifier is for the manager that started this process, if one did.
-func NewNotifier() *Notifier {
-	return &Notifier{on: os.Getenv("NOTIFY_SOCKET") != ""}
+// NewNotifier returns a Notifier for the manager that started this process, if
+// one did.
+func NewNotifier(log *slog.Logger) *Notifier {
+	return &Notifier{socket: os.Getenv("NOTIFY_SOCKET"), log: log}
 }
 
+// patience is the longest time for one message. A manager that does not read
+// must not keep the daemon from reloading or stopping.
+const patience = time.Second
+
+// send sends a message. The first of several that do not arrive is logged.
 func (n *Notifier) send(lines ...string) {
-	if n.on {
-		_, _ = daemon.SdNotify(false, strings.Join(lines, "\n"))
+	if n.socket == "" {
+		return
 	}
+	err := deliver(n.socket, strings.Join(lines, "\n"))
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case err != nil && !n.deaf:
+		n.log.Warn("the service manager does not take messages", "code", "notify_failed", "err", err)
+	case err == nil && n.deaf:
+		n.log.Info("the service manager takes messages again")
+	}
+	n.deaf = err != nil
+}
+
+// deliver does what go-systemd's SdNotify does, in limited time.
+func deliver(socket, message string) error {
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	if err := c.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	_, err = c.Write([]byte(message))
+	return err
 }
 
 // Ready says that the socket answers, after a start or a reload.
@@ -41,26 +79,27 @@ func (n *Notifier) Reloading() {
 	}
 }
 
-// Status is the line that `systemctl status` shows.
+// Status sets the line that `systemctl status` shows.
 func (n *Notifier) Status(text string) { n.send(statusLine(text)) }
 
-// Stopping says that the daemon is about to end, and means to.
+// Stopping says that the daemon is about to end.
 func (n *Notifier) Stopping() { n.send(daemon.SdNotifyStopping) }
 
-// statusLine keeps a line break from becoming a message of its own.
+// statusLine keeps a line break from starting another message.
 func statusLine(text string) string { return "STATUS=" + strings.ReplaceAll(text, "\n", " ") }
 
-// Watchdog tells the manager that the daemon is alive, twice in the time that the manager waits for it, until ctx ends, as
-// often as healthy answers true. It returns at once where no watchdog is wanted.
+// Watchdog tells the manager that the daemon is alive, twice in the time that
+// the manager allows, as often as healthy returns true, until ctx is done. It
+// returns at once if no watchdog is wanted.
 func (n *Notifier) Watchdog(ctx context.Context, healthy func() bool) error {
-	if !n.on {
+	if n.socket == "" {
 		return nil
 	}
-	patience, err := daemon.SdWatchdogEnabled(false)
-	if err != nil || patience == 0 {
+	limit, err := daemon.SdWatchdogEnabled(false)
+	if err != nil || limit == 0 {
 		return err
 	}
-	tick := time.NewTicker(patience / 2)
+	tick := time.NewTicker(limit / 2)
 	defer tick.Stop()
 	for {
 		select {

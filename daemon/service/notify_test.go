@@ -2,15 +2,17 @@ package service
 
 import (
 	"context"
+	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 )
 
-// manager is a service manager that is being told things.
+// manager is a service manager that is sent messages.
 type manager struct {
 	t    *testing.T
 	conn *net.UnixConn
@@ -42,9 +44,11 @@ func (m manager) hears() string {
 	return string(b[:n])
 }
 
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
 func TestNotifier(t *testing.T) {
 	m := newManager(t)
-	n := NewNotifier()
+	n := NewNotifier(discard())
 	for _, c := range []struct {
 		tell func()
 		want string
@@ -56,7 +60,7 @@ func TestNotifier(t *testing.T) {
 	} {
 		c.tell()
 		if got := m.hears(); !regexp.MustCompile(c.want).MatchString(got) {
-			t.Errorf("told %q, not %s", got, c.want)
+			t.Errorf("sent %q, not %s", got, c.want)
 		}
 	}
 }
@@ -67,16 +71,16 @@ func TestNobodyToNotify(t *testing.T) {
 	n.Ready("up")
 	n.Reloading()
 	n.Stopping()
-	NewNotifier().Status("last")
+	NewNotifier(discard()).Status("last")
 	if got := m.hears(); got != "STATUS=last" {
-		t.Errorf("the zero value said %q", got)
+		t.Errorf("the zero value sent %q", got)
 	}
 }
 
 func TestWatchdogIsSilentWhileUnhealthy(t *testing.T) {
 	m := newManager(t)
 	t.Setenv("WATCHDOG_USEC", "20000")
-	n := NewNotifier()
+	n := NewNotifier(discard())
 	ctx, cancel := context.WithCancel(t.Context())
 	asked, done := 0, make(chan error)
 	go func() {
@@ -105,16 +109,47 @@ func TestNoWatchdogWanted(t *testing.T) {
 	}
 	newManager(t)
 	t.Setenv("WATCHDOG_USEC", "")
-	if err := NewNotifier().Watchdog(t.Context(), never); err != nil {
+	if err := NewNotifier(discard()).Watchdog(t.Context(), never); err != nil {
 		t.Error(err)
 	}
 	t.Setenv("WATCHDOG_USEC", "1000")
 	t.Setenv("WATCHDOG_PID", "1")
-	if err := NewNotifier().Watchdog(t.Context(), never); err != nil || os.Getpid() == 1 {
+	if err := NewNotifier(discard()).Watchdog(t.Context(), never); err != nil || os.Getpid() == 1 {
 		t.Errorf("another process's watchdog: %v", err)
 	}
 	t.Setenv("WATCHDOG_USEC", "soon")
-	if err := NewNotifier().Watchdog(t.Context(), never); err == nil {
-		t.Error("no error for a time that is none")
+	if err := NewNotifier(discard()).Watchdog(t.Context(), never); err == nil {
+		t.Error("no error for an invalid time")
+	}
+}
+
+// A manager that reads nothing, with a queue that is full, delays a message and
+// does not stop it; it is logged once, and once more when messages arrive again.
+func TestManagerThatDoesNotRead(t *testing.T) {
+	m := newManager(t)
+	var log strings.Builder
+	n := NewNotifier(slog.New(slog.NewTextHandler(&log, nil)))
+	for log.Len() == 0 { // the kernel queues a few
+		n.Status("busy")
+	}
+	n.Stopping()
+	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "does not take messages") {
+		t.Errorf("the log: %s", text)
+	}
+	m.hears()
+	n.Status("again")
+	if text := log.String(); strings.Count(text, "\n") != 2 || !strings.Contains(text, "again") {
+		t.Errorf("the log, afterwards: %s", text)
+	}
+}
+
+func TestManagerThatHasGone(t *testing.T) {
+	m := newManager(t)
+	var log strings.Builder
+	n := NewNotifier(slog.New(slog.NewTextHandler(&log, nil)))
+	m.conn.Close()
+	n.Status("anybody?")
+	if text := log.String(); strings.Count(text, "\n") != 1 || !strings.Contains(text, "code=notify_failed") {
+		t.Errorf("the log: %s", text)
 	}
 }
