@@ -3,87 +3,113 @@ package device
 import (
 	"slices"
 	"strings"
+	"unicode"
 )
 
-// What vendors leave in place of a real value. The words were counted over 162,864 DMI dumps (linuxhw/DMI), the serial
-// numbers, UUIDs and MAC addresses come from reports of devices that share them.
+// Makers leave something in place of a value that they did not fill in: the
+// field's name, a placeholder, a filler. For words the rule is that nothing else
+// stands there; the lists are for what looks like a value and is not. They were
+// counted over 162,864 DMI dumps (linuxhw/DMI).
 var (
-	junkWords = []string{
-		"to be filled by oem", "to be filled", "default string", "$(default_string)", "not specified", "not applicable",
-		"not available", "not defined", "not settable", "none", "null", "n/a", "na", "unknown", "unknown product",
-		"undefined", "invalid", "empty", "system manufacturer", "system product name", "system version",
-		"system serial number", "system sku#", "system sku", "system skunumber", "system sku number unknown", "sku",
-		"default sku", "asus-notebooksku", "asus-tabletsku", "nettopsku", "base board product name", "base board version",
-		"base board serial number", "base board manufacturer", "chassis serial number", "type1family",
-		"type1productconfigid", "type1sku0", "pega family", "x.x", "x.xx", "rev x.0x", "rev x.xx", "other", "aptio crb",
+	// fieldWords name a field or say that it is empty. A text made of nothing
+	// else says nothing: "To Be Filled By O.E.M.", "no_serial", "All Series".
+	fieldWords = []string{
+		"all", "applicable", "asset", "available", "base", "baseboard", "be", "bios", "board", "by", "chassis", "configured",
+		"customer", "default", "defined", "device", "empty", "enclosure", "family", "filled", "filler", "id", "identifier",
+		"info", "information", "invalid", "manufacturer", "mfg", "missing", "model", "name", "nil", "no", "none", "not",
+		"null", "num", "number", "o", "oem", "other", "part", "placeholder", "product", "programmed", "reserved", "rev",
+		"revision", "serial", "serialno", "series", "set", "settable", "sku", "sn", "specified", "string", "system", "tag",
+		"tba", "tbd", "the", "this", "to", "type", "undefined", "unknown", "unset", "unspecified", "uuid", "value", "vendor",
+		"version",
 	}
-	junkSerials = []string{
-		"c3d9b8674f4b94f6", // Rockchip's boot loader, on every board without vendor storage
-		"0123456789", "0123456789abcdef", "123456789", "12345678", "0x0",
+	junkTexts = []string{ // in lower case, letters and digits alone
+		"aptiocrb", "asusnotebooksku", "asustabletsku", "na", "nettopsku", "pegafamily", "type1family", "type1productconfigid",
+		"type1sku0",
 	}
-	junkUUIDs = []string{
-		"03000200-0400-0500-0006-000700080009", "00020003-0004-0005-0006-000700080009", // AMI's default, both byte orders
-		"00010203-0405-0607-0809-0a0b0c0d0e0f", "deadbeef-dead-beef-dead-beefdeadbeef",
-		"03d40274-0435-05dc-8506-010700080009", "33695052-0000-0000-0000-000000000000", // "RPi3"
-	}
-	junkMACs = []string{
-		"001518018131", // Amlogic's boot loader
-		"001122334455",
-	}
-	junkModels = []string{"generic", "linux,dummy-virt"}
+	genericNames = []string{"generic", "linuxdummyvirt", "mainline", "genericdtbasedsystem"}
 )
 
-// isJunk says whether a text stands in the place of a value that nobody filled in.
-func isJunk(text string) bool {
-	text = strings.ToLower(strings.TrimSpace(text))
-	return oneCharacter(text) || slices.Contains(junkWords, text) ||
-		strings.Trim(text, " .-_*") == "" ||
-		isTypeLabel(text) || isCounting(text) || slices.Contains(words(text), "1234567890") ||
-		strings.ReplaceAll(lastWord(text), ".", "") == "oem"
-}
+const (
+	whyEmpty  = "is empty"
+	whyFiller = "is a filler"
+	whyField  = "names the field instead of a value"
+	whyJunk   = "is a known placeholder"
+	whyCounts = "counts up or down"
+	whyMaker  = "is a maker's name alone"
+)
 
-// isJunkSerial says whether a serial number is one that several devices carry.
-func isJunkSerial(serial string) bool {
-	return isJunk(serial) || slices.Contains(junkSerials, strings.ToLower(strings.TrimSpace(serial)))
-}
-
-// isJunkUUID says whether a DMI product UUID is one that several devices carry.
-func isJunkUUID(uuid string) bool {
-	uuid = strings.ToLower(uuid)
-	bare := strings.ReplaceAll(uuid, "-", "")
-	return isJunkSerial(uuid) || oneCharacter(bare) || slices.Contains(junkUUIDs, uuid) ||
-		bare == strings.Repeat("fe", 16)
-}
-
-// isJunkModel says whether a device-tree model names no device: a placeholder, or the SoC's vendor alone ("Amlogic").
-func isJunkModel(model string) bool {
-	return isJunk(model) || slices.Contains(junkModels, strings.ToLower(model)) || isVendor(model)
-}
-
-// oneCharacter: "", "0", "xxxx", "ffffffff".
-func oneCharacter(text string) bool {
-	return text == "" || strings.Trim(text, firstRune(text)) == ""
-}
-
-func firstRune(text string) string {
-	for _, r := range text {
-		return string(r)
+// doubtText says why a text is no model, version or maker; "" if it may be one.
+// Short values are real: version "2", "A" and "11" exist.
+func doubtText(text string) string {
+	list := words(text)
+	switch {
+	case len(list) == 0:
+		return whyFiller
+	case slices.Contains(junkTexts, strings.Join(list, "")), isTypeLabel(text), strings.ReplaceAll(lastWord(text), ".", "") == "oem":
+		return whyJunk
+	case !slices.ContainsFunc(list, func(w string) bool { return !isFiller(w) }):
+		return whyFiller
+	case !slices.ContainsFunc(list, func(w string) bool { return !isFiller(w) && !isFieldWord(w) }):
+		return whyField
+	case slices.ContainsFunc(list, func(w string) bool { return longestRun(w) >= minRun }):
+		return whyCounts
 	}
 	return ""
 }
 
-// isTypeLabel: "Type2 - Board Version", the name of a DMI field instead of its value.
+// doubtModel does so for a board's name, where its chip's maker may stand.
+func doubtModel(text string) string {
+	switch {
+	case isGenericName(text):
+		return whyJunk
+	case isVendor(text):
+		return whyMaker
+	}
+	return doubtText(text)
+}
+
+// isGenericName reports whether a name is that of an image or kernel that is made
+// for any device.
+func isGenericName(name string) bool {
+	return slices.Contains(genericNames, strings.Join(words(name), "")) || strings.HasPrefix(name, "generic_")
+}
+
+// isFieldWord reports whether a word in lower case is a field word, or several
+// that were written as one: "serialnumber", "noserial".
+func isFieldWord(word string) bool {
+	const maxWord = 40 // several in one; nothing longer is worth the search
+	if slices.Contains(fieldWords, word) {
+		return true
+	}
+	if len(word) > maxWord {
+		return false
+	}
+	for _, w := range fieldWords {
+		if rest, ok := strings.CutPrefix(word, w); ok && (len(w) > 2 || w == "no") && isFieldWord(rest) {
+			return true
+		}
+	}
+	return false
+}
+
+// isFiller reports whether a word in lower case is made of what fills a field:
+// "0", "xx", "ffff", "0x". A single letter f may be a revision.
+func isFiller(word string) bool {
+	return strings.Trim(word, "0x") == "" || len(word) > 1 && strings.Trim(word, "f") == ""
+}
+
+// isTypeLabel reports whether a text names a DMI field: "Type2 - Board Version".
 func isTypeLabel(text string) bool {
-	rest, ok := strings.CutPrefix(text, "type")
+	rest, ok := strings.CutPrefix(strings.ToLower(text), "type")
 	return ok && len(rest) > 2 && (rest[0] == '1' || rest[0] == '2') && strings.HasPrefix(strings.TrimPrefix(rest[1:], " "), "- ")
 }
 
-// isCounting: "123456789", "0123456789012".
-func isCounting(text string) bool {
-	rest, ok := strings.CutPrefix(strings.TrimPrefix(text, "0"), "123456789")
-	return ok && digits(rest) == len(rest)
+// lastWord returns what follows the last blank, in lower case.
+func lastWord(text string) string {
+	return strings.ToLower(text[strings.LastIndexByte(text, ' ')+1:])
 }
 
-func lastWord(text string) string {
-	return text[strings.LastIndexByte(text, ' ')+1:]
+// words splits a text into its runs of letters and digits, in lower case.
+func words(text string) []string {
+	return strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 }

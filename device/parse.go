@@ -13,8 +13,9 @@ import (
 // maxText bounds every text that goes into the header, in bytes.
 const maxText = 255
 
-// clean makes a header's text of what a file holds: up to the first NUL, valid UTF-8 without control characters, each
-// run of white space one blank, at most 255 bytes.
+// clean makes a header's text of what a file holds: up to the first NUL, valid
+// UTF-8 without control characters, each run of white space one blank, at most
+// 255 bytes.
 func clean(raw []byte) string {
 	raw, _, _ = bytes.Cut(raw, []byte{0})
 	raw = raw[:min(len(raw), 16*maxText)] // what stands further back can't count
@@ -48,8 +49,9 @@ var (
 	cpuinfoFile  = dialect{separators: ":"}
 )
 
-// parse reads KEY=VALUE lines. A line that makes no sense, or whose value only a shell could work out, is left out;
-// so is the last line of a file that was cut at 64 KiB.
+// parse reads KEY=VALUE lines. It leaves out a line that makes no sense, one
+// whose value only a shell could work out, and the last line of a file that was
+// cut at 64 KiB.
 func (d dialect) parse(data []byte) map[string]string {
 	values := map[string]string{}
 	data = bytes.TrimPrefix(data, []byte("\uFEFF"))
@@ -78,8 +80,9 @@ func (d dialect) parse(data []byte) map[string]string {
 	return values
 }
 
-// unquote takes a shell's quotes and backslashes away. It is false where a quote is left open or a shell would put
-// something else in place ($name, `command`). An unquoted value may hold blanks: vendors write it so, and mean it.
+// unquote takes a shell's quotes and backslashes away. It is false if a quote is
+// left open or a shell would substitute something ($name, `command`). An unquoted
+// value may hold blanks: vendors write it so, and mean it.
 func unquote(value string) (string, bool) {
 	if value == "" {
 		return "", true
@@ -114,12 +117,13 @@ func unquote(value string) (string, bool) {
 	return text.String(), quote == 0
 }
 
-// jsonTexts returns the strings of a JSON object. What follows the object does not matter: a set was seen with a
-// second closing brace in its device_info.json.
+// jsonTexts returns the strings of a JSON object; those of an object within it
+// as "outer.inner". What follows the object does not matter: a set was seen with
+// a second closing brace in its device_info.json.
 func jsonTexts(data []byte) map[string]string {
 	var object map[string]any
 	err := json.Unmarshal(data, &object)
-	if syntax := (*json.SyntaxError)(nil); errors.As(err, &syntax) { // once more without it
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok { // once more without it
 		err = json.Unmarshal(data[:max(syntax.Offset-1, 0)], &object)
 	}
 	if err != nil {
@@ -127,16 +131,18 @@ func jsonTexts(data []byte) map[string]string {
 	}
 	texts := map[string]string{}
 	for key, value := range object {
-		if text, ok := value.(string); ok {
-			texts[key] = text
+		switch value := value.(type) {
+		case string:
+			texts[key] = value
+		case map[string]any:
+			for inner, value := range value {
+				if text, ok := value.(string); ok {
+					texts[key+"."+inner] = text
+				}
+			}
 		}
 	}
 	return texts
-}
-
-// words splits a text into its runs of letters and digits, in lower case.
-func words(text string) []string {
-	return strings.FieldsFunc(strings.ToLower(text), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) })
 }
 
 // naturalOrder compares names as people number things: HDMI-A-2 before HDMI-A-10.

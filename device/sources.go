@@ -7,27 +7,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// source is one place that a value may stand in. find returns the text, cleaned, and where it was; "" if it isn't there.
+// finding is what a source found at one place: a text, cleaned, or the reason
+// why there is none. Without either, there is nothing at that place.
+type finding struct{ text, where, why string }
+
+// source is one or several places that a value may stand in. offer hands over
+// what it finds, the best first, until take accepts one, and returns what take
+// returned last.
 type source interface {
-	find(p *probe) (text, where string)
+	offer(p *probe, take func(finding) bool) bool
 }
-
-// propertyFiles are Android's, in the order in which it loads them: of several ro.* of a name the first counts.
-var propertyFiles = []string{
-	"/default.prop", "/system/etc/prop.default", "/system/build.prop",
-	"/system_ext/etc/build.prop", "/system/system_ext/etc/build.prop", "/system/system_ext/build.prop",
-	"/vendor/default.prop", "/vendor/build.prop",
-	"/odm/etc/build.prop", "/vendor/odm/etc/build.prop", "/odm/build.prop",
-	"/product/etc/build.prop", "/product/build.prop", "/system/product/etc/build.prop", "/system/product/build.prop",
-}
-
-// partitions are those of an Android image, as they stand in the names of ro.product properties.
-var partitions = []string{"", "odm.", "vendor.", "product.", "system."}
 
 // file is a file that holds one value.
 type file string
 
-func (name file) find(p *probe) (string, string) { return p.text(string(name)), string(name) }
+func (name file) offer(p *probe, take func(finding) bool) bool {
+	return take(finding{text: p.text(string(name)), where: string(name)})
+}
 
 // field is the value of KEY in a file of KEY=VALUE lines.
 type field struct {
@@ -35,91 +31,79 @@ type field struct {
 	file, key string
 }
 
-func (f field) find(p *probe) (string, string) {
-	return clean([]byte(p.fields(f.dialect, f.file)[f.key])), f.file + " " + f.key
+func (f field) offer(p *probe, take func(finding) bool) bool {
+	return take(finding{text: clean([]byte(p.fields(f.dialect, f.file)[f.key])), where: f.file + " " + f.key})
 }
 
 // osRelease is a field of os-release, which stands in one of two places.
 type osRelease string
 
-func (key osRelease) find(p *probe) (string, string) {
-	return first{field{shellFile, "/etc/os-release", string(key)}, field{shellFile, "/usr/lib/os-release", string(key)}}.find(p)
+func (key osRelease) offer(p *probe, take func(finding) bool) bool {
+	return first{field{shellFile, "/etc/os-release", string(key)}, field{shellFile, "/usr/lib/os-release", string(key)}}.offer(p, take)
 }
 
-// jsonField is a string in a file that holds a JSON object.
+// jsonField is a string in a file that holds a JSON object; "a.b" is the member
+// b of its member a.
 type jsonField struct{ file, key string }
 
-func (f jsonField) find(p *probe) (string, string) {
-	return clean([]byte(p.json(f.file)[f.key])), f.file + " " + f.key
+func (f jsonField) offer(p *probe, take func(finding) bool) bool {
+	return take(finding{text: clean([]byte(p.json(f.file)[f.key])), where: f.file + " " + f.key})
 }
 
-// property is an Android system property that is set at build time.
-type property string
-
-func (key property) find(p *probe) (string, string) {
-	for _, name := range propertyFiles {
-		if text, where := (field{propertyFile, name, string(key)}).find(p); text != "" {
-			return text, where
-		}
-	}
-	return "", ""
-}
-
-// product is an Android ro.product property. Since Android 10 images need not hold ro.product.model itself: the system
-// makes it at start of those of its partitions.
-type product string
-
-func (key product) find(p *probe) (string, string) {
-	for _, partition := range partitions {
-		if text, where := property("ro.product." + partition + string(key)).find(p); text != "" {
-			return text, where
-		}
-	}
-	return "", ""
-}
-
-// bootArgument is the value of name= on the kernel's command line.
+// bootArgument is the value of name= that the boot loader gave the kernel.
 type bootArgument string
 
-func (name bootArgument) find(p *probe) (string, string) {
-	return p.bootArgument(string(name)), "/proc/cmdline " + string(name)
+func (name bootArgument) offer(p *probe, take func(finding) bool) bool {
+	text, where := p.bootArgument(string(name))
+	return take(finding{text: text, where: where})
 }
 
-// kernelRelease is what the kernel itself says, so only on a live system.
+// kernelRelease is what the kernel itself says, so only on a live device.
 type kernelRelease struct{}
 
-func (kernelRelease) find(p *probe) (string, string) {
+func (kernelRelease) offer(p *probe, take func(finding) bool) bool {
+	f := finding{where: "uname"}
 	var name unix.Utsname
-	if !p.live || unix.Uname(&name) != nil {
-		return "", ""
+	if p.live && unix.Uname(&name) == nil {
+		f.text = clean(name.Release[:])
 	}
-	return clean(name.Release[:]), "uname"
+	return take(f)
 }
 
-// first is the first of several places that holds something.
+// first is several places.
 type first []source
 
-func (places first) find(p *probe) (string, string) {
+func (places first) offer(p *probe, take func(finding) bool) bool {
 	for _, place := range places {
-		if text, where := place.find(p); text != "" {
-			return text, where
+		if place.offer(p, take) {
+			return true
 		}
 	}
-	return "", ""
+	return false
 }
 
-// when is a value that counts only where another place satisfies a condition.
+// when is a value that counts only if another place satisfies a condition.
 type when struct {
 	condition source
 	holds     func(text string) bool
 	then      source
 }
 
-func (w when) find(p *probe) (string, string) {
-	if text, _ := w.condition.find(p); !w.holds(text) {
-		return "", ""
-	}
-	return w.then.find(p)
+func (w when) offer(p *probe, take func(finding) bool) bool {
+	met := w.holds(p.get(w.condition))
+	return w.then.offer(p, func(f finding) bool {
+		if !met && f.text != "" {
+			f.text, f.why = "", "counts on other devices"
+		}
+		return take(f)
+	})
+}
+
+// on is a place that counts only on one system.
+type on struct{ system, then source }
+
+func (o on) offer(p *probe, take func(finding) bool) bool {
+	return when{o.system, isSomething, o.then}.offer(p, take)
 }
 
 // only is a value that counts only if it satisfies a condition.
@@ -128,58 +112,69 @@ type only struct {
 	holds func(text string) bool
 }
 
-func (o only) find(p *probe) (string, string) {
-	text, where := o.place.find(p)
-	if !o.holds(text) {
-		return "", ""
-	}
-	return text, where
+func (o only) offer(p *probe, take func(finding) bool) bool {
+	return o.place.offer(p, func(f finding) bool {
+		if f.text != "" && !o.holds(f.text) {
+			f.text, f.why = "", "says otherwise"
+		}
+		return take(f)
+	})
 }
 
-// means is a value that there is wherever a place holds anything.
+// means is a value that follows from a place that holds anything.
 type means struct {
 	place source
 	value string
 }
 
-func (m means) find(p *probe) (string, string) {
-	text, where := m.place.find(p)
-	if text == "" {
-		return "", ""
-	}
-	return m.value, where
+func (m means) offer(p *probe, take func(finding) bool) bool {
+	return m.place.offer(p, func(f finding) bool {
+		if f.text != "" {
+			f.text = m.value
+		}
+		return take(f)
+	})
 }
 
-// boardMaker is the maker that a file with "vendor,board" names; the file with the board's model gives the spelling.
-type boardMaker struct{ compatible, model string }
+// boardMaker is the maker that a place with "vendor,board" names. The place with
+// the board's model gives the spelling, or the maker where the first one names
+// only the chip.
+type boardMaker struct{ compatible, model source }
 
-func (b boardMaker) find(p *probe) (string, string) {
-	return vendorOf(p.text(b.compatible), p.text(b.model)), b.compatible
+func (b boardMaker) offer(p *probe, take func(finding) bool) bool {
+	model := p.get(b.model)
+	return b.compatible.offer(p, func(f finding) bool {
+		f.text = vendorOf(f.text, model)
+		return take(f)
+	})
 }
 
-// present is where a file or folder exists; its text is the path.
+// present is a file or folder that exists; its text is the path.
 type present string
 
-func (name present) find(p *probe) (string, string) {
-	if !p.exists(string(name)) {
-		return "", ""
+func (name present) offer(p *probe, take func(finding) bool) bool {
+	f := finding{where: string(name)}
+	if p.exists(string(name)) {
+		f.text = string(name)
 	}
-	return string(name), string(name)
+	return take(f)
 }
 
 // sameAs is the value of a key that the rules have dealt with before.
 type sameAs string
 
-func (key sameAs) find(p *probe) (string, string) {
-	value, _ := p.info.Get(string(key))
+func (key sameAs) offer(p *probe, take func(finding) bool) bool {
+	value, _ := p.report.Info.Get(string(key))
 	text, _ := value.(string)
-	return text, p.sources[string(key)]
+	return take(finding{text: text, where: p.report.Sources[string(key)]})
 }
 
 // constant is a value that needs no place.
 type constant struct{ text, where string }
 
-func (c constant) find(*probe) (string, string) { return c.text, c.where }
+func (c constant) offer(_ *probe, take func(finding) bool) bool {
+	return take(finding{text: c.text, where: c.where})
+}
 
 // text is a whole file's value; "" if there is none.
 func (t *tree) text(name string) string {
@@ -220,11 +215,25 @@ func (t *tree) parsed(name string, parse func([]byte) map[string]string) map[str
 	return values
 }
 
-func (t *tree) bootArgument(name string) string {
-	for argument := range strings.FieldsSeq(t.firstLine("/proc/cmdline")) {
+// The boot loader's arguments stand on the kernel's command line, or, since
+// Android 12, in a file of their own.
+const (
+	commandLine = "/proc/cmdline"
+	bootConfig  = "/proc/bootconfig"
+)
+
+// bootArgument returns the value of an argument, and where it stands.
+func (t *tree) bootArgument(name string) (text, where string) {
+	for argument := range strings.FieldsSeq(t.firstLine(commandLine)) {
 		if value, ok := strings.CutPrefix(argument, name+"="); ok {
-			return clean([]byte(strings.Trim(value, `"`)))
+			if text := clean([]byte(strings.Trim(value, `"`))); text != "" {
+				return text, commandLine + " " + name
+			}
 		}
 	}
-	return ""
+	value := t.fields(propertyFile, bootConfig)[name] // name = "value"
+	if text := clean([]byte(strings.Trim(value, `"`))); text != "" {
+		return text, bootConfig + " " + name
+	}
+	return "", commandLine + " " + name
 }

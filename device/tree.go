@@ -24,11 +24,14 @@ var (
 
 // tree reads the files below one folder, each at most once.
 type tree struct {
+	root   string
 	dir    *hostfile.Dir
 	files  map[string]content
 	values map[string]map[string]string // what was parsed of a file, by its name
 	left   int                          // bytes that may still be kept
 	hung   int                          // reads that ran out of time
+
+	properties []string // Android's files, in the order in which they count
 }
 
 type content struct {
@@ -47,7 +50,7 @@ func openTree(folder string) (*tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the device's file tree: %w", err)
 	}
-	return &tree{dir: dir, files: map[string]content{}, values: map[string]map[string]string{}, left: maxTotal}, nil
+	return &tree{root: folder, dir: dir, files: map[string]content{}, values: map[string]map[string]string{}, left: maxTotal}, nil
 }
 
 func (t *tree) close() { t.dir.Close() }
@@ -102,4 +105,19 @@ func (t *tree) linkBase(name string) string {
 		return ""
 	}
 	return path.Base(target)
+}
+
+// readPublic returns what a file holds although others may write to it, if its
+// owner lets everybody read it and no link leads there.
+func (t *tree) readPublic(name string) ([]byte, bool) {
+	dir, err := hostfile.Open(t.root, hostfile.Rule{NoLinks: true})
+	if err != nil {
+		return nil, false
+	}
+	defer dir.Close()
+	file, err := dir.Read(name, maxSerial)
+	if err != nil || !file.Public {
+		return nil, false
+	}
+	return file.Data, true
 }

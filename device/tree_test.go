@@ -65,6 +65,11 @@ func TestLinksOfALiveSystemWorkUnderARoot(t *testing.T) {
 		"sys/devices/platform/usb/net/eth0/addr_assign_type": "0\n",
 		"sys/devices/platform/usb/net/eth0/device":           "-> ../../../usb/1-1",
 		"sys/devices/platform/usb/1-1/driver":                "-> ../../../../bus/usb/drivers/cdc_ether",
+		"sys/class/net/eth1":                                 "-> ../../devices/pci/net/eth1",
+		"sys/devices/pci/net/eth1/type":                      "1\n",
+		"sys/devices/pci/net/eth1/address":                   "00:1b:21:00:00:02\n",
+		"sys/devices/pci/net/eth1/addr_assign_type":          "0\n",
+		"sys/devices/pci/net/eth1/device":                    "-> ../../../pci",
 		"var/run":                                            "-> /run",
 		"run/nyx/os_info.json":                               `{"webos_release":"6.0"}`,
 	}, nil)
@@ -73,7 +78,7 @@ func TestLinksOfALiveSystemWorkUnderARoot(t *testing.T) {
 			t.Errorf("%s is %v, want %v", key, got, want)
 		}
 	}
-	if got := report.Identifier; got.Source != "mac" || string(got.Raw) != "001b21000001" {
+	if got := report.Identifier; got.Source != "mac" || string(got.Raw) != "001b21000002" {
 		t.Errorf("the identifier is %s %q", got.Source, got.Raw)
 	}
 }

@@ -2,28 +2,39 @@ package device
 
 import "strings"
 
-// What the rules make of a text; "" where it is of no use.
+// What the rules make of a text; "" if it is of no use.
 
 func vuModel(model string) string { return "vu" + model }
 
 func dotsToBlanks(text string) string { return strings.ReplaceAll(text, ".", " ") }
 
-// boardModel is a device tree's model without its revision.
+func trimSemicolon(text string) string { return strings.TrimRight(text, "; ") }
+
+// boardModel is a board's model without its revision.
 func boardModel(model string) string {
 	name, _ := splitRevision(model)
-	if isJunkModel(name) {
+	if doubtModel(name) != "" {
 		return ""
 	}
 	return name
 }
 
-// boardRevision is what follows "Rev" in a device tree's model.
+// androidName is a model or code that is not that of a generic system image.
+func androidName(name string) string {
+	if isGenericName(name) {
+		return ""
+	}
+	return name
+}
+
+// boardRevision is what follows "Rev" in a board's model.
 func boardRevision(model string) string {
 	_, revision := splitRevision(model)
 	return revision
 }
 
-// splitRevision takes "Raspberry Pi 4 Model B Rev 1.4" apart; the revision is "" where the model has none.
+// splitRevision takes "Raspberry Pi 4 Model B Rev 1.4" apart; the revision is ""
+// if the model has none.
 func splitRevision(model string) (name, revision string) {
 	at := strings.LastIndex(strings.ToLower(model), " rev ")
 	if at < 0 || len(model) != len(strings.ToLower(model)) {
@@ -38,7 +49,7 @@ func splitRevision(model string) (name, revision string) {
 
 // boardCode is what follows the vendor in "amlogic, gxl".
 func boardCode(compatible string) string {
-	if isJunkModel(compatible) {
+	if isGenericName(compatible) {
 		return ""
 	}
 	if _, code, ok := strings.Cut(compatible, ","); ok {
@@ -47,7 +58,7 @@ func boardCode(compatible string) string {
 	return compatible
 }
 
-// veroMaker: OSMC also runs on boards of others, only the Vero is its own.
+// veroMaker is the maker of the Vero. OSMC also runs on boards of others.
 func veroMaker(osmcDevice string) string {
 	if !strings.HasPrefix(osmcDevice, "vero") {
 		return ""
@@ -55,7 +66,8 @@ func veroMaker(osmcDevice string) string {
 	return "OSMC"
 }
 
-// dmiVersion takes the revision out of a version that only repeats the product's name: "Raspberry Pi 3B+ (rev. A020D3)".
+// dmiVersion takes the revision out of a version that only repeats the product's
+// name: "Raspberry Pi 3B+ (rev. A020D3)".
 func dmiVersion(version string) string {
 	if _, revision, ok := strings.Cut(version, "(rev. "); ok && strings.HasSuffix(revision, ")") {
 		return strings.TrimSuffix(revision, ")")
@@ -92,8 +104,30 @@ func rdkRelease(imageName string) string {
 	return ""
 }
 
-// rdkVersion is an RDK image's version, unless it is one that builds without a release carry (99.99.0.0, 0.0.0.0), or
-// the receiver's (000.36.0.0).
+// release is the first word that begins with a digit: "11.0.0" of "Tizen release
+// 11.0.0 (Tizen11.0/Unified)".
+func release(text string) string {
+	for word := range strings.FieldsSeq(text) {
+		if digits(word) > 0 {
+			return word
+		}
+	}
+	return ""
+}
+
+// linuxVersion is the release in what the kernel says of itself: "Linux version
+// 4.9.113 (builder@host) ...".
+func linuxVersion(text string) string {
+	rest, ok := strings.CutPrefix(text, "Linux version ")
+	if !ok {
+		return ""
+	}
+	version, _, _ := strings.Cut(rest, " ")
+	return version
+}
+
+// rdkVersion is an RDK image's version, unless it is what builds without a
+// release have (99.99.0.0, 0.0.0.0), or the receiver's (000.36.0.0).
 func rdkVersion(version string) string {
 	major, _, _ := strings.Cut(version, ".")
 	if strings.HasPrefix(version, "99.99") || strings.Trim(major, "0") == "" {
@@ -109,7 +143,7 @@ func rdkProfile(profile string) string {
 	case "STB":
 		return "SetTopBox"
 	}
-	return profile // a kind of device that should be looked at: it ends as a warning
+	return profile // a kind of device to look at: it ends as a warning
 }
 
 func rdkDeviceType(deviceType string) string {
@@ -130,22 +164,23 @@ func rdkClient(deviceType string) string {
 	return ""
 }
 
-// hdmiType is the kind of device that an Android TV says it is on HDMI-CEC; of several the first that is a kind.
+// hdmiType is the kind of device that an Android TV says it is on HDMI-CEC, by
+// number or, since Android 12, by name; of several the first that is a kind.
 func hdmiType(types string) string {
 	for kind := range strings.SplitSeq(types, ",") {
-		switch strings.TrimSpace(kind) {
-		case "0":
+		switch strings.ToLower(strings.TrimSpace(kind)) {
+		case "0", "tv":
 			return "TV"
-		case "3":
+		case "3", "tuner":
 			return "SetTopBox"
-		case "4":
+		case "4", "playback_device":
 			return "MediaPlayer"
 		}
 	}
 	return ""
 }
 
-// mediaSystem: systems that make a media player of whatever they run on.
+// mediaSystem is what a system makes of whatever it runs on.
 func mediaSystem(id string) string {
 	switch strings.ToLower(id) {
 	case "libreelec", "coreelec", "osmc":
@@ -169,13 +204,14 @@ func boardChassis(chassis string) string {
 		return "Glasses"
 	case "television":
 		return "TV"
-	case "server", "embedded": // says nothing that Adobe has a word for
+	case "server", "embedded": // Adobe has no word for it
 		return ""
 	}
 	return chassis
 }
 
-// boxName: a board that calls itself a box is one. "TV" says nothing: a "TV Stick" and a "TV box" aren't televisions.
+// boxName is what a board is by its name: one that calls itself a box is one.
+// "TV" says nothing: a "TV Stick" and a "TV box" are not televisions.
 func boxName(name string) string {
 	list := words(name)
 	for i, word := range list {
@@ -191,8 +227,8 @@ func boxName(name string) string {
 	return ""
 }
 
-// dmiChassis is an SMBIOS chassis type (DMTF DSP0134, "System Enclosure or Chassis Types"). Desktop is all that Adobe has
-// for a PC of any shape.
+// dmiChassis is an SMBIOS chassis type (DMTF DSP0134, "System Enclosure or Chassis
+// Types"). Desktop is all that Adobe has for a PC of any shape.
 func dmiChassis(chassis string) string {
 	switch chassis {
 	case "3", "4", "5", "6", "7", // desktop, low profile, pizza box, mini tower, tower

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"sync"
 	"sync/atomic"
 
@@ -91,11 +90,9 @@ func (h *Hardware) probeFirst() {
 // compare warns if the hardware yields another identifier than the stored one:
 // an image cloned with its state, or a new board.
 func (h *Hardware) compare(found device.Candidate) {
-	if found.Source == "" || found.Identifier() == h.identifier {
+	candidates := append([]device.Candidate{found}, h.facts.Load().report.Identifiers...)
+	if device.Compare(candidates, h.identifier) != device.Different {
 		return
-	}
-	if found.Source != h.identifier.Source && device.RootOnly(h.identifier.Source) && os.Geteuid() != 0 {
-		return // the hardware may be the same: this user can't read the better source
 	}
 	h.warn("identifier_mismatch", fmt.Sprintf("the hardware (%s) now yields another device identifier than the stored one (%s), which is kept: "+
 		"if this is another device with a copied state directory, stop tvpassd and empty that directory", found.Source, h.identifier.Source))

@@ -30,7 +30,7 @@ func WriteCandidate(dir string) error {
 	if err != nil {
 		return err
 	}
-	content, err := json.Marshal(candidateFile(report.Identifier))
+	content, err := json.Marshal(candidateFile{report.Identifier.Source, report.Identifier.Raw})
 	if err != nil {
 		return fmt.Errorf("encode the identifier: %w", err)
 	}
@@ -71,5 +71,5 @@ func privilegedCandidate(dir string) (device.Candidate, error) {
 	if err != nil {
 		return device.Candidate{}, fmt.Errorf("read the hardware's identifier: %w", err)
 	}
-	return device.Candidate(found), nil
+	return device.Candidate{Source: found.Source, Raw: found.Raw}, nil
 }
