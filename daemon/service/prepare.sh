@@ -23,3 +23,8 @@ if ! exists group tvpass || ! exists passwd tvpass; then
 	fi || fail "the system user and group tvpass can't be made here: add both to the image that the box boots"
 fi
 mkdir -p /etc/tvpassd/apps.d || fail "/etc can't be written here: add the directory /etc/tvpassd/apps.d to the image that the box boots"
+
+# systemd older than 235 makes no state directory. One that is there stays as it is.
+if [ ! -e /var/lib/tvpassd ]; then
+	mkdir -p -m 0755 /var/lib && mkdir -m 0700 /var/lib/tvpassd && chown tvpass:tvpass /var/lib/tvpassd || true
+fi
