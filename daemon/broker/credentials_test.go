@@ -1,0 +1,87 @@
+package broker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/storage"
+)
+
+func TestInvalidClientAcrossARebootWithAnEarlierClock(t *testing.T) {
+	l := newLab(t)
+	l.pass(10 * time.Second)
+	l.unknownClient(map[string]bool{l.machine().rec.Credentials.ClientID: true})
+	l.clock.wall = l.world.Add(12 * time.Hour)
+	l.engine.refresh(l.machine(), l.clock.Now())
+	l.pass(2 * time.Second) // refused once
+	l.reboot(time.Minute, l.world, false)
+	l.pass(time.Minute)
+	l.expectState(StateReady)
+	l.expectCounts(2, 5) // refused before, and twice after
+}
+
+func TestTheDayLimitNeedsAVouchedForClock(t *testing.T) {
+	l := newLab(t)
+	l.pass(10 * time.Second)
+	l.answer = func(r request) (any, error) {
+		if r.kind == callToken {
+			return nil, &dcr.Error{Kind: dcr.Rejected, ServerCode: "invalid_client"}
+		}
+		return dcr.Credentials{ClientID: "another", ClientSecret: "secret"}, nil
+	}
+	l.clock.wall, l.clock.synced = l.world.Add(-3*24*time.Hour), false
+	l.start() // which forgets the Date
+	l.engine.refresh(l.machine(), l.clock.Now())
+	l.pass(time.Minute)
+	if n := l.count(callRegister); n != 2 {
+		t.Fatalf("%d registrations, want the first and one replacement", n)
+	}
+	l.reboot(time.Hour, l.world.Add(time.Hour), true)
+	l.pass(20 * time.Hour)
+	if n := l.count(callRegister); n != 2 {
+		t.Errorf("%d registrations: a wrong clock dated the replacement", n)
+	}
+	l.pass(12 * time.Hour)
+	if n := l.count(callRegister); n != 3 {
+		t.Errorf("%d registrations in the second day, want 3", n)
+	}
+}
+
+func TestARefusalOfTheOldStatementDoesNotDelayTheNewOne(t *testing.T) {
+	l := newLab(t)
+	l.latency = 3 * time.Second
+	l.answer = func(request) (any, error) { return nil, l.refuse(dcr.Rejected, "invalid_software_statement") }
+	l.pass(2 * time.Second) // the registration is under way
+	l.setup.Apps[0].SoftwareStatement = "another"
+	if err := l.engine.configure(l.setup, l.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	l.answer = l.healthy
+	l.pass(15 * time.Second)
+	l.expectState(StateReady)
+}
+
+// halfWay is a store that writes and then reports an error.
+type halfWay struct{ *labStore }
+
+func (s halfWay) SaveApp(endpoint, app string, a storage.App) error {
+	s.apps[endpoint+app] = a
+	return s.fails
+}
+
+func TestAResetThatFailsHalfWayLosesNothing(t *testing.T) {
+	l := newLab(t)
+	l.pass(10 * time.Second)
+	want := l.machine().rec.Credentials.ClientID
+	l.engine.store = halfWay{l.store}
+	l.store.fails = errDisk
+	if err := l.engine.reset(l.machine(), l.clock.Now()); err == nil {
+		t.Fatal("the reset succeeds")
+	}
+	l.store.fails = nil
+	l.start()
+	if got := l.machine().rec.Credentials; got == nil || got.ClientID != want {
+		t.Error("the credentials are lost at the next start")
+	}
+}
