@@ -59,7 +59,7 @@ func (d *Daemon) followHangups(ctx context.Context) error {
 	for {
 		select {
 		case <-d.cfg.Hangup:
-			_ = d.Reload(ctx) // Reload has logged the error
+			_ = d.Reload(ctx, "") // Reload has logged the error
 		case <-ctx.Done():
 			return nil
 		}
@@ -94,7 +94,7 @@ const writeAgain = 30 * time.Second
 // writeLater retries what the start could not write, until it is written. The
 // broker itself retries writes that fail later.
 func (d *Daemon) writeLater(ctx context.Context) {
-	for d.store.Unwritten() != nil || d.hardware.Unkept() {
+	for d.store.Unwritten() != nil || d.hardware.Unkept() || d.keepHolders() != nil {
 		select {
 		case <-time.After(writeAgain):
 		case <-ctx.Done():

@@ -111,6 +111,9 @@ func New(cfg Config) (_ *Daemon, err error) {
 	if err := d.store.Unwritten(); err != nil {
 		cfg.Log.Error("the state can be read, but not written", "code", ipc.CodeStorage, "err", err)
 	}
+	if err := d.resolve(conf, ""); err != nil {
+		return nil, err
+	}
 	d.hardware = hardware.New(hardware.Config{
 		Root: cfg.Root, RuntimeDir: cfg.RuntimeDir, Overrides: conf.Device, Store: d.store, Log: cfg.Log,
 	})

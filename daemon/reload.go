@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"slices"
@@ -16,13 +17,15 @@ import (
 
 // Reload reads the configuration again. A configuration that can't be used is
 // refused, and the old one stays in force. Tokens and connections are not touched.
-func (d *Daemon) Reload(ctx context.Context) error {
+// accept is the id of an app that another user's file may take over, with its
+// client credentials, or "".
+func (d *Daemon) Reload(ctx context.Context, accept string) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	d.cfg.Notifier.Reloading()
 	defer func() { d.cfg.Notifier.Ready(d.api.Summary()) }()
 	// Finish even if the caller hangs up: never apply half a configuration.
-	err := d.reload(context.WithoutCancel(ctx))
+	err := d.reload(context.WithoutCancel(ctx), accept)
 	if err == nil {
 		d.cfg.Log.Info("configuration read again", "file", d.cfg.ConfigFile)
 		return nil
@@ -43,9 +46,12 @@ func (d *Daemon) refuse(err error) {
 
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
-func (d *Daemon) reload(ctx context.Context) error {
+func (d *Daemon) reload(ctx context.Context, accept string) error {
 	conf, err := config.Load(d.cfg.ConfigFile)
 	if err != nil {
+		return err
+	}
+	if err := d.resolve(conf, accept); err != nil {
 		return err
 	}
 	setup, up, err := d.setup(conf)
@@ -57,6 +63,9 @@ func (d *Daemon) reload(ctx context.Context) error {
 	}
 	d.hardware.Configure(conf.Device)
 	d.adopt(conf, up)
+	if err := d.keepHolders(); err != nil {
+		d.cfg.Log.Warn("which file has which app could not be stored", "code", ipc.CodeStorage, "err", err)
+	}
 	return nil
 }
 
@@ -87,7 +96,7 @@ const codeAppDisabled = "app_disabled"
 
 // adopt puts the rest of a configuration in force.
 func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
-	settings := localapi.Settings{Endpoint: conf.Endpoint, Policy: policyOf(conf, d.cfg.UID)}
+	settings := localapi.Settings{Endpoint: conf.Endpoint, Config: configurationOf(conf), Policy: policyOf(conf, d.cfg.UID)}
 	for _, bad := range conf.Bad {
 		d.cfg.Log.Error("an app or a file in apps.d is disabled", "code", codeAppDisabled, "err", bad)
 		settings.Items = append(settings.Items, localapi.Item{Code: codeAppDisabled, Detail: bad.Error(), Admin: true})
@@ -139,6 +148,15 @@ func (d *Daemon) logApps(old, now *config.Config) {
 	for id := range had {
 		d.cfg.Log.Info("an app was removed; its client credentials are kept", "app", id)
 	}
+}
+
+// configurationOf returns what admins may know of a configuration.
+func configurationOf(conf *config.Config) ipc.Configuration {
+	shown := ipc.Configuration{File: cmp.Or(conf.File, config.DefaultFile), Holders: map[string]ipc.Holder{}}
+	for id, h := range conf.Holders {
+		shown.Holders[id] = ipc.Holder(h)
+	}
+	return shown
 }
 
 // policyOf returns who may do what.

@@ -151,6 +151,18 @@ type LastError struct {
 	At         time.Time `json:"at"`
 }
 
+// Configuration is what admins may know of the configuration in force.
+type Configuration struct {
+	File    string            `json:"file"`    // config.toml, which need not exist
+	Holders map[string]Holder `json:"holders"` // by app
+}
+
+// Holder is the file that has an app's id, and with it the client credentials.
+type Holder struct {
+	File string `json:"file"`
+	UID  uint32 `json:"uid"` // the user who wrote it
+}
+
 // Event is one change told by a watch: exactly one of its fields is set.
 type Event struct {
 	State *AppStatus

@@ -2,6 +2,7 @@ package storage
 
 import (
 	"errors"
+	"maps"
 	"strings"
 )
 
@@ -78,6 +79,29 @@ func (s *Store) SaveIdentifier(dev Identifier) error {
 	next := s.identity
 	if next.Identifier == nil || *next.Identifier != dev {
 		next.Identifier = &dev
+		next.Generation++
+	}
+	return s.save([]entry{e}, next)
+}
+
+// Holders returns the files that have the ids of the apps.
+func (s *Store) Holders() Holders {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.identity.Holders)
+}
+
+// SaveHolders stores the files that have the ids, in both files.
+func (s *Store) SaveHolders(h Holders) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, err := encode(keyHolders, h)
+	if err != nil {
+		return err
+	}
+	next := s.identity
+	if !maps.Equal(next.Holders, h) {
+		next.Holders = maps.Clone(h)
 		next.Generation++
 	}
 	return s.save([]entry{e}, next)

@@ -14,6 +14,7 @@ type identity struct {
 	Generation uint64             `json:"generation"`
 	Identifier *Identifier        `json:"identifier,omitempty"`
 	Apps       map[string]account `json:"apps"` // by appKey
+	Holders    Holders            `json:"holders,omitempty"`
 }
 
 // account is the part of an App that the copy holds too.
@@ -110,7 +111,7 @@ func (s *Store) noteRestored(dbErr, copyErr error) {
 // isIdentity reports whether an entry is part of the identity.
 func isIdentity(key string) bool {
 	_, kind, _ := splitKey(key)
-	return key == keyMeta || key == keyIdentifier || kind == kindCredentials || kind == kindHistory
+	return key == keyMeta || key == keyIdentifier || key == keyHolders || kind == kindCredentials || kind == kindHistory
 }
 
 // identityOf collects the identity from the entries of a database.
@@ -118,6 +119,9 @@ func identityOf(found entries) identity {
 	id := identity{Identifier: find[Identifier](found, keyIdentifier), Apps: map[string]account{}}
 	if m := find[meta](found, keyMeta); m != nil {
 		id.Generation = m.Generation
+	}
+	if h := find[Holders](found, keyHolders); h != nil {
+		id.Holders = *h
 	}
 	for key := range found {
 		app, kind, ok := splitKey(key)
@@ -157,7 +161,12 @@ func (id identity) filled(other identity) identity {
 		}
 		apps[key] = have
 	}
-	id.Apps = apps
+	holders := maps.Clone(other.Holders)
+	if holders == nil {
+		holders = Holders{}
+	}
+	maps.Copy(holders, id.Holders)
+	id.Apps, id.Holders = apps, holders
 	id.Generation = max(id.Generation, other.Generation)
 	return id
 }
@@ -183,7 +192,9 @@ func (id identity) with(key string, acc account) identity {
 		apps = map[string]account{}
 	}
 	apps[key] = acc
-	return identity{Generation: id.Generation + 1, Identifier: id.Identifier, Apps: apps}
+	id.Apps = apps
+	id.Generation++
+	return id
 }
 
 // entries returns the database's form of an identity.
@@ -195,6 +206,13 @@ func (id identity) entries() ([]entry, error) {
 	all := []entry{m}
 	if id.Identifier != nil {
 		e, err := encode(keyIdentifier, id.Identifier)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, e)
+	}
+	if len(id.Holders) > 0 {
+		e, err := encode(keyHolders, id.Holders)
 		if err != nil {
 			return nil, err
 		}

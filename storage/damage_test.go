@@ -137,6 +137,7 @@ func expectState(t *testing.T, s *Store, n int, token bool) {
 		return
 	}
 	expectIdentifier(t, s, labIdentifier)
+	expectHolders(t, s, labHolders)
 	for app, want := range map[string]App{labApp: labState(n), "com.example.other": labState(2)} {
 		got, err := s.App(labEndpoint, app)
 		if err != nil {

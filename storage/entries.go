@@ -14,12 +14,13 @@ const (
 	keyMeta       = "meta"
 	keyIdentifier = "device\x00identifier"
 	keyGate       = "gate"
+	keyHolders    = "holders"
 )
 
 // meta is the first entry of a database.
 type meta struct {
 	Version    int    `json:"version"`
-	Generation uint64 `json:"generation"` // counts the changes of credentials and identifier; the copy has it too
+	Generation uint64 `json:"generation"` // counts the changes of what the copy holds; the copy has it too
 }
 
 const version = 1

@@ -1,11 +1,12 @@
 // Package storage keeps what must survive a restart, a kill or a power cut: the
 // client credentials, access token, retry state and latest transitions of every
-// app, the device identifier, and how long the throttle stays shut.
+// app, the device identifier, which file has the id of each app, and how long the
+// throttle stays shut.
 //
 // It owns two files in the state directory. tvpassd.db (bbolt) holds
-// everything; a change is one transaction. tvpassd.copy holds the credentials
-// and the identifier a second time, because a viewer would be signed out
-// without them; it is replaced as a whole. A damaged file is set aside under a
+// everything; a change is one transaction. tvpassd.copy holds the credentials,
+// the identifier and the files that have the ids a second time, because a viewer
+// would be signed out without them; it is replaced as a whole. A damaged file is set aside under a
 // dated name, never deleted, and made anew from the other one. docs/storage.md
 // describes the order of writes, and what a power cut leaves at each point.
 //
@@ -95,6 +96,16 @@ type Transition struct {
 type Gate struct {
 	Noted Stamp         `json:"noted"`
 	Wait  time.Duration `json:"wait"`
+}
+
+// Holders are the files that have the ids of the apps. Whoever has an id has the
+// app's credentials, so they are kept as safely as those.
+type Holders map[string]Holder // by app
+
+// Holder is the file that has an app's id.
+type Holder struct {
+	File string `json:"file"`
+	UID  uint32 `json:"uid"` // the user who wrote it
 }
 
 // Identifier is the device identifier: 64 hexadecimal characters, and the

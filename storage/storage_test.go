@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -92,6 +93,7 @@ func labToken(n, size int) *Token {
 
 var (
 	labIdentifier = Identifier{Value: strings.Repeat("0123456789abcdef", 4), Source: "serial:/proc/device-tree/serial-number"}
+	labHolders    = Holders{labApp: {File: "/etc/tvpassd/apps.d/player.toml", UID: 1000}}
 	labGate       = Gate{Noted: labStamp(1), Wait: time.Minute}
 )
 
@@ -100,6 +102,7 @@ func fill(t testing.TB, s *Store) {
 	t.Helper()
 	save(t, s.SaveIdentifier(labIdentifier))
 	save(t, s.SaveGate(labGate))
+	save(t, s.SaveHolders(labHolders))
 	save(t, s.SaveApp(labEndpoint, labApp, labState(1)))
 	save(t, s.SaveApp(labEndpoint, "com.example.other", labState(2)))
 }
@@ -129,10 +132,18 @@ func expectIdentifier(t testing.TB, s *Store, want Identifier) {
 	}
 }
 
+func expectHolders(t testing.TB, s *Store, want Holders) {
+	t.Helper()
+	if got := s.Holders(); !maps.Equal(got, want) {
+		t.Errorf("the holders are %v, want %v", got, want)
+	}
+}
+
 // expectFilled looks for all that fill stored.
 func expectFilled(t testing.TB, s *Store) {
 	t.Helper()
 	expectIdentifier(t, s, labIdentifier)
+	expectHolders(t, s, labHolders)
 	expectApp(t, s, labApp, labState(1))
 	expectApp(t, s, "com.example.other", labState(2))
 	if gate, err := s.Gate(); err != nil || !cmp.Equal(gate, labGate) {
@@ -146,6 +157,7 @@ func expectEmpty(t testing.TB, s *Store) {
 	if dev, ok := s.Identifier(); ok {
 		t.Errorf("there is an identifier, %v", dev)
 	}
+	expectHolders(t, s, nil)
 	expectApp(t, s, labApp, App{})
 	if gate, err := s.Gate(); err != nil || gate != (Gate{}) {
 		t.Errorf("the gate is %v, %v; want none", gate, err)

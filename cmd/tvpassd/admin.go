@@ -25,15 +25,22 @@ func refreshCommand(set *flag.FlagSet) func(*env, []string) error {
 	}
 }
 
-func reloadCommand(*flag.FlagSet) func(*env, []string) error {
+func reloadCommand(set *flag.FlagSet) func(*env, []string) error {
+	accept := set.String("accept", "", "let another user's file have this `id`, with the app's credentials")
 	return func(e *env, args []string) error {
 		if err := noArguments(args); err != nil {
 			return err
 		}
-		if err := e.ask(answerWithin, func(ctx context.Context, c *client.Client) error { return c.Reload(ctx) }); err != nil {
+		err := e.ask(answerWithin, func(ctx context.Context, c *client.Client) error {
+			if *accept != "" {
+				return c.Accept(ctx, *accept)
+			}
+			return c.Reload(ctx)
+		})
+		if err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(e.stdout, "the configuration was read again; tvpassd status shows what it made of it")
+		_, err = fmt.Fprintln(e.stdout, "the configuration was read again; tvpassd status shows the result")
 		return err
 	}
 }

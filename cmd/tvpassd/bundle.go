@@ -53,7 +53,7 @@ func (e *env) bundle(path, folder string, now time.Time) (err error) {
 			os.Remove(path) // a half is of no use
 		}
 	}()
-	conf, confErr := config.Load(e.configFile)
+	conf, confErr := e.loadConfig()
 	if confErr != nil {
 		conf = &config.Config{}
 	}

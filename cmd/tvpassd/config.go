@@ -1,12 +1,16 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"flag"
 	"fmt"
+	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc/client"
 )
 
 func configCommand(*flag.FlagSet) func(*env, []string) error {
@@ -18,43 +22,69 @@ func configCommand(*flag.FlagSet) func(*env, []string) error {
 	}
 }
 
-// checkConfig says all that is wrong with the configuration, a line each.
+// checkConfig prints all faults of the configuration, one per line, and what
+// others may do to its files.
 func (e *env) checkConfig() error {
-	conf, err := config.Load(e.configFile)
-	var faults []error
+	conf, err := e.loadConfig()
 	if err != nil {
-		faults = unjoin(err)
-	} else {
-		for _, bad := range conf.Bad {
-			faults = append(faults, bad)
+		for _, fault := range unjoin(err) {
+			e.complain(fault)
 		}
-		if _, err := dcr.New(dcr.Config{Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile}); err != nil {
-			faults = append(faults, fmt.Errorf("%s: [http] %w", conf.File, err))
-		}
+		return exitStatus{code: exitFailure}
+	}
+	var faults []error
+	for _, bad := range conf.Bad {
+		faults = append(faults, bad)
+	}
+	if _, err := dcr.New(dcr.Config{Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile}); err != nil {
+		faults = append(faults, fmt.Errorf("%s: [http] %w", conf.File, err))
 	}
 	for _, fault := range faults {
 		e.complain(fault)
 	}
-	if conf != nil {
-		for _, risk := range conf.Risks {
-			e.complain(fmt.Errorf("warning: %v", risk))
-		}
+	for _, risk := range conf.Risks {
+		e.complain(fmt.Errorf("warning: %v", risk))
 	}
 	if len(faults) > 0 {
 		return exitStatus{code: exitFailure}
 	}
-	name := conf.File
-	if name == "" {
-		name = config.DefaultFile + " (missing, so the defaults hold)"
-	}
+	name := cmp.Or(conf.File, config.DefaultFile+" (missing, so the defaults apply)")
 	_, err = fmt.Fprintf(e.stdout, "%s: good, %s, endpoint %s\n", name, plural(len(conf.Apps), "app"), conf.Endpoint)
 	return err
 }
 
-// unjoin takes apart what errors.Join made.
+// holdersWithin is how long a daemon may take to say which file has which id.
+const holdersWithin = 3 * time.Second
+
+// loadConfig reads the configuration as the daemon would. Which file has which id
+// is up to the daemon: it is asked if it runs with the same configuration, and
+// tells admins only. Otherwise the order of the names decides.
+func (e *env) loadConfig() (*config.Config, error) {
+	conf, err := config.Load(e.configFile)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, holdersWithin)
+	defer cancel()
+	c := &client.Client{Socket: e.socketPath()}
+	defer c.Close()
+	inForce, err := c.Configuration(ctx)
+	if err != nil || inForce.File != cmp.Or(conf.File, config.DefaultFile) {
+		return conf, nil
+	}
+	held := map[string]config.Holder{}
+	for id, h := range inForce.Holders {
+		held[id] = config.Holder(h)
+	}
+	return conf, conf.Resolve(held, "")
+}
+
+// unjoin returns the errors that errors.Join joined.
 func unjoin(err error) []error {
-	var joined interface{ Unwrap() []error }
-	if errors.As(err, &joined) {
+	if joined, ok := errors.AsType[interface {
+		error
+		Unwrap() []error
+	}](err); ok {
 		return joined.Unwrap()
 	}
 	return []error{err}

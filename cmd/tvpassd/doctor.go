@@ -63,6 +63,7 @@ func (e *env) examine() (doctor.Report, error) {
 	return doctor.Run(e.ctx, doctor.Config{
 		ConfigFile: e.configFile, Socket: e.socket, Version: version, BuildDate: built, UID: os.Geteuid(),
 		Clock: clock.NewSystem(), Getenv: os.Getenv, EnvOf: whose, Proxy: http.ProxyFromEnvironment, Service: service.Look,
+		Load: e.loadConfig,
 	}), nil
 }
 

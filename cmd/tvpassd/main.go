@@ -79,7 +79,7 @@ func commands() []command {
 		{"bundle", "[--output FILE]", "what a support ticket needs, in one .tar.gz", bundleCommand},
 		{"config", "check", "read the configuration as the daemon would", configCommand},
 		{"refresh", "--app ID", "fetch a token now", refreshCommand},
-		{"reload", "", "read the configuration again", reloadCommand},
+		{"reload", "[--accept ID]", "read the configuration again", reloadCommand},
 		{"reset", "--app ID [--yes]", "forget an app's credentials and register anew", resetCommand},
 		{"install", "", "make tvpassd a service of this system", serviceCommand("install")},
 		{"uninstall", "", "take the service out; the state stays", serviceCommand("uninstall")},

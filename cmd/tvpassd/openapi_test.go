@@ -194,7 +194,11 @@ func (r *recorder) orders(t *testing.T) {
 	})
 	l.ask("DELETE /v1/apps/ref30/credentials", 202)
 	l.ask("GET /v1/apps/ref30/token?wait=30s", 200)
+	l.ask("GET /v1/config", 200)
 	l.ask("POST /v1/reload", 202)
+	l.ask("POST /v1/reload?accept=ref30", 202)
+	l.ask("POST /v1/reload?accept=none", 422, "invalid_configuration")
+	l.ask("POST /v1/reload?accept=", 400, "invalid_parameter")
 	l.write("config.toml", "nonsense = 1\n"+l.read("config.toml"))
 	l.ask("POST /v1/reload", 422, "invalid_configuration")
 	l.ask("GET /v1/status", 200) // with a warning
@@ -230,6 +234,7 @@ func (r *recorder) others(t *testing.T) {
 		l.askAs(player, method+" /v1/apps/hidden/"+name, 403, "forbidden")
 	}
 	l.askAs(player, "POST /v1/reload", 403, "forbidden")
+	l.askAs(player, "GET /v1/config", 403, "forbidden")
 	l.askAs(stranger, "GET /v1/status", 200) // without an app
 	l.askAs(stranger, "GET /v1/healthz", 200)
 }

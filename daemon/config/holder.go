@@ -48,6 +48,7 @@ func (c *Config) resolve(held map[string]Holder) (waiting map[string][]Holder) {
 	c.Apps, c.Bad, c.Holders = nil, slices.Clone(c.unread), map[string]Holder{}
 	maps.Copy(c.Holders, held)
 	waiting = map[string][]Holder{}
+	held = c.inherited(held)
 	places := map[string]*Error{}
 	for _, s := range c.sources {
 		fault := s.fault
@@ -78,6 +79,29 @@ func (c *Config) resolve(held map[string]Holder) (waiting map[string][]Holder) {
 	return waiting
 }
 
+// inherited returns the holders after files that are gone were replaced by others
+// that root or the same user wrote: the first one that is not at fault.
+func (c *Config) inherited(held map[string]Holder) map[string]Holder {
+	now := maps.Clone(held)
+	for id, holder := range held {
+		if slices.ContainsFunc(c.sources, func(s source) bool { return s.has(holder, id) }) {
+			continue
+		}
+		var heirs []source
+		for _, s := range c.sources {
+			if (s.author == 0 || s.author == holder.UID) && s.names(id) {
+				heirs = append(heirs, s)
+			}
+		}
+		i := slices.IndexFunc(heirs, func(s source) bool { return s.fault == nil })
+		if len(heirs) > 0 {
+			heir := heirs[max(i, 0)]
+			now[id] = Holder{heir.file, heir.author}
+		}
+	}
+	return now
+}
+
 // refusal says why a file can't have an id, or "", and whether it waits for an
 // admin to accept it. places has the ids of earlier files.
 func (c *Config) refusal(s source, id string, held map[string]Holder, places map[string]*Error) (why string, waits bool) {
@@ -90,8 +114,6 @@ func (c *Config) refusal(s source, id string, held map[string]Holder, places map
 		return "", false
 	case slices.ContainsFunc(c.sources, func(other source) bool { return other.has(holder, id) }):
 		return taken(id, &Error{File: holder.File}), false
-	case s.author == 0, s.author == holder.UID:
-		return "", false
 	}
 	return fmt.Sprintf("[[app]] id %s belongs to user %d, who claimed it in %s, and user %d wrote this file: "+
 		"to give it the app's credentials, run tvpassd reload --accept %s", quote(id), holder.UID, holder.File, s.author, id), true
@@ -103,5 +125,10 @@ func (s source) has(holder Holder, id string) bool {
 	if s.file != holder.File {
 		return false
 	}
-	return s.partial || s.author == holder.UID && slices.ContainsFunc(s.claims, func(c claim) bool { return c.ID == id })
+	return s.partial || s.author == holder.UID && s.names(id)
+}
+
+// names reports whether the file claims an id.
+func (s source) names(id string) bool {
+	return slices.ContainsFunc(s.claims, func(c claim) bool { return c.ID == id })
 }

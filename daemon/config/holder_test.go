@@ -66,8 +66,14 @@ func TestWhoHasAnID(t *testing.T) {
 			bad: []string{"a.toml:1: " + fmt.Sprintf(waits, 1, "a.toml", 2)}},
 		{name: "a user's file after root's", files: []string{"1:new.toml x"}, had: "0:config.toml", now: "0:config.toml",
 			bad: []string{"new.toml:1: " + fmt.Sprintf(waits, 0, "config.toml", 1)}},
-		{name: "the owner beside another user", files: []string{"2:a.toml x", "1:b.toml x"}, had: "1:old.toml", apps: "x:b.toml", now: "1:b.toml",
-			bad: []string{"a.toml:1: " + fmt.Sprintf(waits, 1, "old.toml", 2)}},
+		{name: "another user between", files: []string{"2:a.toml x", "1:b.toml x", "2:c.toml x"}, had: "1:old.toml", accept: "x",
+			apps: "x:b.toml", now: "1:b.toml", bad: []string{
+				`a.toml:1: [[app]] id "x" is taken by b.toml: give every app an id of its own`,
+				`c.toml:1: [[app]] id "x" is taken by b.toml:1: give every app an id of its own`}},
+		{name: "two heirs, one bad", files: []string{"0:a.toml x !", "1:b.toml x"}, had: "1:old.toml", apps: "x:b.toml", now: "1:b.toml",
+			bad: []string{"a.toml: is bad"}},
+		{name: "a bad heir", files: []string{"1:a.toml x !", "2:b.toml x"}, had: "1:old.toml", now: "1:old.toml", bad: []string{
+			"a.toml: is bad", `b.toml:1: [[app]] id "x" is taken by a.toml: give every app an id of its own`}},
 		{name: "given to another user", files: []string{"2:a.toml x"}, had: "0:a.toml", now: "0:a.toml",
 			bad: []string{"a.toml:1: " + fmt.Sprintf(waits, 0, "a.toml", 2)}},
 		{name: "given to root", files: []string{"0:a.toml x"}, had: "2:a.toml", apps: "x:a.toml", now: "0:a.toml"},

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
+	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/service"
 )
 
@@ -58,7 +59,8 @@ type Config struct {
 	EnvOf      string                                // whose variables these are
 	Proxy      func(*http.Request) (*url.URL, error) // what comes of them; nil: no proxy
 	Service    func(context.Context) (service.State, error)
-	Portal     string // URL without TLS at which a captive portal would answer; "" is http:// and the endpoint's host
+	Load       func() (*config.Config, error) // reads ConfigFile as the daemon would
+	Portal     string                         // URL without TLS at which a captive portal would answer; "" is http:// and the endpoint's host
 }
 
 // check is one that may be made.

@@ -62,7 +62,7 @@ type facts struct {
 
 func look(ctx context.Context, cfg Config) *facts {
 	f := &facts{cfg: cfg, server: &reach{}}
-	f.conf, f.confErr = config.Load(cfg.ConfigFile)
+	f.conf, f.confErr = cfg.Load()
 	f.lookAtService(ctx)
 	f.lookAtSocket(ctx)
 	if f.conf == nil {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
+	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 	"github.com/tvpassd/tvpassd/daemon/service"
 	"github.com/tvpassd/tvpassd/ipc"
@@ -88,6 +89,7 @@ func newScene(t *testing.T) *scene {
 	s.cfg = Config{
 		ConfigFile: s.path("config.toml"), Version: "1.2.3", BuildDate: labTime.AddDate(-1, 0, 0), UID: os.Geteuid(), Clock: s.clock,
 		Getenv: func(string) string { return "" },
+		Load:   func() (*config.Config, error) { return config.Load(s.path("config.toml")) },
 		Service: func(context.Context) (service.State, error) {
 			return service.State{Manager: "systemd", Installed: true, Enabled: true, Active: "active", Result: "success"}, nil
 		},

@@ -55,13 +55,14 @@ type Config struct {
 	Store    Store
 	Log      *slog.Logger
 	Version  string
-	Started  time.Duration               // of the boot clock
-	Reload   func(context.Context) error // reads the configuration again
+	Started  time.Duration                                  // of the boot clock
+	Reload   func(ctx context.Context, accept string) error // reads the configuration again
 }
 
 // Settings are what a reload may change.
 type Settings struct {
 	Endpoint string
+	Config   ipc.Configuration
 	Policy   *server.Policy
 	Items    []Item // what reading the configuration left to be said
 }
@@ -96,4 +97,7 @@ func (a *API) Settings() Settings { return *a.settings.Load() }
 func (a *API) Waited(app string, d time.Duration) { a.counts.waited(app, d) }
 
 // Reload is part of server.Orders.
-func (a *API) Reload(ctx context.Context) error { return a.cfg.Reload(ctx) }
+func (a *API) Reload(ctx context.Context, accept string) error { return a.cfg.Reload(ctx, accept) }
+
+// Configuration is part of server.Orders.
+func (a *API) Configuration() ipc.Configuration { return a.Settings().Config }

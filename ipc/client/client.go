@@ -108,6 +108,19 @@ func (c *Client) Reload(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/reload", nil, nil)
 }
 
+// Accept is Reload, and lets the file in apps.d that waits for an app's id take it
+// over from another user's, with the client credentials.
+func (c *Client) Accept(ctx context.Context, app string) error {
+	return c.call(ctx, http.MethodPost, "/v1/reload?accept="+url.QueryEscape(app), nil, nil)
+}
+
+// Configuration returns what is known of the configuration in force. It is for
+// admins.
+func (c *Client) Configuration(ctx context.Context) (conf ipc.Configuration, err error) {
+	err = c.call(ctx, http.MethodGet, "/v1/config", nil, &conf)
+	return conf, err
+}
+
 // Close lets go of kept connections. The client may be used again.
 func (c *Client) Close() { c.connection().CloseIdleConnections() }
 

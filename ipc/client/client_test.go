@@ -94,8 +94,12 @@ func (d *fakeDaemon) Refresh(_ context.Context, app string) error {
 	return nil
 }
 func (d *fakeDaemon) Reset(_ context.Context, app string) error { d.note("reset %s", app); return nil }
-func (d *fakeDaemon) Reload(context.Context) error {
-	d.note("reload")
+func (d *fakeDaemon) Configuration() ipc.Configuration {
+	return ipc.Configuration{File: "config.toml", Holders: map[string]ipc.Holder{"one": {File: "one.toml", UID: 5}}}
+}
+
+func (d *fakeDaemon) Reload(_ context.Context, accept string) error {
+	d.note("%s", strings.TrimSpace("reload "+accept))
 	return &ipc.Problem{Code: ipc.CodeRejected, ServerCode: "invalid_software_statement", Detail: "why", RetryAfterMS: 1500}
 }
 
@@ -186,7 +190,11 @@ func TestTheRest(t *testing.T) {
 		t.Error(err)
 	}
 	_ = c.Reload(t.Context())
-	if diff := cmp.Diff([]string{"report one {AccessToken:x Status:401 Code:c}", "refresh one", "reset one", "reload"}, d.asked); diff != "" {
+	_ = c.Accept(t.Context(), "one")
+	if conf, err := c.Configuration(t.Context()); err != nil || conf.Holders["one"] != (ipc.Holder{File: "one.toml", UID: 5}) {
+		t.Errorf("Configuration: %+v, %v", conf, err)
+	}
+	if diff := cmp.Diff([]string{"report one {AccessToken:x Status:401 Code:c}", "refresh one", "reset one", "reload", "reload one"}, d.asked); diff != "" {
 		t.Error(diff)
 	}
 }

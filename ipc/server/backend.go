@@ -44,7 +44,10 @@ type Views interface {
 type Orders interface {
 	Refresh(ctx context.Context, app string) error // fetch a token now
 	Reset(ctx context.Context, app string) error   // forget the client credentials
-	Reload(ctx context.Context) error              // read the configuration again
+	// Reload reads the configuration again. accept is the id of an app that a
+	// file of another user may take over, or "".
+	Reload(ctx context.Context, accept string) error
+	Configuration() ipc.Configuration
 }
 
 // Snapshot is the state of an app at one moment. It does not change.

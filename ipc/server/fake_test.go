@@ -215,7 +215,13 @@ func (b *fakeBackend) WriteMetrics(w io.Writer, v Viewer) error {
 
 func (b *fakeBackend) Refresh(_ context.Context, app string) error { return b.note("refresh " + app) }
 func (b *fakeBackend) Reset(_ context.Context, app string) error   { return b.note("reset " + app) }
-func (b *fakeBackend) Reload(context.Context) error                { return b.note("reload") }
+func (b *fakeBackend) Reload(_ context.Context, accept string) error {
+	return b.note(strings.TrimSpace("reload " + accept))
+}
+
+func (b *fakeBackend) Configuration() ipc.Configuration {
+	return ipc.Configuration{File: "config.toml", Holders: map[string]ipc.Holder{"one": {File: "one.toml", UID: 5}}}
+}
 
 // lab is a server on a socket of its own. Its callers say who they are by the address that they call from.
 type lab struct {

@@ -38,6 +38,25 @@ func parseQuery(raw string) (ipc.Query, error) {
 	return q, nil
 }
 
+// parseAccept reads `accept`, the id of an app, and ignores all other parameters.
+// The error is a *Problem.
+func parseAccept(raw string) (string, error) {
+	accept := ""
+	for pair := range strings.SplitSeq(raw, "&") {
+		name, value, err := parsePair(pair)
+		switch {
+		case err != nil:
+			return "", err
+		case name != "accept":
+			continue
+		case value == "" || accept != "":
+			return "", invalid(name, "must name one app")
+		}
+		accept = value
+	}
+	return accept, nil
+}
+
 func parsePair(pair string) (name, value string, err error) {
 	rawName, rawValue, _ := strings.Cut(pair, "=")
 	name, err = url.QueryUnescape(rawName)

@@ -58,6 +58,8 @@ func plainRoute(name string) route {
 		return route{http.MethodGet, anyone, (*call).healthz}
 	case "metrics":
 		return route{http.MethodGet, anyone, (*call).metrics}
+	case "config":
+		return route{http.MethodGet, admins, (*call).configuration}
 	case "reload":
 		return route{http.MethodPost, admins, (*call).reload}
 	}
@@ -329,7 +331,15 @@ func (c *call) reset() error {
 	return c.order(func(ctx context.Context) error { return c.cfg.Orders.Reset(ctx, c.app) })
 }
 
-func (c *call) reload() error { return c.order(c.cfg.Orders.Reload) }
+func (c *call) reload() error {
+	accept, err := parseAccept(c.r.URL.RawQuery)
+	if err != nil {
+		return err
+	}
+	return c.order(func(ctx context.Context) error { return c.cfg.Orders.Reload(ctx, accept) })
+}
+
+func (c *call) configuration() error { return c.sendJSON(http.StatusOK, c.cfg.Orders.Configuration()) }
 
 // order does what an admin asks for.
 func (c *call) order(do func(context.Context) error) error {

@@ -52,6 +52,8 @@ func TestEveryPathForEverybody(t *testing.T) {
 		{"DELETE /v1/apps/none/credentials", "", "unknown_app unknown_app unknown_app forbidden forbidden forbidden"},
 		{"POST /v1/apps/none/refresh", "", "unknown_app unknown_app unknown_app forbidden forbidden forbidden"},
 		{"POST /v1/reload", "", "202 202 202 forbidden forbidden forbidden"},
+		{"POST /v1/reload?accept=one", "", "202 202 202 forbidden forbidden forbidden"},
+		{"GET /v1/config", "", "200 200 200 forbidden forbidden forbidden"},
 
 		// What isn't there comes first, then who asks, then how.
 		{"GET /", "", "not_found not_found not_found not_found not_found not_found"},
@@ -356,13 +358,13 @@ func TestAdminsOrders(t *testing.T) {
 	l := startLab(t, func(cfg *Config) {
 		cfg.Now = func() time.Time { return labTime.Add(time.Duration(passed.Load()) * time.Second) }
 	})
-	for _, request := range []string{"DELETE /v1/apps/two/credentials", "POST /v1/reload", "POST /v1/apps/one/refresh", "POST /v1/apps/one/refresh", "POST /v1/apps/two/refresh"} {
+	for _, request := range []string{"DELETE /v1/apps/two/credentials", "POST /v1/reload", "POST /v1/reload?accept=one", "POST /v1/apps/one/refresh", "POST /v1/apps/one/refresh", "POST /v1/apps/two/refresh"} {
 		method, path, _ := strings.Cut(request, " ")
 		if a := l.ask(carol, method, path, ""); a.StatusCode != 202 || a.body != `{"status":"accepted"}`+"\n" {
 			t.Errorf("%s: %s %s", request, a.Status, a.body)
 		}
 	}
-	want := []string{"reset two", "reload", "refresh one", "refresh one", "refresh two"}
+	want := []string{"reset two", "reload", "reload one", "refresh one", "refresh one", "refresh two"}
 	if diff := cmp.Diff(want, l.noted()); diff != "" {
 		t.Error(diff)
 	}
