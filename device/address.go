@@ -93,7 +93,7 @@ func interfaceInUse() (name string, reachable bool) {
 			return "", true
 		}
 		for _, i := range interfaces {
-			if i.Flags&net.FlagLoopback == 0 && hasAddress(i.Name, addr) {
+			if i.Flags&net.FlagLoopback == 0 && has(&i, addr) {
 				return i.Name, true
 			}
 		}
@@ -104,9 +104,10 @@ func interfaceInUse() (name string, reachable bool) {
 
 func hasAddress(interfaceName string, addr netip.Addr) bool {
 	i, err := net.InterfaceByName(interfaceName)
-	if err != nil {
-		return false
-	}
+	return err == nil && has(i, addr)
+}
+
+func has(i *net.Interface, addr netip.Addr) bool {
 	addrs, err := i.Addrs()
 	if err != nil {
 		return false

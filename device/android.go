@@ -49,13 +49,13 @@ func (p *probe) offerProperty(key string, take func(finding) bool) (taken, found
 	return false, found
 }
 
-// propertyFiles returns the files in the order in which they count.
+// propertyFiles returns the files that are there, in the order in which they
+// count.
 func (p *probe) propertyFiles() []string {
 	if p.properties == nil {
-		p.properties = buildFiles
+		p.properties = slices.DeleteFunc(slices.Clone(buildFiles), func(name string) bool { return p.fields(propertyFile, name) == nil })
 		level, _ := strconv.Atoi(p.fields(propertyFile, "/system/build.prop")["ro.build.version.sdk"])
 		if level >= laterFilesWin {
-			p.properties = slices.Clone(buildFiles)
 			slices.Reverse(p.properties)
 		}
 	}

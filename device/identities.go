@@ -229,7 +229,9 @@ func (p *probe) addresses(folder string, add func(Candidate)) {
 			add(Candidate{Place: place, Raw: []byte(strings.ReplaceAll(mac.String(), ":", "")), Doubt: doubtMAC(mac, assignType)})
 		}
 	}
-	address(folder+"/bonding_slave/perm_hwaddr", "0")
+	if p.exists(folder + "/bonding_slave") {
+		address(folder+"/bonding_slave/perm_hwaddr", "0")
+	}
 	address(folder+"/address", p.text(folder+"/addr_assign_type"))
 }
 

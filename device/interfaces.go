@@ -94,18 +94,16 @@ func (p *probe) commonKind(lower []string, depth int) string {
 // lower returns the interfaces that another one lies upon.
 func (p *probe) lower(name string) []string {
 	folder := netFolder + name
-	if active := p.text(folder + "/bonding/active_slave"); active != "" {
-		return []string{active}
-	}
-	if slaves := strings.Fields(p.text(folder + "/bonding/slaves")); len(slaves) > 0 {
-		return slaves
+	if p.hasEntry(name, "bonding") {
+		active := p.text(folder + "/bonding/active_slave")
+		return strings.Fields(cmp.Or(active, p.text(folder+"/bonding/slaves")))
 	}
 	devType := p.devType(name)
 	if devType == "dsa" { // a switch's port: the conduit to the switch is no part of the way
 		return nil
 	}
-	if ports := p.list(folder + "/brif"); len(ports) > 0 {
-		return ports
+	if p.hasEntry(name, "brif") {
+		return p.list(folder + "/brif")
 	}
 	var lower []string
 	for _, entry := range p.list(folder) {
@@ -169,8 +167,7 @@ func (p *probe) underPPP() []string {
 }
 
 func (p *probe) isWiFi(name string) bool {
-	folder := netFolder + name
-	return p.devType(name) == "wlan" || p.exists(folder+"/phy80211") || p.exists(folder+"/wireless") || p.hasWirelessStatistics(name)
+	return p.devType(name) == "wlan" || p.hasEntry(name, "phy80211") || p.hasEntry(name, "wireless") || p.hasWirelessStatistics(name)
 }
 
 // hasWirelessStatistics is for drivers so old that sysfs does not know them.
@@ -215,7 +212,7 @@ func (p *probe) isTunnel(name string) bool {
 		return true
 	}
 	kind := p.text(folder + "/type")
-	return p.exists(folder+"/tun_flags") || kind == typePPP || slices.Contains(tunnelTypes, kind) && !p.hasDevice(name)
+	return p.hasEntry(name, "tun_flags") || kind == typePPP || slices.Contains(tunnelTypes, kind) && !p.hasDevice(name)
 }
 
 // isCable reports whether an interface is proven to be a wired Ethernet adapter.
@@ -224,7 +221,12 @@ func (p *probe) isCable(name string) bool {
 	return (kind == "" || kind == "dsa") && p.text(netFolder+name+"/type") == typeEthernet && p.isHardware(name)
 }
 
-func (p *probe) hasDevice(name string) bool { return p.exists(netFolder + name + "/device") }
+func (p *probe) hasDevice(name string) bool { return p.hasEntry(name, "device") }
+
+// hasEntry reports whether sysfs has a file or folder about an interface.
+func (p *probe) hasEntry(name, entry string) bool {
+	return slices.Contains(p.list(netFolder+name), entry)
+}
 
 // isHardware reports whether there is a device behind an interface. In sysfs
 // every interface is a link, and its device tells. A tree of copied files may
@@ -235,11 +237,11 @@ func (p *probe) isHardware(name string) bool {
 	switch {
 	case p.hasDevice(name):
 		return true
-	case p.live || p.linkBase(folder) != "" || !p.exists(folder):
+	case p.live || p.linkBase(folder) != "" || p.list(folder) == nil:
 		return false
 	}
 	index, link := p.text(folder+"/ifindex"), p.text(folder+"/iflink")
-	return (index == "" || link == "" || index == link) && !p.exists(folder+"/bridge") && !p.exists(folder+"/bonding") &&
+	return (index == "" || link == "" || index == link) && !p.hasEntry(name, "bridge") && !p.hasEntry(name, "bonding") &&
 		(p.isWiFi(name) || slices.ContainsFunc(wiredNames, func(prefix string) bool { return strings.HasPrefix(name, prefix) }))
 }
 

@@ -28,6 +28,7 @@ type tree struct {
 	dir    *hostfile.Dir
 	files  map[string]content
 	values map[string]map[string]string // what was parsed of a file, by its name
+	lists  map[string][]string          // the names in a folder
 	left   int                          // bytes that may still be kept
 	hung   int                          // reads that ran out of time
 
@@ -50,7 +51,8 @@ func openTree(folder string) (*tree, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the device's file tree: %w", err)
 	}
-	return &tree{root: folder, dir: dir, files: map[string]content{}, values: map[string]map[string]string{}, left: maxTotal}, nil
+	return &tree{root: folder, dir: dir, files: map[string]content{}, values: map[string]map[string]string{},
+		lists: map[string][]string{}, left: maxTotal}, nil
 }
 
 func (t *tree) close() { t.dir.Close() }
@@ -86,11 +88,15 @@ func (t *tree) readOnce(name string) ([]byte, error) {
 // list returns the names in a folder, in natural order (eth2 before eth10);
 // none if it can't be read.
 func (t *tree) list(name string) []string {
+	if names, ok := t.lists[name]; ok {
+		return names
+	}
 	names, err := t.dir.Names(name, maxNames)
 	if err != nil {
-		return nil
+		names = nil
 	}
 	slices.SortFunc(names, naturalOrder)
+	t.lists[name] = names
 	return names
 }
 

@@ -14,7 +14,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -61,11 +60,14 @@ type File struct {
 // chroot. ([os.Root] refuses absolute links, and /proc/device-tree is one.)
 // A Dir is not for concurrent use.
 type Dir struct {
-	top  int // descriptor of the folder
-	rule Rule
-	user uint32 // of this process
-	held atomic.Int32
-	buf  []byte // of the next read
+	top       int   // descriptor of the folder
+	topErr    error // why nothing in it is trusted
+	topShared bool  // others may write there
+	rule      Rule
+	user      uint32       // of this process
+	held      atomic.Int32 // by its owner and its workers
+	timer     *time.Timer
+	worker    *worker // nil before the first call, and after one that ran out of time
 }
 
 // Open opens a folder. Rule.Trusted judges the folder and what is in it, not
@@ -74,14 +76,21 @@ func Open(folder string, rule Rule) (*Dir, error) {
 	if rule.Within == 0 {
 		rule.Within = 2 * time.Second
 	}
-	d := &Dir{top: -1, rule: rule, user: uint32(os.Geteuid())}
+	d := &Dir{top: -1, rule: rule, user: uint32(os.Geteuid()), timer: time.NewTimer(rule.Within)}
 	d.held.Store(1)
-	_, err := within(d, "open", folder, func() (_ struct{}, err error) {
-		d.top, err = unix.Open(folder, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		return struct{}{}, err
+	err := d.within("open", folder, func(*worker) (err error) {
+		if d.top, err = unix.Open(folder, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+			return err
+		}
+		var stat unix.Stat_t
+		if err := unix.Fstatat(d.top, ".", &stat, 0); err != nil {
+			return err
+		}
+		d.topShared, d.topErr = d.trustFolder(d.top, folder, &stat)
+		return nil
 	})
 	if err != nil {
-		d.release()
+		d.Close()
 		return nil, err
 	}
 	return d, nil
@@ -105,7 +114,13 @@ func Read(name string, limit int, rule Rule) (*File, error) {
 }
 
 // Close closes the folder. It does not wait for a call that ran out of time.
-func (d *Dir) Close() { d.release() }
+func (d *Dir) Close() {
+	if w := d.worker; w != nil {
+		close(w.jobs)
+		<-w.done
+	}
+	d.release()
+}
 
 // release closes the folder once nothing uses it any more.
 func (d *Dir) release() {
@@ -116,169 +131,71 @@ func (d *Dir) release() {
 
 // Read reads a file, up to limit bytes.
 func (d *Dir) Read(name string, limit int) (*File, error) {
-	buf := d.buf
-	d.buf = nil // a read that runs out of time keeps it
 	deadline := time.Now().Add(d.rule.Within)
-	var grown []byte
-	file, err := within(d, "read", name, func() (*File, error) {
-		file, err := d.readFile(name, limit, &buf, deadline)
-		grown = buf
-		return file, err
+	var file *File
+	err := d.within("read", name, func(w *worker) (err error) {
+		file, err = w.read(name, limit, deadline)
+		return err
 	})
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		d.buf = grown
+	if err != nil {
+		return nil, err
 	}
-	return file, err
+	return file, nil
 }
 
 // Names returns the names in a folder, at most limit of them, in no order.
 func (d *Dir) Names(name string, limit int) ([]string, error) {
-	return within(d, "read", name, func() ([]string, error) {
-		fd, _, _, err := d.open(name, false)
+	var names []string
+	err := d.within("read", name, func(w *worker) error {
+		fd, _, err := w.open(name, false)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		f := os.NewFile(uintptr(fd), name)
 		defer f.Close()
-		names, err := f.Readdirnames(limit)
+		names, err = f.Readdirnames(limit)
 		if errors.Is(err, io.EOF) { // an empty folder
 			err = nil
 		}
-		return names, err
+		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return names, nil
 }
 
 // Exists reports whether there is anything behind a path, of whatever kind.
 func (d *Dir) Exists(name string) bool {
-	_, err := within(d, "stat", name, func() (struct{}, error) {
-		dir, _, _, err := d.walk(name)
+	return d.within("stat", name, func(w *worker) error {
+		dir, _, err := w.walk(name)
 		if err == nil {
-			dir.close()
+			w.leave(dir)
 		}
-		return struct{}{}, err
-	})
-	return err == nil
+		return err
+	}) == nil
 }
 
 // Link returns where a symbolic link points.
 func (d *Dir) Link(name string) (string, error) {
-	return within(d, "readlink", name, func() (string, error) {
-		dir, _, err := d.walkTo(filepath.Dir(name), unix.S_IFDIR)
+	var target string
+	err := d.within("readlink", name, func(w *worker) error {
+		folder, last := split(name)
+		dir, _, err := w.walk(folder)
 		if err != nil {
-			return "", err
+			return err
 		}
-		defer dir.close()
-		return readlink(dir.fd(), filepath.Base(name))
+		defer w.leave(dir)
+		if dir.stat.Mode&unix.S_IFMT != unix.S_IFDIR {
+			return unix.ENOTDIR
+		}
+		target, err = readlink(dir.fd(), last)
+		return err
 	})
-}
-
-// within runs do for as long as the rule allows. A call that hangs in the
-// kernel can't be ended: its goroutine lives until the kernel answers, and what
-// it then finds is dropped.
-func within[T any](d *Dir, op, name string, do func() (T, error)) (T, error) {
-	type answer struct {
-		value T
-		err   error
-	}
-	d.held.Add(1)
-	done := make(chan answer, 1)
-	go func() {
-		defer d.release()
-		value, err := do()
-		done <- answer{value, err}
-	}()
-	timer := time.NewTimer(d.rule.Within)
-	defer timer.Stop()
-	var a answer
-	select {
-	case a = <-done:
-	case <-timer.C:
-		a.err = os.ErrDeadlineExceeded
-	}
-	if a.err != nil {
-		a.err = &fs.PathError{Op: op, Path: name, Err: a.err}
-	}
-	return a.value, a.err
-}
-
-func (d *Dir) readFile(name string, limit int, buf *[]byte, deadline time.Time) (*File, error) {
-	fd, stat, public, err := d.open(name, true)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
-	n, err := readFull(fd, buf, limit+1, deadline, d.rule.Special)
-	if err := errors.Join(err, unix.Close(fd)); err != nil {
-		return nil, err
-	}
-	return &File{
-		Data:   slices.Clone((*buf)[:min(n, limit)]),
-		Cut:    n > limit,
-		Owner:  stat.Uid,
-		Group:  stat.Gid,
-		Mode:   fs.FileMode(stat.Mode & 0o777),
-		Public: public && stat.Mode&unix.S_IROTH != 0,
-	}, nil
-}
-
-// readFull reads until the file ends or limit bytes are there. It goes past
-// Go's poller, which would wait for ever for a sysfs file whose driver answers
-// "try again".
-func readFull(fd int, buf *[]byte, limit int, deadline time.Time, wait bool) (int, error) {
-	n := 0
-	for n < limit {
-		if n == len(*buf) {
-			*buf = append(*buf, make([]byte, max(n, 4<<10))...)
-		}
-		left := time.Until(deadline)
-		if left <= 0 {
-			return n, os.ErrDeadlineExceeded
-		}
-		got, err := unix.Read(fd, (*buf)[n:min(len(*buf), limit)])
-		switch {
-		case err == unix.EINTR:
-		case err == unix.EAGAIN && wait:
-			ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-			if _, err := unix.Poll(ready, int(left.Milliseconds())+1); err != nil && err != unix.EINTR {
-				return n, err
-			}
-		case err != nil:
-			return n, err
-		case got == 0:
-			return n, nil
-		default:
-			n += got
-		}
-	}
-	return n, nil
-}
-
-// open opens a file, or a folder, for reading, if it is of the kind wanted both
-// before and after it is opened. It reports whether everybody may enter the
-// folders that it is in.
-func (d *Dir) open(name string, file bool) (fd int, stat *unix.Stat_t, public bool, err error) {
-	dir, last, stat, err := d.walk(name)
-	if err != nil {
-		return -1, nil, false, err
-	}
-	defer dir.close()
-	if err := d.rightKind(stat.Mode, file); err != nil {
-		return -1, nil, false, err
-	}
-	fd, err = unix.Openat(dir.fd(), last, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return -1, nil, false, err
-	}
-	err = unix.Fstat(fd, stat)
-	if err == nil {
-		err = d.rightKind(stat.Mode, file)
-	}
-	if err == nil && file {
-		err = dir.trust(last, stat)
-	}
-	if err != nil {
-		return -1, nil, false, errors.Join(err, unix.Close(fd))
-	}
-	return fd, stat, !slices.Contains(dir.closed, true), nil
+	return target, nil
 }
 
 func (d *Dir) rightKind(mode uint32, file bool) error {

@@ -315,10 +315,11 @@ func TestACallThatHangsKeepsTheFolderOpen(t *testing.T) {
 	d, err := Open(t.TempDir(), Rule{Within: time.Millisecond})
 	must(t, err)
 	hang, ended := make(chan struct{}), make(chan struct{})
-	_, err = within(d, "read", "x", func() (int, error) {
+	err = d.within("read", "x", func(*worker) error {
 		<-hang
 		defer close(ended)
-		return unix.FcntlInt(uintptr(d.top), unix.F_GETFD, 0)
+		_, err := unix.FcntlInt(uintptr(d.top), unix.F_GETFD, 0)
+		return err
 	})
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("got %v", err)

@@ -30,18 +30,19 @@ type Folder struct {
 
 // List returns a folder, with at most limit of its entries.
 func (d *Dir) List(name string, limit int) (*Folder, error) {
-	return within(d, "read", name, func() (*Folder, error) {
-		fd, stat, _, err := d.open(name, false)
+	var folder *Folder
+	err := d.within("read", name, func(w *worker) error {
+		fd, o, err := w.open(name, false)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		f := os.NewFile(uintptr(fd), name)
 		defer f.Close()
 		names, err := f.Readdirnames(limit)
 		if err != nil && !errors.Is(err, io.EOF) { // EOF: the folder is empty
-			return nil, err
+			return err
 		}
-		folder := &Folder{Entry: entryOf(name, stat)}
+		folder = &Folder{Entry: entryOf(name, &o.stat)}
 		for _, name := range names {
 			var stat unix.Stat_t
 			if err := unix.Fstatat(fd, name, &stat, unix.AT_SYMLINK_NOFOLLOW); err == nil { // it may just have gone
@@ -49,8 +50,12 @@ func (d *Dir) List(name string, limit int) (*Folder, error) {
 			}
 		}
 		slices.SortFunc(folder.Entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
-		return folder, nil
+		return nil
 	})
+	if err != nil {
+		return nil, err
+	}
+	return folder, nil
 }
 
 func entryOf(name string, stat *unix.Stat_t) Entry {

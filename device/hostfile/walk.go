@@ -1,7 +1,10 @@
 package hostfile
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -16,66 +19,114 @@ const (
 
 // walk follows a path, links included, and returns what it ends in: for a
 // folder the folder itself with the name ".", for anything else the folder that
-// holds it and its name there.
-func (d *Dir) walk(name string) (*dirStack, string, *unix.Stat_t, error) {
-	dir := &dirStack{dir: d}
-	if err := dir.start(); err != nil {
-		return nil, "", nil, err
-	}
-	todo := elements(name)
-	for links := 0; len(todo) > 0; {
-		element := todo[0]
-		todo = todo[1:]
-		if element == ".." {
-			dir.up()
-			continue
+// holds it and its name there. The stack's stat is that of what it ends in. The
+// caller leaves the stack.
+func (w *worker) walk(name string) (*dirStack, string, error) {
+	folder, last := split(name)
+	dir := w.kept
+	if dir == nil || folder != w.keptAt {
+		if dir != nil {
+			dir.close()
 		}
-		stat := new(unix.Stat_t)
-		if err := unix.Fstatat(dir.fd(), element, stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return nil, "", nil, dir.fail(err)
-		}
-		switch stat.Mode & unix.S_IFMT {
-		case unix.S_IFLNK:
-			target, err := dir.follow(element, stat)
-			if links++; err == nil && links > maxLinks {
-				err = errTooManyLinks
-			}
-			if err != nil {
-				return nil, "", nil, dir.fail(err)
-			}
-			todo = append(elements(target), todo...)
-		case unix.S_IFDIR:
-			if err := dir.down(element, stat); err != nil {
-				return nil, "", nil, dir.fail(err)
-			}
-		default:
-			if len(todo) > 0 {
-				return nil, "", nil, dir.fail(unix.ENOTDIR)
-			}
-			if err := dir.trust(element, stat); err != nil {
-				return nil, "", nil, dir.fail(err)
-			}
-			return dir, element, stat, nil
+		w.kept = nil
+		var err error
+		if dir, err = w.enter(folder); err != nil {
+			return nil, "", err
 		}
 	}
-	return dir, ".", &unix.Stat_t{Mode: unix.S_IFDIR}, nil
-}
-
-// walkTo is walk for a path that must end in something of one kind.
-func (d *Dir) walkTo(name string, kind uint32) (*dirStack, string, error) {
-	dir, last, stat, err := d.walk(name)
+	w.kept = nil // until it is left
+	end, err := dir.follow(last)
 	if err != nil {
+		w.leave(dir)
 		return nil, "", err
 	}
-	if stat.Mode&unix.S_IFMT != kind {
-		return nil, "", dir.fail(unix.ENOTDIR)
-	}
-	return dir, last, nil
+	return dir, end, nil
 }
 
-// elements splits a path; empty elements and "." are left out.
-func elements(name string) []string {
-	return slices.DeleteFunc(strings.Split(name, "/"), func(e string) bool { return e == "" || e == "." })
+// enter walks to a folder, to look into it.
+func (w *worker) enter(folder string) (*dirStack, error) {
+	if w.dir.topErr != nil {
+		return nil, w.dir.topErr
+	}
+	if w.missing != nil && folder == w.keptAt {
+		return nil, w.missing
+	}
+	w.keptAt, w.missing = folder, nil
+	dir := &dirStack{dir: w.dir}
+	dir.open = dir.room[:0]
+	if end, err := dir.follow(folder); err != nil || end != "." {
+		err = dir.fail(cmp.Or(err, error(unix.ENOTDIR)))
+		if errors.Is(err, fs.ErrNotExist) {
+			w.missing = err
+		}
+		return nil, err
+	}
+	dir.base, dir.intact = len(dir.open), true
+	return dir, nil
+}
+
+// leave keeps the folder of a walk open for the next one, if the walk ended
+// there or below.
+func (w *worker) leave(dir *dirStack) {
+	if !dir.intact {
+		dir.close()
+		return
+	}
+	for len(dir.open) > dir.base {
+		dir.up()
+	}
+	w.kept, dir.links = dir, 0
+}
+
+// split returns the folder of a path and the rest.
+func split(name string) (folder, last string) {
+	at := strings.LastIndexByte(name, '/') + 1
+	return name[:at], name[at:]
+}
+
+// follow goes on along a path, and returns the name of what it ends in within
+// the folder where the walk then is.
+func (s *dirStack) follow(name string) (string, error) {
+	for element, rest := nextElement(name); element != ""; element, rest = nextElement(rest) {
+		if element == ".." {
+			s.up()
+			continue
+		}
+		if err := unix.Fstatat(s.fd(), element, &s.stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return "", err
+		}
+		switch s.stat.Mode & unix.S_IFMT {
+		case unix.S_IFLNK:
+			target, err := s.readLink(element)
+			if err != nil {
+				return "", err
+			}
+			rest = target + "/" + rest
+		case unix.S_IFDIR:
+			if err := s.down(element); err != nil {
+				return "", err
+			}
+		default:
+			if next, _ := nextElement(rest); next != "" {
+				return "", unix.ENOTDIR
+			}
+			return element, s.trust(element)
+		}
+	}
+	s.stat.Mode = unix.S_IFDIR
+	return ".", nil
+}
+
+// nextElement returns a path's first element and what follows it; empty elements
+// and "." are left out.
+func nextElement(name string) (element, rest string) {
+	for {
+		element, rest, _ = strings.Cut(strings.TrimLeft(name, "/"), "/")
+		if element != "." {
+			return element, rest
+		}
+		name = rest
+	}
 }
 
 func readlink(dir int, name string) (string, error) {
@@ -90,60 +141,67 @@ func readlink(dir int, name string) (string, error) {
 // dirStack is where a walk stands: the open folders from below the top down.
 type dirStack struct {
 	dir    *Dir
-	shared []bool // for the top and each open folder: others may write there
-	closed []bool // for each open folder: not everybody may enter it
-	fds    []int
+	open   []folder
+	base   int         // of them, those down to the folder that the walk looks into
+	intact bool        // these are still open
+	links  int         // followed
+	stat   unix.Stat_t // of the element that the walk is at
+
+	room [8]folder // spares an allocation
 }
 
-// start judges the top folder.
-func (s *dirStack) start() error {
-	var stat unix.Stat_t
-	if s.dir.rule.Trusted {
-		if err := unix.Fstatat(s.dir.top, ".", &stat, 0); err != nil {
-			return err
-		}
+// folder is an open folder.
+type folder struct {
+	fd     int
+	shared bool // others may write there
+	closed bool // not everybody may enter it
+}
+
+// here returns the folder that the walk stands in.
+func (s *dirStack) here() folder {
+	if len(s.open) == 0 {
+		return folder{fd: s.dir.top, shared: s.dir.topShared}
 	}
-	shared, err := s.trustFolder("/", &stat)
-	s.shared = append(s.shared, shared)
-	return err
+	return s.open[len(s.open)-1]
 }
 
-func (s *dirStack) fd() int {
-	if len(s.fds) == 0 {
-		return s.dir.top
-	}
-	return s.fds[len(s.fds)-1]
-}
+func (s *dirStack) fd() int { return s.here().fd }
 
-func (s *dirStack) down(name string, stat *unix.Stat_t) error {
+func (s *dirStack) down(name string) error {
 	fd, err := unix.Openat(s.fd(), name, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	s.fds = append(s.fds, fd)
-	shared, err := s.trustFolder(name, stat)
-	s.shared = append(s.shared, shared)
-	s.closed = append(s.closed, stat.Mode&unix.S_IXOTH == 0)
+	shared, err := s.dir.trustFolder(fd, name, &s.stat)
+	s.open = append(s.open, folder{fd, shared, s.stat.Mode&unix.S_IXOTH == 0})
 	return err
 }
 
 func (s *dirStack) up() {
-	if last := len(s.fds) - 1; last >= 0 {
-		unix.Close(s.fds[last])
-		s.fds, s.shared, s.closed = s.fds[:last], s.shared[:last+1], s.closed[:last]
+	if last := len(s.open) - 1; last >= 0 {
+		unix.Close(s.open[last].fd)
+		s.open = s.open[:last]
+		s.intact = s.intact && last >= s.base
 	}
 }
 
-// follow returns where a link in the current folder points. An absolute target
+// isPublic reports whether everybody may enter the folders that are open.
+func (s *dirStack) isPublic() bool {
+	return !slices.ContainsFunc(s.open, func(f folder) bool { return f.closed })
+}
+
+// readLink returns where a link in the current folder points. An absolute target
 // counts from the top, so the walk starts again.
-func (s *dirStack) follow(name string, stat *unix.Stat_t) (string, error) {
+func (s *dirStack) readLink(name string) (string, error) {
 	if s.dir.rule.NoLinks {
 		return "", fmt.Errorf("%q is %w", name, ErrLink)
 	}
-	link := *stat
-	link.Mode &^= otherWriters // every link has mode 0777, which means nothing
-	if err := s.trust(name, &link); err != nil {
+	s.stat.Mode &^= otherWriters // every link has mode 0777, which means nothing
+	if err := s.trust(name); err != nil {
 		return "", err
+	}
+	if s.links++; s.links > maxLinks {
+		return "", errTooManyLinks
 	}
 	target, err := readlink(s.fd(), name)
 	if err == nil && strings.HasPrefix(target, "/") {
@@ -153,7 +211,7 @@ func (s *dirStack) follow(name string, stat *unix.Stat_t) (string, error) {
 }
 
 func (s *dirStack) close() {
-	for len(s.fds) > 0 {
+	for len(s.open) > 0 {
 		s.up()
 	}
 }
@@ -163,14 +221,14 @@ func (s *dirStack) fail(err error) error {
 	return err
 }
 
-// trust returns an error if other users could have put a file or link into the
-// current folder, or changed it.
-func (s *dirStack) trust(name string, stat *unix.Stat_t) error {
+// trust returns an error if other users could have put the file or link that the
+// walk is at into the folder, or changed it.
+func (s *dirStack) trust(name string) error {
 	if !s.dir.rule.Trusted {
 		return nil
 	}
-	why := s.dir.doubt(stat)
-	if why == "" && s.shared[len(s.shared)-1] && stat.Mode&unix.S_IFMT == unix.S_IFREG && stat.Nlink > 1 {
+	why := s.dir.doubt(&s.stat)
+	if why == "" && s.here().shared && s.stat.Mode&unix.S_IFMT == unix.S_IFREG && s.stat.Nlink > 1 {
 		why = "has a second name" // another user's link to a file of root's
 	}
 	if why == "" || isKernels(s.fd()) {
@@ -179,16 +237,16 @@ func (s *dirStack) trust(name string, stat *unix.Stat_t) error {
 	return fmt.Errorf("%w: %q %s", ErrUntrusted, name, why)
 }
 
-// trustFolder does so for the folder that was just entered, and reports whether
-// others may write there all the same.
-func (s *dirStack) trustFolder(name string, stat *unix.Stat_t) (shared bool, err error) {
-	if !s.dir.rule.Trusted {
+// trustFolder does so for a folder, and reports whether others may write there
+// all the same.
+func (d *Dir) trustFolder(fd int, name string, stat *unix.Stat_t) (shared bool, err error) {
+	if !d.rule.Trusted {
 		return false, nil
 	}
 	if stat.Uid == 0 && stat.Mode&unix.S_ISVTX != 0 && stat.Mode&otherWriters != 0 {
 		return true, nil
 	}
-	if why := s.dir.doubt(stat); why != "" && !isKernels(s.fd()) {
+	if why := d.doubt(stat); why != "" && !isKernels(fd) {
 		return false, fmt.Errorf("%w: %q %s", ErrUntrusted, name, why)
 	}
 	return false, nil

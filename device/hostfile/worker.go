@@ -1,0 +1,149 @@
+package hostfile
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// worker is the goroutine in which a Dir's calls run. A call that hangs in the
+// kernel can't be ended: then the Dir goes on with another worker, and this one
+// ends when the kernel answers.
+type worker struct {
+	dir  *Dir
+	jobs chan func(*worker) error
+	done chan error
+	buf  []byte // of the next read
+
+	// The last walk is remembered, for the next one in the same folder.
+	kept    *dirStack // where it was; nil if it got lost, or nothing is there
+	keptAt  string    // the folder
+	missing error     // why it is not there
+}
+
+// within runs do on the worker for as long as the rule allows. What do wrote may
+// be read only if the error is nil.
+func (d *Dir) within(op, name string, do func(*worker) error) error {
+	w := d.worker
+	if w == nil {
+		w = &worker{dir: d, jobs: make(chan func(*worker) error), done: make(chan error, 1)}
+		d.worker = w
+		d.held.Add(1)
+		go w.run()
+	}
+	d.timer.Reset(d.rule.Within)
+	defer d.timer.Stop()
+	w.jobs <- do
+	var err error
+	select {
+	case err = <-w.done:
+	case <-d.timer.C:
+		err = os.ErrDeadlineExceeded
+		close(w.jobs)
+		d.worker = nil
+	}
+	if err != nil {
+		return &fs.PathError{Op: op, Path: name, Err: err}
+	}
+	return nil
+}
+
+func (w *worker) run() {
+	for do := range w.jobs {
+		w.done <- do(w)
+	}
+	if w.kept != nil {
+		w.kept.close()
+	}
+	w.dir.release()
+	close(w.done)
+}
+
+func (w *worker) read(name string, limit int, deadline time.Time) (*File, error) {
+	fd, o, err := w.open(name, true)
+	if err != nil {
+		return nil, err
+	}
+	n, err := w.readFull(fd, limit+1, deadline)
+	if err := errors.Join(err, unix.Close(fd)); err != nil {
+		return nil, err
+	}
+	return &File{
+		Data:   slices.Clone(w.buf[:min(n, limit)]),
+		Cut:    n > limit,
+		Owner:  o.stat.Uid,
+		Group:  o.stat.Gid,
+		Mode:   fs.FileMode(o.stat.Mode & 0o777),
+		Public: o.public && o.stat.Mode&unix.S_IROTH != 0,
+	}, nil
+}
+
+// readFull reads until the file ends or limit bytes are there. It goes past
+// Go's poller, which would wait for ever for a sysfs file whose driver answers
+// "try again".
+func (w *worker) readFull(fd, limit int, deadline time.Time) (int, error) {
+	n := 0
+	for n < limit {
+		if n == len(w.buf) {
+			w.buf = append(w.buf, make([]byte, max(n, 4<<10))...)
+		}
+		left := time.Until(deadline)
+		if left <= 0 {
+			return n, os.ErrDeadlineExceeded
+		}
+		got, err := unix.Read(fd, w.buf[n:min(len(w.buf), limit)])
+		switch {
+		case err == unix.EINTR:
+		case err == unix.EAGAIN && w.dir.rule.Special:
+			ready := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			if _, err := unix.Poll(ready, int(left.Milliseconds())+1); err != nil && err != unix.EINTR {
+				return n, err
+			}
+		case err != nil:
+			return n, err
+		case got == 0:
+			return n, nil
+		default:
+			n += got
+		}
+	}
+	return n, nil
+}
+
+// opened is what is known of an open file.
+type opened struct {
+	stat   unix.Stat_t
+	public bool // everybody may enter the folders that it is in
+}
+
+// open opens a file, or a folder, for reading, if it is of the kind wanted both
+// before and after it is opened.
+func (w *worker) open(name string, file bool) (int, *opened, error) {
+	dir, last, err := w.walk(name)
+	if err != nil {
+		return -1, nil, err
+	}
+	defer w.leave(dir)
+	if err := w.dir.rightKind(dir.stat.Mode, file); err != nil {
+		return -1, nil, err
+	}
+	fd, err := unix.Openat(dir.fd(), last, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, nil, err
+	}
+	err = unix.Fstat(fd, &dir.stat)
+	if err == nil {
+		err = w.dir.rightKind(dir.stat.Mode, file)
+	}
+	if err == nil && file {
+		err = dir.trust(last)
+	}
+	if err != nil {
+		return -1, nil, errors.Join(err, unix.Close(fd))
+	}
+	return fd, &opened{dir.stat, dir.isPublic()}, nil
+}
