@@ -426,13 +426,13 @@ func (e *engine) nudge(now clock.Reading) {
 	}
 }
 
-// nextNudge is when a wait may be cut short.
+// nextNudge returns when a wait may be cut short: at the moment that is planned
+// already, otherwise nudgeEvery after the one before.
 func (e *engine) nextNudge(now clock.Reading) time.Duration {
-	at := max(now.Boot, e.nudged+nudgeEvery)
-	if at == now.Boot {
-		e.nudged = at
+	if e.nudged < now.Boot {
+		e.nudged = max(now.Boot, e.nudged+nudgeEvery)
 	}
-	return at
+	return e.nudged
 }
 
 // noticeStep sees a wall clock that was set: certificates that seemed not to be valid may be valid now, and what is left of

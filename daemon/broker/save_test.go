@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -37,5 +38,63 @@ func TestARecordHoldsEverythingOfAnApp(t *testing.T) {
 	}
 	if got := recordOf(want).app(); !reflect.DeepEqual(got, want) {
 		t.Errorf("%+v became %+v", want, got)
+	}
+}
+
+// unwritten returns a lab whose disk is full, and whose app has a token that is
+// not stored.
+func unwritten(t *testing.T) (l *lab, token string) {
+	l = newLab(t)
+	l.pass(10 * time.Second)
+	l.store.fails = errDisk
+	l.engine.refresh(l.machine(), l.clock.Now())
+	l.pass(time.Second)
+	token = l.served()
+	if stored := l.store.apps[labEndpoint+"ref30"].Token; stored.AccessToken == token {
+		t.Fatal("the token is stored on a full disk")
+	}
+	l.store.fails = nil // and the next attempt is half a minute away
+	return l, token
+}
+
+func (l *lab) expectStored(token string) {
+	l.t.Helper()
+	if stored := l.store.apps[labEndpoint+"ref30"].Token; stored == nil || stored.AccessToken != token {
+		l.t.Errorf("stored is %+v, want %q", stored, token)
+	}
+}
+
+func TestTheLastWriteIsMadeAtAStop(t *testing.T) {
+	l, token := unwritten(t)
+	if err := l.engine.close(l.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	l.expectStored(token)
+}
+
+func TestAFullDiskAtAStopIsTold(t *testing.T) {
+	l, _ := unwritten(t)
+	l.store.fails = errDisk
+	if err := l.engine.close(l.clock.Now()); !errors.Is(err, errDisk) {
+		t.Errorf("the stop reports %v", err)
+	}
+}
+
+func TestAnAppThatWasTakenOutIsWritten(t *testing.T) {
+	l, token := unwritten(t)
+	l.setup.Apps = nil
+	if err := l.engine.configure(l.setup, l.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	l.pass(saveAgain + time.Second)
+	l.expectStored(token)
+}
+
+func TestADiskThatFreesUpIsWrittenTo(t *testing.T) {
+	l, token := unwritten(t)
+	l.pass(saveAgain + time.Second)
+	l.expectStored(token)
+	if l.engine.saveErr != nil || strings.Count(l.logs.String(), "could be written again") != 1 {
+		t.Errorf("the error is %v, the log\n%s", l.engine.saveErr, &l.logs)
 	}
 }
