@@ -1,23 +1,24 @@
 package ipc
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
 	"time"
 )
 
-// DefaultSocket is where the daemon listens unless it is configured otherwise.
+// DefaultSocket is the path of the socket unless the configuration has another.
 const DefaultSocket = "/run/tvpassd/tvpassd.sock"
 
-// Values of Status.Health.
+// Values of [Status.Health].
 const (
 	Healthy    = "healthy"
 	Degraded   = "degraded"    // a token is stale, there is a warning, or there is no app
 	Failed     = "failed"      // an app in sight has no usable token
-	NotRunning = "not_running" // said by clients alone: there is no daemon to ask
+	NotRunning = "not_running" // there is no daemon to ask: only clients say so
 )
 
-// Values of AppStatus.State.
+// Values of [AppStatus.State].
 const (
 	StateReady       = "ready"       // a valid token
 	StateStale       = "stale"       // a valid token, but refreshing it fails, or a player had it refused
@@ -27,7 +28,7 @@ const (
 	StateRejected    = "rejected"    // no token; a person must act
 )
 
-// What a player's report leads to.
+// Values of [ReportAnswer.Action]: what a player's report leads to.
 const (
 	ActionNone     = "none"
 	ActionRefresh  = "refresh"
@@ -39,24 +40,24 @@ type Token struct {
 	App         string    `json:"app"`
 	AccessToken string    `json:"access_token"`
 	TokenType   string    `json:"token_type"`
-	ID          string    `json:"id,omitempty"` // the server's name of the token, if it gave one
+	ID          string    `json:"id,omitempty"` // the server's name for the token, if it gave one
 	IssuedAt    time.Time `json:"issued_at"`
-	ExpiresAt   time.Time `json:"expires_at"` // by the clock of the box
+	ExpiresAt   time.Time `json:"expires_at"` // by the clock of the device
 	ExpiresIn   int64     `json:"expires_in"` // whole seconds left, rounded down
 }
 
-// Headers are what a call of the REST API V2 needs, ready to send.
+// Headers are the headers of a REST API V2 call, ready to send.
 type Headers struct {
 	App       string            `json:"app"`
 	ExpiresIn int64             `json:"expires_in"` // whole seconds
 	Headers   map[string]string `json:"headers"`
 }
 
-// Report is a player's word that a protected API refused a token.
+// Report tells the daemon that a protected API refused a token.
 type Report struct {
 	AccessToken string `json:"access_token"`
-	Status      int    `json:"status"`         // the HTTP status that the API answered with
-	Code        string `json:"code,omitempty"` // the code of Adobe's page "Enhanced error codes", if there was one
+	Status      int    `json:"status"`         // the HTTP status of the API's answer
+	Code        string `json:"code,omitempty"` // the answer's code, of Adobe's page "Enhanced error codes", if it had one
 }
 
 // ReportAnswer is the body that answers a report.
@@ -64,7 +65,7 @@ type ReportAnswer struct {
 	Action string `json:"action"`
 }
 
-// Device is what the server is told about this box.
+// Device is what the server is told about the device.
 type Device struct {
 	Info       json.RawMessage   `json:"info"`              // the keys of Adobe's page "Header - X-Device-Info"
 	Sources    map[string]string `json:"sources,omitempty"` // where each of these keys comes from
@@ -72,14 +73,14 @@ type Device struct {
 	Identifier *Identifier       `json:"device_identifier,omitempty"`
 }
 
-// Identifier tells this box from others; Adobe's page "Header - AP-Device-Identifier".
+// Identifier is the device identifier; see Adobe's page "Header - AP-Device-Identifier".
 type Identifier struct {
 	Value  string `json:"value"`
 	Source string `json:"source"`
 	Header string `json:"header"`
 }
 
-// Status is the object behind `tvpassd status --json`, as one caller may see it.
+// Status is what `tvpassd status --json` prints, as far as the caller may see it.
 type Status struct {
 	Version   string      `json:"version"`
 	StartedAt time.Time   `json:"started_at"`
@@ -94,59 +95,60 @@ type Status struct {
 	Apps      []AppStatus `json:"apps"`
 }
 
-// Warning is something that is not as it should be.
+// Warning is something that is wrong, with what to do about it in Detail.
 type Warning struct {
 	Code   string    `json:"code"`
 	Detail string    `json:"detail"`
 	Since  time.Time `json:"since"`
 }
 
-// Clock tells whether the box knows the time, and how far its clock is behind the server's.
+// Clock says whether the clock of the device is set, and how far it is behind the
+// server's.
 type Clock struct {
 	Set    bool  `json:"set"`
 	SkewMS int64 `json:"skew_ms"`
 }
 
-// Throttle tells whether calls to the server may leave.
+// Throttle says whether calls to the server may leave.
 type Throttle struct {
 	Open      bool  `json:"open"`
 	OpensInMS int64 `json:"opens_in_ms"`
 }
 
-// Storage tells whether state can be kept.
+// Storage says whether the state can be written.
 type Storage struct {
 	OK     bool   `json:"ok"`
 	Detail string `json:"detail"`
 }
 
-// AppStatus tells how one app stands. What is unknown is nil, and null in JSON.
+// AppStatus is the state of one app. What is unknown is nil, and null in JSON.
 type AppStatus struct {
 	App            string     `json:"app"`
 	State          string     `json:"state"`
 	ClientID       string     `json:"client_id"` // masked
 	RegisteredAt   *time.Time `json:"registered_at"`
-	Registrations  int        `json:"registrations"` // in the life of this app, endpoint and device
+	Registrations  int        `json:"registrations"` // of this app at this endpoint, since the device's first start
 	TokenExpiresAt *time.Time `json:"token_expires_at"`
 	TokenExpiresIn *int64     `json:"token_expires_in"` // seconds
 	NextRefreshIn  *int64     `json:"next_refresh_in"`  // seconds
 	LastContactAt  *time.Time `json:"last_contact_at"`
 	LastError      *LastError `json:"last_error"`
 
-	Transitions []Transition `json:"transitions"` // the last ones, oldest first, kept through restarts
+	Transitions []Transition `json:"transitions"` // the last ones, oldest first; they survive restarts
 }
 
 // Transition is one change of an app's state.
 type Transition struct {
 	At         time.Time `json:"at"`
 	State      string    `json:"state"`
-	Code       string    `json:"code,omitempty"` // of the failure that led there, as in LastError
+	Code       string    `json:"code,omitempty"` // of the failure that caused it, as in LastError
 	ServerCode string    `json:"server_code,omitempty"`
 }
 
-// LastError is why an app has no token, or no new one.
+// LastError is the reason that an app has no token, or no new one.
 type LastError struct {
 	Code       string    `json:"code"`
-	ServerCode string    `json:"server_code"` // as in Problem; "" where there is none
+	ServerCode string    `json:"server_code"` // as in Problem; "" if there is none
 	Detail     string    `json:"detail"`
 	At         time.Time `json:"at"`
 }
@@ -163,7 +165,7 @@ type Holder struct {
 	UID  uint32 `json:"uid"` // the user who wrote it
 }
 
-// Event is one change told by a watch: exactly one of its fields is set.
+// Event is one event of a watch: exactly one of its fields is set.
 type Event struct {
 	State *AppStatus
 	Token *Token
@@ -205,3 +207,38 @@ func (a AppStatus) MarshalJSON() ([]byte, error) {
 }
 
 func wholeSeconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
+
+// slack is by how many seconds one instant, computed twice from rounded values,
+// may differ.
+const slack = 2
+
+// Same reports whether later, the state some time after a, is a but for the
+// seconds that have passed.
+func (a AppStatus) Same(later AppStatus, passed time.Duration) bool {
+	if near(a.TokenExpiresAt, later.TokenExpiresAt) {
+		later.TokenExpiresAt, later.TokenExpiresIn = a.TokenExpiresAt, a.TokenExpiresIn
+	}
+	if n, m := a.NextRefreshIn, later.NextRefreshIn; n != nil && m != nil {
+		if off := *n - *m - int64(passed/time.Second); -slack <= off && off <= slack {
+			later.NextRefreshIn = n
+		}
+	}
+	was, err := json.Marshal(a)
+	if err != nil {
+		return false
+	}
+	is, err := json.Marshal(later)
+	return err == nil && bytes.Equal(was, is)
+}
+
+// Same reports whether later is t, read at another time.
+func (t Token) Same(later Token) bool {
+	if near(&t.ExpiresAt, &later.ExpiresAt) {
+		later.IssuedAt, later.ExpiresAt, later.ExpiresIn = t.IssuedAt, t.ExpiresAt, t.ExpiresIn
+	}
+	return t == later
+}
+
+func near(a, b *time.Time) bool {
+	return a != nil && b != nil && a.Sub(*b).Abs() <= slack*time.Second
+}

@@ -14,79 +14,57 @@ const (
 	maxMinTTL = 8760 * time.Hour
 )
 
-// parseQuery reads `wait` and `min_ttl`, and ignores whatever else stands in a query. The error is a *Problem.
+// parseQuery reads wait and min_ttl and ignores other parameters. Its error is a
+// [*ipc.Problem].
 func parseQuery(raw string) (ipc.Query, error) {
 	q := ipc.Query{Wait: ipc.DefaultWait}
-	var waitGiven, ttlGiven bool
-	for pair := range strings.SplitSeq(raw, "&") {
-		name, value, err := parsePair(pair)
-		if err != nil {
-			return ipc.Query{}, err
-		}
-		switch name {
-		case "wait":
-			q.Wait, err = parseDuration(name, value, maxWait, waitGiven)
-			waitGiven = true
-		case "min_ttl":
-			q.MinTTL, err = parseDuration(name, value, maxMinTTL, ttlGiven)
-			ttlGiven = true
-		}
-		if err != nil {
-			return ipc.Query{}, err
-		}
+	if raw == "" {
+		return q, nil
 	}
-	return q, nil
+	given, err := url.ParseQuery(raw)
+	if err != nil {
+		return q, ipc.NewProblem(ipc.CodeInvalidParameter, "the query can't be read: "+err.Error())
+	}
+	if err := readDuration(given, "wait", maxWait, &q.Wait); err != nil {
+		return q, err
+	}
+	return q, readDuration(given, "min_ttl", maxMinTTL, &q.MinTTL)
 }
 
-// parseAccept reads `accept`, the id of an app, and ignores all other parameters.
-// The error is a *Problem.
+// parseAccept reads accept, the id of an app, and ignores other parameters. Its
+// error is a [*ipc.Problem].
 func parseAccept(raw string) (string, error) {
-	accept := ""
-	for pair := range strings.SplitSeq(raw, "&") {
-		name, value, err := parsePair(pair)
-		switch {
-		case err != nil:
-			return "", err
-		case name != "accept":
-			continue
-		case value == "" || accept != "":
-			return "", invalid(name, "must name one app")
-		}
-		accept = value
+	given, err := url.ParseQuery(raw)
+	if err != nil {
+		return "", ipc.NewProblem(ipc.CodeInvalidParameter, "the query can't be read: "+err.Error())
 	}
-	return accept, nil
+	values := given["accept"]
+	if len(values) > 1 || len(values) == 1 && values[0] == "" {
+		return "", invalid("accept", "must name one app")
+	}
+	return given.Get("accept"), nil
 }
 
-func parsePair(pair string) (name, value string, err error) {
-	rawName, rawValue, _ := strings.Cut(pair, "=")
-	name, err = url.QueryUnescape(rawName)
-	if err != nil {
-		return "", "", invalid(rawName, "has a bad escape in its name")
+// readDuration sets d to the parameter of that name if it is given.
+func readDuration(given url.Values, name string, most time.Duration, d *time.Duration) error {
+	values := given[name]
+	if len(values) == 0 {
+		return nil
 	}
-	if strings.Contains(pair, ";") {
-		return "", "", invalid(name, "has a semicolon: parameters are joined by &")
-	}
-	value, err = url.QueryUnescape(rawValue)
-	if err != nil {
-		return "", "", invalid(name, "has a bad escape")
-	}
-	return name, value, nil
-}
-
-func parseDuration(name, value string, most time.Duration, again bool) (time.Duration, error) {
 	const like = `must be a duration like "5s" or "750ms"`
-	d, err := time.ParseDuration(value)
+	v, err := time.ParseDuration(values[0])
 	switch {
-	case again:
-		return 0, invalid(name, "stands twice")
-	case err != nil, !strings.ContainsAny(value, "smh"): // Go takes a bare 0
-		return 0, invalid(name, like)
-	case strings.HasPrefix(value, "-"):
-		return 0, invalid(name, like+", not negative")
-	case d > most:
-		return 0, invalid(name, like+", at most "+most.String())
+	case len(values) > 1:
+		return invalid(name, "is given twice")
+	case err != nil, !strings.ContainsAny(values[0], "smh"): // Go accepts a bare 0
+		return invalid(name, like)
+	case strings.HasPrefix(values[0], "-"):
+		return invalid(name, like+", not negative")
+	case v > most:
+		return invalid(name, like+", at most "+most.String())
 	}
-	return d, nil
+	*d = v
+	return nil
 }
 
 func invalid(name, what string) *ipc.Problem {

@@ -179,13 +179,14 @@ func TestQueries(t *testing.T) {
 		{"?wait=1s&wait=1s", ipc.Query{}, `"wait"`},
 		{"?wait=soon", ipc.Query{}, `"wait"`},
 		{"?wait=99999999999h", ipc.Query{}, `"wait"`},
-		{"?wait=5%zz", ipc.Query{}, `"wait"`},
-		{"?wait=5s;min_ttl=5s", ipc.Query{}, `"wait"`},
+		{"?wait=5%zz", ipc.Query{}, "%zz"},
+		{"?wait=5s;min_ttl=5s", ipc.Query{}, "semicolon"},
 		{"?min_ttl=60", ipc.Query{}, `"min_ttl"`},
 		{"?min_ttl=-60s", ipc.Query{}, `"min_ttl"`},
 		{"?min_ttl=8760h1ns", ipc.Query{}, `"min_ttl"`},
 		{"?wait=1s&min_ttl=1s&min_ttl=2s", ipc.Query{}, `"min_ttl"`},
 		{"?%zz=1", ipc.Query{}, `"%zz"`},
+		{"?other=%zz", ipc.Query{}, `"%zz"`},
 	} {
 		for _, name := range []string{"token", "headers"} {
 			a := l.askOn(c, "GET", "/v1/apps/one/"+name+test.query, "")

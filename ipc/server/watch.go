@@ -8,12 +8,12 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// watchBuffer is what the kernel may hold for a watcher, in bytes: one who reads slowly shall find the newest state, not a
-// history.
+// watchBuffer is what the kernel may hold for a watcher, in bytes: a slow reader
+// gets the latest state, not a backlog.
 const watchBuffer = 4 << 10
 
-// watch tells a caller how an app stands, now and on every change, until the caller goes, the daemon stops, or the app is no
-// longer the caller's.
+// watch sends the state of an app now and on every change, until the caller
+// leaves, the daemon stops, or the caller may no longer use the app.
 func (c *call) watch() error {
 	snap, err := c.cfg.Tokens.Watch(c.app)
 	if err != nil {
@@ -32,8 +32,8 @@ func (c *call) watch() error {
 	if c.r.Method == http.MethodHead {
 		return nil
 	}
-	var told news
-	for c.tell(&told, snap) {
+	var sent sent
+	for c.tell(&sent, snap) {
 		select {
 		case <-snap.Changed:
 		case <-c.policy.Replaced:
@@ -52,11 +52,18 @@ func (c *call) watch() error {
 	return nil
 }
 
-// tell sends what is new in a snapshot, and tells whether that worked.
-func (c *call) tell(told *news, snap Snapshot) bool {
+// sent is what a watcher was sent last.
+type sent struct {
+	at    time.Time
+	state *ipc.AppStatus
+	token *ipc.Token
+}
+
+// tell sends what is new in a snapshot, and reports whether that worked.
+func (c *call) tell(last *sent, snap Snapshot) bool {
 	now := c.cfg.Now()
 	var text []byte
-	if !told.knowsState(&snap.State, now) {
+	if last.state == nil || !last.state.Same(snap.State, now.Sub(last.at)) {
 		state, err := json.Marshal(snap.State)
 		if err != nil {
 			c.cfg.Log.Error("watch ended", "app", c.app, "code", ipc.CodeInternal, "uid", c.conn.peer.UID, "err", err)
@@ -64,10 +71,10 @@ func (c *call) tell(told *news, snap Snapshot) bool {
 		}
 		text = appendEvent(text, "state", state)
 	}
-	if snap.Token != nil && !told.knowsToken(snap.Token) {
+	if snap.Token != nil && (last.token == nil || !last.token.Same(*snap.Token)) {
 		text = appendEvent(text, "token", appendToken(nil, *snap.Token, plain(snap.Token.AccessToken)))
 	}
-	*told = news{at: now, state: &snap.State, token: snap.Token}
+	*last = sent{now, &snap.State, snap.Token}
 	if _, err := c.w.Write(text); err != nil {
 		return false
 	}
@@ -78,48 +85,4 @@ func appendEvent(b []byte, name string, data []byte) []byte {
 	b = append(append(b, "event: "...), name...)
 	b = append(append(b, "\ndata: "...), data...)
 	return append(b, "\n\n"...)
-}
-
-// news is what a watcher was told last. Seconds that merely go by are none.
-type news struct {
-	at    time.Time
-	state *ipc.AppStatus
-	token *ipc.Token
-}
-
-func (n *news) knowsToken(t *ipc.Token) bool {
-	was := n.token
-	return was != nil && was.AccessToken == t.AccessToken && was.ID == t.ID && was.TokenType == t.TokenType &&
-		near(&was.ExpiresAt, &t.ExpiresAt)
-}
-
-func (n *news) knowsState(s *ipc.AppStatus, now time.Time) bool {
-	was := n.state
-	return was != nil && was.App == s.App && was.State == s.State && was.ClientID == s.ClientID &&
-		was.Registrations == s.Registrations && equal(was.RegisteredAt, s.RegisteredAt, time.Time.Equal) &&
-		equal(was.LastContactAt, s.LastContactAt, time.Time.Equal) && equal(was.LastError, s.LastError, sameError) &&
-		near(was.TokenExpiresAt, s.TokenExpiresAt) && near(instant(n.at, was.NextRefreshIn), instant(now, s.NextRefreshIn))
-}
-
-func sameError(a, b ipc.LastError) bool {
-	return a.Code == b.Code && a.ServerCode == b.ServerCode && a.Detail == b.Detail && a.At.Equal(b.At)
-}
-
-// equal compares what may be unknown.
-func equal[T any](a, b *T, same func(T, T) bool) bool {
-	return a == b || a != nil && b != nil && same(*a, *b)
-}
-
-// near tells whether two instants are one, read twice: seconds are rounded.
-func near(a, b *time.Time) bool {
-	const slack = 2 * time.Second
-	return equal(a, b, func(a, b time.Time) bool { return a.Sub(b).Abs() <= slack })
-}
-
-// instant is when seconds from now are over.
-func instant(now time.Time, seconds *int64) *time.Time {
-	if seconds == nil {
-		return nil
-	}
-	return new(now.Add(time.Duration(*seconds) * time.Second))
 }
