@@ -51,11 +51,12 @@ type Manager interface {
 // Config is what a Daemon needs beside its configuration file. Fields that may be
 // left out say so.
 type Config struct {
-	ConfigFile string       // "" is config.DefaultFile
-	SocketPath string       // replaces the configuration's; "" leaves it
-	Listener   net.Listener // a socket that the service manager passed; nil: the daemon makes its own
-	RuntimeDir string       // of the privileged step and the gate; "" if there is none
-	Root       string       // file tree of the device; "" is the one the daemon runs on
+	ConfigFile string             // "" is config.DefaultFile
+	SocketPath string             // replaces the configuration's; "" leaves it
+	Listener   net.Listener       // a socket that the service manager passed; nil: the daemon makes its own
+	RuntimeDir string             // of the privileged step and the gate; "" if there is none
+	Findings   *hardware.Findings // of the privileged step, if this process ran it; nil: they are in RuntimeDir
+	Root       string             // file tree of the device; "" is the one the daemon runs on
 
 	Version   string
 	BuildDate time.Time // a clock before this is unset
@@ -115,7 +116,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 		return nil, err
 	}
 	d.hardware = hardware.New(hardware.Config{
-		Root: cfg.Root, RuntimeDir: cfg.RuntimeDir, Overrides: conf.Device, Store: d.store, Log: cfg.Log,
+		Root: cfg.Root, Findings: cfg.Findings, RuntimeDir: cfg.RuntimeDir, Overrides: conf.Device, Store: d.store, Log: cfg.Log,
 	})
 	setup, up, err := d.setup(conf)
 	if err != nil {

@@ -141,7 +141,11 @@ func identify() command {
 			if dir == "" {
 				return errors.New("RUNTIME_DIRECTORY is not set: only the service manager starts this")
 			}
-			return hardware.WriteCandidate(dir)
+			found, err := hardware.Find()
+			if err != nil {
+				return err
+			}
+			return found.Write(dir)
 		}
 	}}
 }

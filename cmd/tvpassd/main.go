@@ -70,7 +70,7 @@ type command struct {
 // commands are in the order of the help.
 func commands() []command {
 	return []command{
-		{"run", "", "the daemon, in the foreground; logs to stderr", runCommand},
+		{"run", "[--user NAME]", "the daemon, in the foreground; logs to stderr", runCommand},
 		{"status", "[--json] [--watch]", "health of the daemon, the device and every app", statusCommand},
 		{"token", "[--app ID]", "the access token alone", tokenCommand},
 		{"headers", "[--app ID]", "`Name: value` lines for curl -H @-", headersCommand},

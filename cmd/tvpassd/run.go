@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"flag"
@@ -9,26 +10,43 @@ import (
 	mathrand "math/rand/v2"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon"
 	"github.com/tvpassd/tvpassd/daemon/clock"
+	"github.com/tvpassd/tvpassd/daemon/config"
+	"github.com/tvpassd/tvpassd/daemon/hardware"
 	"github.com/tvpassd/tvpassd/daemon/service"
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
-func runCommand(*flag.FlagSet) func(*env, []string) error {
+func runCommand(set *flag.FlagSet) func(*env, []string) error {
+	user := set.String("user", "", "started by root: prepare the directories, then become user `name` for good")
 	return func(e *env, args []string) error {
 		if err := noArguments(args); err != nil {
 			return err
 		}
-		return e.runDaemon()
+		return e.runDaemon(*user)
 	}
 }
 
-// runDaemon gives the daemon this machine: its clocks, its chance, its service manager.
-func (e *env) runDaemon() (err error) {
-	signal.Ignore(syscall.SIGPIPE) // a log that nobody reads any longer is no reason to end
+// runDaemon gives the daemon the clocks, the randomness and the service manager of
+// this device.
+func (e *env) runDaemon(user string) (err error) {
+	signal.Ignore(syscall.SIGPIPE) // the daemon goes on when nobody reads its log
+	var found *hardware.Findings
+	switch {
+	case user != "":
+		if found, err = e.giveUpRoot(user); err != nil {
+			return exitStatus{exitConfig, err}
+		}
+	case service.Managed():
+		if err := service.Seal(); err != nil {
+			return err
+		}
+	}
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
@@ -52,7 +70,8 @@ func (e *env) runDaemon() (err error) {
 	alarm := clock.NewAlarm(system, log)
 	defer alarm.Close()
 	d, err := daemon.New(daemon.Config{
-		ConfigFile: e.configFile, SocketPath: e.socket, Listener: listener, RuntimeDir: os.Getenv("RUNTIME_DIRECTORY"),
+		ConfigFile: e.configFile, SocketPath: e.socket, Listener: listener,
+		RuntimeDir: os.Getenv("RUNTIME_DIRECTORY"), Findings: found,
 		Version: version, BuildDate: built, UID: uint32(os.Geteuid()),
 		Clock: system, Alarm: alarm,
 		Random: mathrand.New(mathrand.NewPCG(binary.NativeEndian.Uint64(seed[:]), binary.NativeEndian.Uint64(seed[8:]))),
@@ -62,6 +81,43 @@ func (e *env) runDaemon() (err error) {
 		return exitStatus{exitConfig, err}
 	}
 	return d.Run(e.ctx)
+}
+
+// giveUpRoot does what takes root, in the order that makes it safe: it makes the
+// missing directories, reads the hardware's serial numbers, and becomes the user
+// for good. Configuration, statements and certificates are read afterwards, so
+// that a reload can read whatever the start could.
+func (e *env) giveUpRoot(name string) (*hardware.Findings, error) {
+	if os.Geteuid() != 0 {
+		return nil, fmt.Errorf("only root can run as another user: leave out --user %s, or start it as root", name)
+	}
+	account, err := service.FindAccount(name)
+	if err != nil {
+		return nil, err
+	}
+	syscall.Umask(0o077)
+	part, _ := config.LoadPart(e.configFile) // faults are told when the whole file is read
+	socketDir := filepath.Dir(cmp.Or(e.socket, part.SocketPath))
+	folders := []service.Folder{
+		{Path: part.StateDir, Mode: 0o700, HandOver: true},
+		{Path: socketDir, Mode: 0o755, HandOver: socketDir == filepath.Dir(ipc.DefaultSocket)},
+	}
+	if dir := os.Getenv("RUNTIME_DIRECTORY"); dir != "" {
+		folders = append(folders, service.Folder{Path: dir, Mode: 0o755})
+	}
+	for _, f := range folders {
+		if err := f.Make(account); err != nil {
+			return nil, err
+		}
+	}
+	found, err := hardware.Find()
+	if err != nil {
+		return nil, fmt.Errorf("read the hardware: %w", err)
+	}
+	if err := account.Become(); err != nil {
+		return nil, err
+	}
+	return &found, service.Seal()
 }
 
 // buildTime is the moment before which a clock is unset. A build without one, such as `go run` makes, believes any clock.

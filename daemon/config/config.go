@@ -30,6 +30,8 @@ import (
 // DefaultFile is the configuration file unless another one is named.
 const DefaultFile = "/etc/tvpassd/config.toml"
 
+const defaultStateDir = "/var/lib/tvpassd"
+
 // Config is the whole configuration, with the defaults for what the files leave
 // out.
 type Config struct {
@@ -145,7 +147,7 @@ func (d *document) config() *Config {
 	path := pathFrom(filepath.Dir(d.file))
 	environment := readText(top, "environment", production, "release-production", parseEnvironment)
 	c.Endpoint = cmp.Or(readText(top, "endpoint", "", production, parseEndpoint), environment)
-	c.StateDir = readText(top, "state_dir", "/var/lib/tvpassd", "/var/lib/tvpassd", path)
+	c.StateDir = readText(top, "state_dir", defaultStateDir, defaultStateDir, path)
 	c.AcceptVolatileState = read(top, "accept_volatile_state", false, parseBool)
 	c.LogLevel = readText(top, "log_level", slog.LevelInfo, "info", parseLevel)
 	c.Socket = d.socket(top.table("socket"))
@@ -195,20 +197,24 @@ func overrides(t *table) map[string]any {
 // valid.
 type Part struct {
 	SocketPath string         // ipc.DefaultSocket unless the file names one
+	StateDir   string         // /var/lib/tvpassd unless the file names one
 	Device     map[string]any // as in Config
 }
 
-// LoadPart reads [socket] path and [device] from file, or from DefaultFile if it
-// is "". Only DefaultFile may be missing. The error is about the syntax or about
-// [device]; SocketPath can be used all the same.
+// LoadPart reads [socket] path, state_dir and [device] from file, or from
+// DefaultFile if it is "". Only DefaultFile may be missing. The error is about the
+// syntax or about [device]; the paths can be used all the same.
 func LoadPart(file string) (Part, error) {
 	d, _, err := open(file, DefaultFile)
-	part := Part{SocketPath: readText(d.top().table("socket"), "path", ipc.DefaultSocket, ipc.DefaultSocket,
-		pathFrom(filepath.Dir(d.file)))}
+	path := pathFrom(filepath.Dir(d.file))
+	part := Part{
+		SocketPath: readText(d.top().table("socket"), "path", ipc.DefaultSocket, ipc.DefaultSocket, path),
+		StateDir:   readText(d.top(), "state_dir", defaultStateDir, defaultStateDir, path),
+	}
 	if err != nil {
 		return part, err
 	}
-	d.faults = nil // those of [socket]
+	d.faults = nil // those of the paths
 	part.Device = overrides(d.top().table("device"))
 	return part, d.err()
 }

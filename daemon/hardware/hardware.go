@@ -28,7 +28,8 @@ type Store interface {
 // Config is what a Hardware needs.
 type Config struct {
 	Root       string         // file tree of the device; "" is the one the daemon runs on
-	RuntimeDir string         // where the privileged step left its findings; "" if there is none
+	Findings   *Findings      // of the privileged step, if this process ran it
+	RuntimeDir string         // otherwise, where that step left them; "" if there is none
 	Overrides  map[string]any // the configuration's [device]
 	Store      Store
 	Log        *slog.Logger
@@ -68,10 +69,7 @@ func (h *Hardware) probeFirst() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.probe()
-	found, err := privilegedCandidate(h.cfg.RuntimeDir)
-	if err != nil {
-		h.cfg.Log.Warn("the findings of the privileged step can't be read", "code", "identifier_unread", "err", err)
-	}
+	found := h.findings()
 	if found.Source == "" {
 		found = h.facts.Load().report.Identifier
 	}
@@ -85,6 +83,18 @@ func (h *Hardware) probeFirst() {
 		h.warn("identifier_generated", "the hardware has no usable serial number, so the device identifier is a generated one: "+
 			"viewers must sign in again if the state directory is lost; see tvpassd device")
 	}
+}
+
+// findings returns what the privileged step found.
+func (h *Hardware) findings() device.Candidate {
+	if h.cfg.Findings != nil {
+		return h.cfg.Findings.candidate()
+	}
+	f, err := readFindings(h.cfg.RuntimeDir)
+	if err != nil {
+		h.cfg.Log.Warn("the findings of the privileged step can't be read", "code", "identifier_unread", "err", err)
+	}
+	return f.candidate()
 }
 
 // compare warns if the hardware yields another identifier than the stored one:

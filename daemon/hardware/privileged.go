@@ -11,65 +11,70 @@ import (
 	"github.com/tvpassd/tvpassd/device"
 )
 
-// The service manager runs one privileged step that reads the serial numbers
-// that only root may read (DMI), and leaves them in the daemon's runtime
-// directory. That step never touches the database.
-
-const candidateName = "identifier"
-
-// candidateFile is what the privileged step leaves.
-type candidateFile struct {
+// Findings are what the hardware tells root alone, such as the serial numbers of
+// DMI. A privileged step finds them before the daemon gives up root, or before the
+// service manager starts it; that step never touches the database.
+type Findings struct {
 	Source string `json:"source"`
 	Raw    []byte `json:"raw"`
 }
 
-// WriteCandidate is the privileged step: it writes the hardware's identifier to
-// a file in the runtime directory that only the owner of that directory may read.
-func WriteCandidate(dir string) error {
+// Find is the privileged step.
+func Find() (Findings, error) {
 	report, err := device.Probe(device.Options{})
 	if err != nil {
-		return err
+		return Findings{}, err
 	}
-	content, err := json.Marshal(candidateFile{report.Identifier.Source, report.Identifier.Raw})
+	return Findings{report.Identifier.Source, report.Identifier.Raw}, nil
+}
+
+func (f Findings) candidate() device.Candidate { return device.Candidate{Source: f.Source, Raw: f.Raw} }
+
+const findingsName = "identifier"
+
+// Write leaves the findings in the daemon's runtime directory, in a file that only
+// the owner of that directory may read.
+func (f Findings) Write(dir string) error {
+	content, err := json.Marshal(f)
 	if err != nil {
-		return fmt.Errorf("encode the identifier: %w", err)
+		return fmt.Errorf("encode the findings: %w", err)
 	}
 	owner, err := os.Stat(dir)
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, candidateName)
+	path := filepath.Join(dir, findingsName)
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	// O_EXCL follows no link: the directory belongs to an unprivileged user.
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(content)
+	_, err = file.Write(content)
 	if sys, ok := owner.Sys().(*syscall.Stat_t); ok && err == nil {
-		err = f.Chown(int(sys.Uid), int(sys.Gid))
+		err = file.Chown(int(sys.Uid), int(sys.Gid))
 	}
-	return errors.Join(err, f.Close())
+	return errors.Join(err, file.Close())
 }
 
-// privilegedCandidate reads what the privileged step left. It returns a zero
-// Candidate if that step never ran.
-func privilegedCandidate(dir string) (device.Candidate, error) {
+// readFindings reads what the privileged step left. It returns zero Findings if
+// that step never ran.
+func readFindings(dir string) (Findings, error) {
 	if dir == "" {
-		return device.Candidate{}, nil
+		return Findings{}, nil
 	}
-	content, err := os.ReadFile(filepath.Join(dir, candidateName))
+	content, err := os.ReadFile(filepath.Join(dir, findingsName))
 	if errors.Is(err, os.ErrNotExist) {
-		return device.Candidate{}, nil
+		return Findings{}, nil
 	}
-	var found candidateFile
+	var f Findings
 	if err == nil {
-		err = json.Unmarshal(content, &found)
+		err = json.Unmarshal(content, &f)
 	}
 	if err != nil {
-		return device.Candidate{}, fmt.Errorf("read the hardware's identifier: %w", err)
+		return Findings{}, fmt.Errorf("read the findings: %w", err)
 	}
-	return device.Candidate{Source: found.Source, Raw: found.Raw}, nil
+	return f, nil
 }

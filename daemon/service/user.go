@@ -1,0 +1,92 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Account is the unprivileged user that a daemon started by root becomes.
+type Account struct {
+	Name     string
+	UID, GID int
+	Groups   []int // supplementary
+}
+
+// FindAccount looks up a user by name or number. Root is refused: a daemon that
+// stays root needs no account.
+func FindAccount(name string) (Account, error) {
+	u, err := user.Lookup(name)
+	if unknown := new(user.UnknownUserError); errors.As(err, unknown) {
+		if _, number := strconv.Atoi(name); number == nil {
+			u, err = user.LookupId(name)
+		}
+	}
+	if err != nil {
+		return Account{}, fmt.Errorf("unknown user %s: `tvpassd install` makes the user tvpass (%w)", name, err)
+	}
+	a := Account{Name: u.Username}
+	if a.UID, err = strconv.Atoi(u.Uid); err != nil {
+		return Account{}, fmt.Errorf("user %s: the user number %q can't be read: correct /etc/passwd", name, u.Uid)
+	}
+	if a.GID, err = strconv.Atoi(u.Gid); err != nil {
+		return Account{}, fmt.Errorf("user %s: the group number %q can't be read: correct /etc/passwd", name, u.Gid)
+	}
+	if a.UID == 0 {
+		return Account{}, fmt.Errorf("user %s is root: name an unprivileged user, such as tvpass", name)
+	}
+	groups, err := u.GroupIds()
+	if err != nil {
+		return Account{}, fmt.Errorf("groups of user %s: %w", name, err)
+	}
+	for _, g := range groups {
+		if number, err := strconv.Atoi(g); err == nil {
+			a.Groups = append(a.Groups, number)
+		}
+	}
+	return a, nil
+}
+
+// Become makes this process the account's for good, in every thread: the groups,
+// the group, the user, and no way back through a set-user-ID program.
+func (a Account) Become() error {
+	if err := syscall.Setgroups(a.Groups); err != nil {
+		return fmt.Errorf("take the groups of %s: %w", a.Name, err)
+	}
+	if err := syscall.Setgid(a.GID); err != nil {
+		return fmt.Errorf("become group %d: %w", a.GID, err)
+	}
+	if err := syscall.Setuid(a.UID); err != nil {
+		return fmt.Errorf("become user %s: %w", a.Name, err)
+	}
+	// Kernels before 3.5 lack it; the daemon runs no other program there either.
+	_, _, errno := syscall.AllThreadsSyscall6(unix.SYS_PRCTL, unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, 0)
+	if errno != 0 && errno != unix.EINVAL {
+		return fmt.Errorf("give up new privileges: %w", errno)
+	}
+	if os.Getuid() != a.UID || os.Geteuid() != a.UID || syscall.Setuid(0) == nil {
+		return fmt.Errorf("become user %s: the kernel kept root", a.Name)
+	}
+	return nil
+}
+
+// Managed reports whether a service manager started this process and listens to
+// it.
+func Managed() bool { return os.Getenv("NOTIFY_SOCKET") != "" }
+
+// Seal keeps other processes of the daemon's user from reading its memory, and
+// its secrets out of core files.
+func Seal() error {
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{}); err != nil {
+		return fmt.Errorf("forbid core files: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("protect the memory from other processes: %w", err)
+	}
+	return nil
+}
