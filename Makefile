@@ -18,7 +18,8 @@ LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.bui
 # 280 kB smaller. Nothing that a token passes on its way to a player is among them. A resumed handshake, of ten million
 # instructions, gets 0.5 % dearer, and a start 2 %. (All of crypto would be a handshake twice as dear, strings a token by 6 %.)
 COLD := crypto/internal/fips140/ecdsa crypto/tls crypto/x509 fmt log/slog math/big net/netip os reflect \
-	github.com/pelletier/go-toml/v2/unstable
+	github.com/pelletier/go-toml/v2/unstable \
+	$(addprefix github.com/tvpassd/tvpassd/,daemon/config daemon/dcr daemon/doctor daemon/hardware daemon/service device cmd/tvpassd)
 GOBUILD := CGO_ENABLED=0 go build -trimpath -tags $(TAGS) $(COLD:%=-gcflags=%=-l) -ldflags '$(LDFLAGS)'
 ARCHES  := armv5 armv6 armv7 arm64 amd64 mipsle riscv64
 

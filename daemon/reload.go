@@ -78,6 +78,7 @@ func (d *Daemon) setup(conf *config.Config) (broker.Setup, *dcr.Client, error) {
 			d.janitor.busy()
 			return d.hardware.Header(applicationID, local)
 		},
+		Done: func() { d.janitor.busy() },
 	})
 	if err != nil {
 		return broker.Setup{}, nil, err

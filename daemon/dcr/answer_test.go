@@ -1,19 +1,23 @@
 package dcr
 
 import (
+	"bytes"
+	"compress/gzip"
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
-// answers runs a server that gives one answer to everything.
+// answers runs a server that gives the same answer to every request.
 func answers(t *testing.T, status int, body string, header ...string) *server {
 	return serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Date", labTime.Format(http.TimeFormat))
@@ -31,6 +35,10 @@ func TestCredentials(t *testing.T) {
 		GrantTypes: []string{"g", "h"}, Scopes: []string{"x"}, Date: labTime,
 	}
 	least := Credentials{ClientID: "i", ClientSecret: "s", Date: labTime}
+	issued := least
+	issued.IssuedAt = full.IssuedAt
+	name := strings.Repeat(" ~", 2<<10)
+	longest := Credentials{ClientID: name, ClientSecret: name, Date: labTime}
 	for _, test := range []struct {
 		name   string
 		status int
@@ -40,8 +48,18 @@ func TestCredentials(t *testing.T) {
 		{"everything", 201, `{"client_id":"i","client_secret":"s","client_id_issued_at":1234567890,"redirect_uris":["a:b"],"grant_types":["g","h"],"scopes":["x"]}`, &full},
 		{"the least", 200, `{"client_id":"i","client_secret":"s"}`, &least},
 		{"other 2xx, other white space, other fields", 202, " {\n\"client_secret\": \"s\", \"more\": {\"a\": [1]}, \"client_id\": \"i\" }\n", &least},
-		{"mistyped where nobody needs it", 201, `{"client_id":"i","client_secret":"s","client_id_issued_at":"now","redirect_uris":"a:b","grant_types":[1],"scopes":{}}`, &least},
-		{"issued in milliseconds", 201, `{"client_id":"i","client_secret":"s","client_id_issued_at":1234567890123}`, &least},
+		{"of another type where nobody needs it", 201, `{"client_id":"i","client_secret":"s","client_id_issued_at":"now","redirect_uris":"a:b","grant_types":[1],"scopes":{}}`, &least},
+		{"issued in milliseconds", 201, `{"client_id":"i","client_secret":"s","client_id_issued_at":1234567890000}`, &issued},
+		{"issued in digits", 201, `{"client_id":"i","client_secret":"s","client_id_issued_at":"1234567890"}`, &issued},
+		{"issued in microseconds", 201, `{"client_id":"i","client_secret":"s","client_id_issued_at":1234567890000000}`, &least},
+		{"a BOM", 201, "\ufeff" + `{"client_id":"i","client_secret":"s"}`, &least},
+		{"the longest", 201, `{"client_id":"` + name + `","client_secret":"` + name + `"}`, &longest},
+		{"a client_id too long", 201, `{"client_id":"` + name + `x","client_secret":"s"}`, nil},
+		{"a client_secret too long", 201, `{"client_id":"i","client_secret":"` + name + `x"}`, nil},
+		{"a client_id of two lines", 201, `{"client_id":"i\nj","client_secret":"s"}`, nil},
+		{"a client_id with an escape sequence", 201, `{"client_id":"i\u001b[2J","client_secret":"s"}`, nil},
+		{"a client_secret beyond ASCII", 201, `{"client_id":"i","client_secret":"ä"}`, nil},
+		{"scopes without end", 201, `{"client_id":"i","client_secret":"s","scopes":["` + name + `"]}`, &least},
 		{"no client_id", 201, `{"client_secret":"s"}`, nil},
 		{"no client_secret", 201, `{"client_id":"i"}`, nil},
 		{"an empty client_secret", 201, `{"client_id":"i","client_secret":""}`, nil},
@@ -64,7 +82,11 @@ func TestCredentials(t *testing.T) {
 func TestTokens(t *testing.T) {
 	token := func(life time.Duration) *Token { return &Token{AccessToken: "a.b-c", ExpiresIn: life, Date: labTime} }
 	named := token(6 * time.Hour)
-	named.ID = "n"
+	named.ID, named.CreatedAt = "n", time.UnixMilli(1930132800000).UTC()
+	created := token(time.Second)
+	created.CreatedAt = time.Unix(1930132800, 0).UTC()
+	longest := token(time.Second)
+	longest.AccessToken, longest.ID = strings.Repeat("~", 16<<10), strings.Repeat(" ", 4<<10)
 	for _, test := range []struct {
 		name, body string
 		want       *Token // nil: a server error
@@ -85,7 +107,22 @@ func TestTokens(t *testing.T) {
 		{"expires_in below zero", `{"access_token":"a.b-c","expires_in":-5}`, nil},
 		{"expires_in below a nanosecond", `{"access_token":"a.b-c","expires_in":1e-30}`, nil},
 		{"expires_in beyond all numbers", `{"access_token":"a.b-c","expires_in":1e999}`, nil},
-		{"expires_in a text", `{"access_token":"a.b-c","expires_in":"3600"}`, nil},
+		{"expires_in in digits", `{"access_token":"a.b-c","expires_in":"3600"}`, token(time.Hour)},
+		{"expires_in in words", `{"access_token":"a.b-c","expires_in":"an hour"}`, nil},
+		{"expires_in null", `{"access_token":"a.b-c","expires_in":null}`, nil},
+		{"expires_in a text of null", `{"access_token":"a.b-c","expires_in":"null"}`, nil},
+		{"created in seconds", `{"access_token":"a.b-c","expires_in":1,"created_at":1930132800}`, created},
+		{"created in digits", `{"access_token":"a.b-c","expires_in":1,"created_at":"1930132800000"}`, created},
+		{"created before the epoch", `{"access_token":"a.b-c","expires_in":1,"created_at":-1}`, token(time.Second)},
+		{"created in words", `{"access_token":"a.b-c","expires_in":1,"created_at":"now"}`, token(time.Second)},
+		{"token_type null", `{"access_token":"a.b-c","expires_in":1,"token_type":null}`, token(time.Second)},
+		{"token_type empty", `{"access_token":"a.b-c","expires_in":1,"token_type":""}`, token(time.Second)},
+		{"a BOM", "\ufeff" + `{"access_token":"a.b-c","expires_in":1}`, token(time.Second)},
+		{"the longest", `{"access_token":"` + longest.AccessToken + `","id":"` + longest.ID + `","expires_in":1}`, longest},
+		{"an access_token too long", `{"access_token":"x` + longest.AccessToken + `","expires_in":1}`, nil},
+		{"an id too long", `{"access_token":"a.b-c","id":"x` + longest.ID + `","expires_in":1}`, nil},
+		{"an id of two lines", `{"access_token":"a.b-c","id":"a\nb","expires_in":1}`, nil},
+		{"an access_token with a space", `{"access_token":"a b","expires_in":1}`, nil},
 		{"another token_type", `{"access_token":"a.b-c","expires_in":1,"token_type":"mac"}`, nil},
 		{"a token_type that is no text", `{"access_token":"a.b-c","expires_in":1,"token_type":1}`, nil},
 	} {
@@ -100,7 +137,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// What is no success to both calls alike.
+// Both calls fail alike with an answer that is not a success.
 func TestRefusals(t *testing.T) {
 	for _, test := range []struct {
 		name   string
@@ -149,7 +186,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// The simulator's faults, and how often its server was asked and acted.
+// Each fault of the simulator has its kind, and the request is sent once.
 func TestFaults(t *testing.T) {
 	for _, test := range []struct {
 		fault dcrtest.Fault
@@ -228,6 +265,12 @@ func TestRetryAfter(t *testing.T) {
 		{"seconds", []string{"Retry-After", "120"}, 2 * time.Minute},
 		{"zero", []string{"Retry-After", "0"}, 0},
 		{"below zero", []string{"Retry-After", "-5"}, 0},
+		{"a fraction", []string{"Retry-After", "30.5"}, 31 * time.Second},
+		{"a small fraction", []string{"Retry-After", ".001"}, time.Second},
+		{"a fraction of zero", []string{"Retry-After", "30.00"}, 30 * time.Second},
+		{"two fractions", []string{"Retry-After", "3.0.5"}, 0},
+		{"an exponent", []string{"Retry-After", "1e3"}, 0},
+		{"a fraction beyond all numbers", []string{"Retry-After", "99999999999999999999.5"}, (1 << 31) * time.Second},
 		{"beyond all numbers", []string{"Retry-After", "99999999999999999999"}, (1<<31 - 1) * time.Second},
 		{"words", []string{"Retry-After", "soon"}, 0},
 		{"a date by the server's clock", []string{"Retry-After", "Thu, 01 Jan 1970 01:00:00 GMT", date, "Thu, 01 Jan 1970 00:59:00 GMT"}, time.Minute},
@@ -243,7 +286,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-// Answers that no http.Server would give.
+// Answers that an http.Server would not give.
 func TestOddAnswers(t *testing.T) {
 	const good = "HTTP/1.1 201 Created\r\nContent-Length: 37\r\n\r\n" + `{"client_id":"i","client_secret":"s"}`
 	for _, test := range []struct {
@@ -267,7 +310,7 @@ func TestOddAnswers(t *testing.T) {
 		config, caFile := labTLS(t)
 		address := raw(t, config, func(conn net.Conn) {
 			readRequest(t, conn)
-			_, _ = io.WriteString(conn, test.answer) // a client may have heard enough
+			_, _ = io.WriteString(conn, test.answer) // the client may have left
 		})
 		c := newClient(t, "https://"+address, func(c *Config) { c.CAFile = caFile })
 		_, err := c.Register(t.Context(), labRegistration)
@@ -281,7 +324,7 @@ func TestOddAnswers(t *testing.T) {
 	}
 }
 
-// readRequest reads a whole request, so that closing the connection is no reset.
+// readRequest reads a whole request, so that closing the connection does not reset it.
 func readRequest(t *testing.T, conn net.Conn) {
 	var got []byte
 	buf := make([]byte, 4096)
@@ -312,4 +355,101 @@ func TestEarlyAnswer(t *testing.T) {
 	if e := failure(t, err); e.ServerCode != "invalid_request" {
 		t.Error(e)
 	}
+}
+
+// squeezed is a body in gzip.
+func squeezed(t *testing.T, body string) string {
+	t.Helper()
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	if _, err := io.WriteString(w, body); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// An answer may be compressed although nobody asked for that. What can't be read is named.
+func TestCoding(t *testing.T) {
+	const good = `{"client_id":"i","client_secret":"s"}`
+	zipped := squeezed(t, good)
+	for _, test := range []struct {
+		name, coding, body, want string // want is part of the error; "" for success
+	}{
+		{"gzip", "gzip", zipped, ""},
+		{"gzip of another name", " X-GZip", zipped, ""},
+		{"gzip with a BOM", "gzip", squeezed(t, "\ufeff"+good), ""},
+		{"the label alone", "gzip", good, ""},
+		{"another label alone", "br", good, ""},
+		{"identity", "identity", good, ""},
+		{"no label", "", zipped, "is compressed (gzip), and does not say so"},
+		{"no label for zlib", "", "\x78\x9c...", "is compressed (zlib), and does not say so"},
+		{"no label for zstd", "", "\x28\xb5\x2f\xfd...", "is compressed (zstd), and does not say so"},
+		{"brotli", "br", "\x0b\x02\x80...", "is compressed (br), which was not asked for"},
+		{"deflate", "deflate", "\x78\x9c...", "is compressed (deflate), which was not asked for"},
+		{"two of them", "gzip, br", zipped, "is compressed (in an unknown way), which was not asked for"},
+		{"half of gzip", "gzip", zipped[:len(zipped)/2], "is cut short"},
+		{"a bomb", "gzip", squeezed(t, good+strings.Repeat(" ", 2<<20)), "longer than 1 MiB"},
+	} {
+		_, err := answers(t, 201, test.body, "Content-Encoding", test.coding).client(t).Register(t.Context(), labRegistration)
+		if test.want == "" {
+			if err != nil {
+				t.Errorf("%s: %v", test.name, err)
+			}
+		} else if e := failure(t, err); e.Kind != ServerError || !strings.Contains(e.Detail, test.want) {
+			t.Errorf("%s: %v", test.name, e)
+		}
+	}
+	_, err := answers(t, 400, squeezed(t, `{"error":"invalid_client"}`), "Content-Encoding", "gzip").client(t).Token(t.Context(), labTokenRequest)
+	if e := failure(t, err); e.ServerCode != "invalid_client" {
+		t.Error(e)
+	}
+}
+
+// No answer, whatever is in it, makes a value that does not fit where it goes, or an error that tells what was sent.
+func FuzzAnswer(f *testing.F) {
+	for _, seed := range []struct {
+		status int
+		coding string
+		body   string
+	}{
+		{201, "", `{"client_id":"i","client_secret":"s","client_id_issued_at":1234567890,"redirect_uris":["a:b"]}`},
+		{200, "", `{"id":"n","access_token":"a.b-c","created_at":1930132800000,"expires_in":"21600","token_type":null}`},
+		{400, "", `{"error":"` + labSecret + `"}`},
+		{429, "gzip", "\x1f\x8b\x08\x00"},
+		{503, "br", "\ufeff<html>"},
+	} {
+		f.Add(seed.status, seed.coding, "30.5", seed.body)
+	}
+	c := &Client{endpoint: &url.URL{Host: "sp.example"}, now: labNow}
+	f.Fuzz(func(t *testing.T, status int, coding, retryAfter, body string) {
+		resp := &http.Response{
+			StatusCode: status, Header: http.Header{"Content-Encoding": {coding}, "Retry-After": {retryAfter}},
+			Body: io.NopCloser(strings.NewReader(body)),
+		}
+		ans, err := c.read(t.Context(), resp, "client_secret="+labSecret, true)
+		if err != nil {
+			e := failure(t, err)
+			if e.RetryAfter < 0 || e.Kind == Rejected && e.ServerCode == "" || strings.ContainsFunc(e.Detail, unicode.IsControl) {
+				t.Errorf("%+v", e)
+			}
+			return
+		}
+		if cred, err := ans.credentials(); err == nil && (!fits(cred.ClientID, 4<<10) || !fits(cred.ClientSecret, 4<<10)) {
+			t.Errorf("%+v", cred)
+		}
+		tok, err := ans.token()
+		if err != nil {
+			failure(t, err)
+		} else if !fits(tok.AccessToken, 16<<10) || strings.Contains(tok.AccessToken, " ") || len(tok.ID) > 4<<10 ||
+			tok.ExpiresIn <= 0 || tok.ExpiresIn > 366*24*time.Hour {
+			t.Errorf("%+v", tok)
+		}
+	})
+}
+
+func fits(s string, most int) bool {
+	return s != "" && len(s) <= most && strings.Trim(s, " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~") == ""
 }

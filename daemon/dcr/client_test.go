@@ -4,10 +4,10 @@ import (
 	"crypto/tls"
 	"encoding/base64"
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 func TestRegisterAndToken(t *testing.T) {
@@ -42,7 +43,7 @@ func TestRegisterAndToken(t *testing.T) {
 	if diff := cmp.Diff(wantCred, cred); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(Token{ExpiresIn: 6 * time.Hour, Date: labTime}, tok); diff != "" {
+	if diff := cmp.Diff(Token{ExpiresIn: 6 * time.Hour, CreatedAt: labTime, Date: labTime}, tok); diff != "" {
 		t.Error(diff)
 	}
 	asked := s.asked()
@@ -51,7 +52,7 @@ func TestRegisterAndToken(t *testing.T) {
 	}
 }
 
-// What the server sees is what its documentation asks for, and nothing else.
+// The server gets what its documentation asks for, and nothing else.
 func TestRequests(t *testing.T) {
 	s := serve(t, http.NotFoundHandler())
 	c := newClient(t, s.URL+"/base/", func(c *Config) { c.CAFile = s.caFile })
@@ -85,7 +86,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// Without a User-Agent there is none, rather than a library's; user and password in an endpoint are no second credentials.
+// Without a User-Agent none is sent, not even a library's. User and password in an endpoint are not sent either.
 func TestNothingIsAdded(t *testing.T) {
 	s := serve(t, newSim())
 	c := newClient(t, strings.Replace(s.URL, "://", "://user:password@", 1), func(c *Config) { c.CAFile, c.UserAgent = s.caFile, "" })
@@ -95,7 +96,7 @@ func TestNothingIsAdded(t *testing.T) {
 	}
 }
 
-// After Forget there is a new connection, with a short handshake where the server allows it.
+// After Forget there is a new connection, with a short handshake if the server allows it.
 func TestForget(t *testing.T) {
 	for name, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
 		s := serve(t, newSim(), func(c *tls.Config) { c.MinVersion, c.MaxVersion = version, version })
@@ -125,7 +126,7 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// connectionOf is the address and port that a request's X-Device-Info tells.
+// connectionOf returns the address and port in a request's X-Device-Info; "" if there is none.
 func connectionOf(t *testing.T, r seen) string {
 	t.Helper()
 	raw, err := base64.StdEncoding.DecodeString(r.header.Get("X-Device-Info"))
@@ -139,10 +140,13 @@ func connectionOf(t *testing.T, r seen) string {
 	if err := json.Unmarshal(raw, &info); err != nil {
 		t.Fatal(err)
 	}
+	if !info.IP.IsValid() {
+		return ""
+	}
 	return netip.AddrPortFrom(info.IP, info.Port).String()
 }
 
-// A server that closes a kept connection instead of answering may have acted on the request: it gets it once.
+// A server that closes a kept connection instead of answering may have acted on the request, which is not repeated.
 func TestNothingIsSentTwice(t *testing.T) {
 	for name, end := range map[string]http.HandlerFunc{
 		"FIN": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
@@ -172,7 +176,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 	}
 }
 
-// A connection that the server closed while it was idle carries nothing, so another may take its place.
+// A connection that the server closed while it was idle is replaced.
 func TestDeadConnection(t *testing.T) {
 	s := serve(t, newSim())
 	c := s.client(t)
@@ -215,7 +219,7 @@ func TestConcurrentCalls(t *testing.T) {
 	}
 }
 
-// Date is a witness of the time over TLS and on this very machine, and nowhere else.
+// Date is a witness of the time over TLS and on a loopback address, and nowhere else.
 func TestDate(t *testing.T) {
 	plain := servePlain(t, newSim()).client(t)
 	cred, err := plain.Register(t.Context(), labRegistration)
@@ -267,9 +271,46 @@ func TestNewChecks(t *testing.T) {
 	}
 }
 
+// Each kind has the name that the socket's errors have. This package must not know ipc; its tests may.
 func TestKinds(t *testing.T) {
-	got := []string{Offline.String(), Throttled.String(), ServerError.String(), Rejected.String()}
-	if !slices.Equal(got, []string{"offline", "throttled", "server_error", "rejected"}) {
-		t.Error(got)
+	want := []string{Offline: ipc.CodeOffline, Throttled: ipc.CodeThrottled, ServerError: ipc.CodeServerError, Rejected: ipc.CodeRejected}
+	if diff := cmp.Diff(want, kinds[:]); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Forget leaves a call that is under way its connection, for the call that follows.
+func TestForgetDuringACall(t *testing.T) {
+	up := newSim()
+	var c *Client
+	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c.Forget()
+		up.ServeHTTP(w, r)
+	}))
+	done := 0
+	c = s.client(t, func(cfg *Config) { cfg.Done = func() { done++ } })
+	if _, err := c.Token(t.Context(), register(t, c)); err != nil {
+		t.Fatal(err)
+	}
+	if asked := s.asked(); asked[0].remote != asked[1].remote || done != 2 {
+		t.Errorf("connections %s and %s, %d calls done", asked[0].remote, asked[1].remote, done)
+	}
+	c.Forget()
+	if c.transport != nil {
+		t.Error("the roots are still there")
+	}
+}
+
+// The ClientHello fits into one packet, and into the 512 bytes that some middleboxes expect.
+func TestClientHello(t *testing.T) {
+	hello := make(chan int, 1)
+	address := raw(t, nil, func(c net.Conn) {
+		n, _ := c.Read(make([]byte, 4096))
+		hello <- n
+	})
+	_, err := newClient(t, "https://"+address).Token(t.Context(), labTokenRequest)
+	failure(t, err)
+	if n := <-hello; n < 100 || n > 512 {
+		t.Errorf("the ClientHello has %d bytes", n)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Kind sorts what can go wrong by what the caller can do about it.
+// Kind sorts failures by what the caller can do about them.
 type Kind int
 
 const (
@@ -23,17 +23,18 @@ const (
 	Rejected                // the server refuses, with a code
 )
 
-// String is the kind as the socket's errors call it.
-func (k Kind) String() string {
-	return [...]string{Offline: "offline", Throttled: "throttled", ServerError: "server_error", Rejected: "rejected"}[k]
-}
+// kinds are the names of the kinds: the codes of the socket's errors, which this package must not know.
+var kinds = [...]string{Offline: "offline", Throttled: "throttled", ServerError: "server_error", Rejected: "rejected"}
 
-// Error says why a call brought nothing. It holds neither secrets nor anything of the answer but the server's code.
+// String returns the kind's name.
+func (k Kind) String() string { return kinds[k] }
+
+// Error says why a call failed. It holds no secret, and nothing of the answer but the server's code.
 type Error struct {
 	Kind       Kind
-	Status     int           // HTTP; 0 where none came
+	Status     int           // HTTP; 0 without an answer
 	ServerCode string        // with Rejected
-	RetryAfter time.Duration // as the server asked; 0 where it did not
+	RetryAfter time.Duration // as the server asked; 0 if it did not
 	Detail     string        // for people
 	Date       time.Time     // as in Credentials
 	err        error
@@ -43,37 +44,35 @@ func (e *Error) Error() string { return e.Kind.String() + ": " + e.Detail }
 
 func (e *Error) Unwrap() error { return e.err }
 
-// noAnswer words an error of the network for a technician. An answer may have begun.
-func (c *Client) noAnswer(err error, began bool) *Error {
+// noAnswer words an error of the network for a technician. p is how far the exchange came; nil if it never began.
+func (c *Client) noAnswer(err error, p *progress) *Error {
 	host := c.endpoint.Host
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "proxyconnect" {
 		host = "the proxy that [http] proxy or HTTPS_PROXY names"
 	}
-	e := &Error{Kind: Offline, Detail: certificateTrouble(host, err), err: err}
-	if e.Detail != "" {
-		return e
+	e := &Error{Kind: Offline, err: err}
+	for _, words := range []string{c.pathTrouble(host, err), certificateTrouble(host, err)} {
+		if words != "" {
+			e.Detail = words
+			return e
+		}
 	}
-	var (
-		dns     *net.DNSError
-		plain   tls.RecordHeaderError
-		refusal proxyRefusal
-		errno   syscall.Errno
-		timeout net.Error
-	)
+	timeout, isNet := errors.AsType[net.Error](err)
+	errno, isErrno := errors.AsType[syscall.Errno](err)
+	late := errors.Is(err, context.DeadlineExceeded) || isNet && timeout.Timeout()
+	const between = "something on the way interrupts TLS, such as a firewall, a filter or a router"
 	switch {
-	case errors.As(err, &dns):
-		e.Detail = fmt.Sprintf("the name %s can't be resolved: check the network and its DNS server", dns.Name)
-	case errors.As(err, &refusal):
-		e.Detail = fmt.Sprintf("the proxy refuses to connect to %s (HTTP %d): check [http] proxy, or HTTPS_PROXY", host, int(refusal))
-	case errors.As(err, &plain):
-		e.Detail = fmt.Sprintf("%s does not speak TLS: something intercepts the connection, or the endpoint is wrong", host)
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+	case late && p != nil && p.shaking.Load():
+		e.Detail = fmt.Sprintf("%s takes connections, but does not finish the TLS handshake within %v: %s", host, c.timeout, between)
+	case late:
 		e.Detail = fmt.Sprintf("%s did not answer within %v: check the network", host, c.timeout)
 	case errors.Is(err, context.Canceled):
 		e.Detail = "the call was given up"
-	case began:
+	case p != nil && p.answered.Load():
 		e.Kind, e.Detail = ServerError, fmt.Sprintf("the answer of %s is cut short, or is not HTTP: check what stands between", host)
-	case errors.As(err, &errno):
+	case p != nil && p.shaking.Load() && (isErrno || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
+		e.Detail = fmt.Sprintf("%s takes connections, but the TLS handshake breaks off (%s): %s", host, errnoOf(err), between)
+	case isErrno:
 		e.Detail = fmt.Sprintf("%s can't be reached (%v): check the network", host, errno)
 	case errors.Is(err, io.EOF):
 		e.Detail = fmt.Sprintf("%s closed the connection without an answer", host)
@@ -83,25 +82,41 @@ func (c *Client) noAnswer(err error, began bool) *Error {
 	return e
 }
 
-// certificateTrouble words what is wrong with a certificate; "" where that is not it.
-func certificateTrouble(host string, err error) string {
-	var (
-		unknown x509.UnknownAuthorityError
-		name    x509.HostnameError
-		invalid x509.CertificateInvalidError
-		other   *tls.CertificateVerificationError
-	)
-	switch {
-	case errors.As(err, &unknown):
-		return fmt.Sprintf("the certificate of %s comes from an authority that this box does not know: something intercepts the connection, or [http] ca_file is missing", host)
-	case errors.As(err, &name):
-		return fmt.Sprintf("what answers as %s has a certificate for another name: check the endpoint, or what intercepts the connection", host)
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		return fmt.Sprintf("the certificate of %s is not valid at the box's time: check the clock", host)
-	case errors.As(err, &other):
-		return fmt.Sprintf("the certificate of %s is not to be trusted: %v", host, other.Err)
+// pathTrouble words what is wrong on the way to a server; "" if that is not it.
+func (c *Client) pathTrouble(host string, err error) string {
+	if blocked, ok := errors.AsType[*BlockedError](err); ok {
+		return blocked.Error() + ": " + blocked.Advice()
+	}
+	if lookup, ok := errors.AsType[*LookupError](err); ok {
+		return fmt.Sprintf("the name %s can't be resolved: %s: check the network and its DNS server", lookup.Host, lookup.Reason)
+	}
+	if refusal, ok := errors.AsType[proxyRefusal](err); ok {
+		return fmt.Sprintf("the proxy refuses to connect to %s (HTTP %d): check [http] proxy, or HTTPS_PROXY", host, int(refusal))
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return fmt.Sprintf("%s does not speak TLS: something intercepts the connection, or the endpoint is wrong", host)
 	}
 	return ""
+}
+
+// certificateTrouble words what is wrong with a certificate; "" if that is not it.
+func certificateTrouble(host string, err error) string {
+	bad, ok := errors.AsType[*tls.CertificateVerificationError](err)
+	if !ok {
+		return ""
+	}
+	switch cause := bad.Err.(type) {
+	case x509.UnknownAuthorityError:
+		return fmt.Sprintf("the certificate of %s comes from an authority that this device does not know: "+
+			"something intercepts the connection, or [http] ca_file is missing", host)
+	case x509.HostnameError:
+		return fmt.Sprintf("what answers as %s has a certificate for another name: check the endpoint, or what intercepts the connection", host)
+	case x509.CertificateInvalidError:
+		if cause.Reason == x509.Expired {
+			return fmt.Sprintf("the certificate of %s is not valid at the device's time: check the clock", host)
+		}
+	}
+	return fmt.Sprintf("the certificate of %s can't be trusted: %v", host, bad.Err)
 }
 
 // readable returns a server's error code if it looks like one, else "": it is shown and logged.

@@ -23,13 +23,13 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
-// labTime is every clock's: far from the true time, so that certificates are good by the injected clock alone.
+// labTime is what every clock shows: far from the true time, so that certificates are valid only by the injected clock.
 var labTime = time.Date(2031, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func labNow() time.Time { return labTime }
 
 const (
-	// labTimeout ends calls that a test wants to see answered, labPatience those that nobody answers.
+	// labTimeout ends calls that are answered, labPatience those that are not.
 	labTimeout  = time.Minute
 	labPatience = 500 * time.Millisecond
 
@@ -39,22 +39,25 @@ const (
 	proxyPassword = "pr0xy-passw0rd"
 )
 
-// labStatement is one that the simulator takes.
+// labStatement is a software statement that the simulator accepts.
 var labStatement = dcrtest.Statement("ref30")
 
-// labDevice is an X-Device-Info that the simulator takes.
+// labDevice returns an X-Device-Info that the simulator accepts.
 func labDevice(app string, local netip.AddrPort) string {
-	info, err := json.Marshal(map[string]any{
-		"model": "Box", "version": "1", "osName": "Linux", "osVersion": "6", "connectionType": "LAN",
-		"applicationId": app, "connectionIp": local.Addr().String(), "connectionPort": local.Port(),
-	})
+	fields := map[string]any{
+		"model": "Box", "version": "1", "osName": "Linux", "osVersion": "6", "connectionType": "LAN", "applicationId": app,
+	}
+	if local.IsValid() {
+		fields["connectionIp"], fields["connectionPort"] = local.Addr().String(), local.Port()
+	}
+	info, err := json.Marshal(fields)
 	if err != nil {
 		panic(err)
 	}
 	return base64.StdEncoding.EncodeToString(info)
 }
 
-// seen is a request as it came.
+// seen is a request as it arrived.
 type seen struct {
 	method, target, proto, remote string
 	header                        http.Header
@@ -62,7 +65,7 @@ type seen struct {
 	resumed                       bool // the TLS session
 }
 
-// server is a server with certificate, and what it was asked.
+// server is a server with a certificate, and the requests that came.
 type server struct {
 	*httptest.Server
 	caFile string
@@ -98,7 +101,7 @@ func servePlain(t *testing.T, h http.Handler) *server {
 func newServer(h http.Handler) *server {
 	s := new(server)
 	s.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body) // what broke off is for the handler to judge
+		body, _ := io.ReadAll(r.Body) // the handler judges a body that broke off
 		s.mu.Lock()
 		s.requests = append(s.requests, seen{
 			method: r.Method, target: r.RequestURI, proto: r.Proto, remote: r.RemoteAddr,
@@ -108,11 +111,11 @@ func newServer(h http.Handler) *server {
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		h.ServeHTTP(w, r)
 	}))
-	s.Config.ErrorLog = log.New(io.Discard, "", 0) // of the failures that the tests make
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // the tests provoke failures
 	return s
 }
 
-// labTLS is a server's TLS, and the file with the root that is needed to trust it.
+// labTLS returns a server's TLS configuration, and the file with the root that a client must trust.
 func labTLS(t *testing.T) (*tls.Config, string) {
 	t.Helper()
 	ca, cert, err := dcrtest.NewCA(labTime, "0.0.0.0", "sp.example")
@@ -132,7 +135,7 @@ func (s *server) asked() []seen {
 	return append([]seen(nil), s.requests...)
 }
 
-// client calls the server.
+// client returns a client of the server.
 func (s *server) client(t *testing.T, change ...func(*Config)) *Client {
 	return newClient(t, s.URL, append([]func(*Config){func(c *Config) { c.CAFile = s.caFile }}, change...)...)
 }
@@ -155,7 +158,7 @@ func newClient(t *testing.T, endpoint string, change ...func(*Config)) *Client {
 
 func impatient(c *Config) { c.Timeout = labPatience }
 
-// newSim is a simulator that does not throttle.
+// newSim returns a simulator that does not throttle.
 func newSim() *dcrtest.Server {
 	return dcrtest.New(dcrtest.Config{Now: labNow, NoThrottle: true})
 }
@@ -165,7 +168,7 @@ var (
 	labTokenRequest = TokenRequest{ClientID: labID, ClientSecret: labSecret, ApplicationID: labApp}
 )
 
-// register gets credentials, as tokenRequest needs them.
+// register gets credentials, in the form of a token request.
 func register(t *testing.T, c *Client) TokenRequest {
 	t.Helper()
 	cred, err := c.Register(t.Context(), labRegistration)
@@ -175,7 +178,7 @@ func register(t *testing.T, c *Client) TokenRequest {
 	return TokenRequest{ClientID: cred.ClientID, ClientSecret: cred.ClientSecret, ApplicationID: labApp}
 }
 
-// failure is the error of a call that must fail. No part of it may tell a secret.
+// failure returns the error of a call that must fail. No part of it may hold a secret.
 func failure(t *testing.T, err error) *Error {
 	t.Helper()
 	e, ok := err.(*Error)
@@ -189,12 +192,12 @@ func failure(t *testing.T, err error) *Error {
 		}
 	}
 	if !strings.HasPrefix(e.Error(), e.Kind.String()+": ") || len(e.Detail) < 10 {
-		t.Errorf("says nothing: %q", e)
+		t.Errorf("the error has no detail: %q", e)
 	}
 	return e
 }
 
-// raw serves each connection with f, as f likes, until the end of the test. It may be TLS.
+// raw serves each connection with f until the end of the test, over TLS if config is not nil.
 func raw(t *testing.T, config *tls.Config, f func(net.Conn)) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Whatever hangs, a call ends in its time, or when its caller gives up.
+// A call ends in its time, or when its caller gives up, wherever it hangs.
 func TestHangs(t *testing.T) {
 	config, caFile := labTLS(t)
 	tunnel := "HTTP/1.1 200 OK\r\n\r\n"
@@ -33,7 +33,8 @@ func TestHangs(t *testing.T) {
 			trust := func(c *Config) { c.CAFile = caFile }
 			m := &mute{t: t, reached: make(chan struct{}, 2)}
 			_, err := newClient(t, "", trust, change(m), impatient).Token(t.Context(), labTokenRequest)
-			if e := failure(t, err); e.Kind != Offline || !strings.Contains(e.Detail, "did not answer within 500ms") {
+			if e := failure(t, err); e.Kind != Offline || !strings.Contains(e.Detail, "within 500ms") ||
+				strings.Contains(e.Detail, "TLS handshake") != strings.Contains(name, "handshake") {
 				t.Error(e)
 			}
 			m = &mute{t: t, reached: make(chan struct{}, 2)}
@@ -52,15 +53,15 @@ func to(address string) func(*Config) { return func(c *Config) { c.Endpoint = "h
 // mute is a server that leaves its client waiting.
 type mute struct {
 	t       *testing.T
-	reached chan struct{} // a client is where nothing comes any more
+	reached chan struct{} // gets a value when a client begins to wait in vain
 }
 
-// serve says something once there is a client, and then hangs until that goes; or it drips, often enough to satisfy who
-// counts from the last byte.
+// serve says something once a client has written, and then hangs until the client goes. With drip it goes on writing
+// that, often enough for a timeout that counts from the last byte.
 func (m *mute) serve(config *tls.Config, says, drip string) (address string) {
 	return raw(m.t, config, func(conn net.Conn) {
 		if _, err := conn.Read(make([]byte, 1)); err != nil {
-			return // a client in a hurry
+			return // the client has left already
 		}
 		_, _ = io.WriteString(conn, says)
 		m.reached <- struct{}{}
@@ -74,7 +75,7 @@ func (m *mute) serve(config *tls.Config, says, drip string) (address string) {
 	})
 }
 
-// full is the address of a socket that takes no more connections: the kernel ignores who tries.
+// full returns the address of a socket with a full queue: the kernel ignores further attempts to connect.
 func (m *mute) full() (address string) {
 	m.t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
@@ -104,7 +105,7 @@ func (m *mute) full() (address string) {
 	return address
 }
 
-// What keeps a call from its server, in words for whoever has to mend it.
+// An error says what keeps a call from its server, and what to check.
 func TestOffline(t *testing.T) {
 	good := serve(t, newSim())
 	old := serve(t, newSim(), func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })
@@ -128,11 +129,17 @@ func TestOffline(t *testing.T) {
 		{"another name", elsewhere.URL, elsewhere.caFile, labTime, "certificate for another name"},
 		{"expired", good.URL, good.caFile, labTime.AddDate(2, 0, 0), "check the clock"},
 		{"not valid yet", good.URL, good.caFile, time.Unix(0, 0), "check the clock"},
+		{"reset at the ClientHello", "https://" + raw(t, nil, func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 1))
+			_ = c.(*net.TCPConn).SetLinger(0)
+		}), "", labTime, "the TLS handshake breaks off (connection reset by peer): something on the way interrupts TLS"},
+		{"closed at the ClientHello", "https://" + raw(t, nil, func(c net.Conn) {
+			_, _ = io.ReadAtLeast(c, make([]byte, 1000), 200)
+		}), "", labTime, "the TLS handshake breaks off (EOF)"},
 		{"no TLS", strings.Replace(plain.URL, "http:", "https:", 1), "", labTime, "does not speak TLS"},
 		{"TLS 1.1", old.URL, old.caFile, labTime, "protocol version"},
 		{"nobody there", "https://" + vacant(t), "", labTime, "connection refused"},
-		// No resolver is asked for a label so long.
-		{"no such name", "https://" + strings.Repeat("x", 64) + ".example", "", labTime, "the name " + strings.Repeat("x", 64) + ".example can't be resolved"},
+		{"no such name", "https://" + noName, "", labTime, "the name " + noName + " can't be resolved: there is no such name"},
 	} {
 		c := newClient(t, test.endpoint, func(c *Config) { c.CAFile, c.Now = test.caFile, func() time.Time { return test.now } })
 		_, err := c.Token(t.Context(), labTokenRequest)
@@ -140,7 +147,7 @@ func TestOffline(t *testing.T) {
 			t.Errorf("%s: %v", test.name, e)
 		}
 	}
-	// The server of TLS 1.1 would have spoken with somebody less choosy.
+	// The server of TLS 1.1 works with a client that allows TLS 1.0.
 	conn, err := tls.Dial("tcp", old.Listener.Addr().String(), &tls.Config{MinVersion: tls.VersionTLS10, InsecureSkipVerify: true})
 	if err != nil {
 		t.Fatal(err)
@@ -148,7 +155,7 @@ func TestOffline(t *testing.T) {
 	conn.Close()
 }
 
-// vacant is an address where nobody listens.
+// vacant returns an address on which nobody listens.
 func vacant(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -36,7 +36,8 @@ func callFrom(endpoint, caFile string) error {
 	return err
 }
 
-// call registers from another process, in whose environment no proxy is set but by env. Its error is what that said.
+// call registers from another process, whose environment has no proxy variables but those in env. Its error is what that
+// process printed.
 func call(t *testing.T, endpoint, caFile string, env ...string) error {
 	t.Helper()
 	exe, err := os.Executable()
@@ -49,7 +50,7 @@ func call(t *testing.T, endpoint, caFile string, env ...string) error {
 			cmd.Env = append(cmd.Env, v)
 		}
 	}
-	// The race detector would have a process sleep before its end.
+	// The race detector makes a process sleep before it ends.
 	cmd.Env = append(append(cmd.Env, childEnv+"="+endpoint, "GORACE=atexit_sleep_ms=0"), env...)
 	said, err := cmd.CombinedOutput()
 	if _, failed := errors.AsType[*exec.ExitError](err); failed {
@@ -66,12 +67,12 @@ func TestSystemRoots(t *testing.T) {
 	if err := call(t, s.URL, "", "SSL_CERT_FILE="+s.caFile); err != nil {
 		t.Error(err)
 	}
-	if err := call(t, s.URL, "", "SSL_CERT_FILE=/nonexistent"); err == nil || !strings.Contains(err.Error(), "an authority that this box does not know") {
+	if err := call(t, s.URL, "", "SSL_CERT_FILE=/nonexistent"); err == nil || !strings.Contains(err.Error(), "an authority that this device does not know") {
 		t.Errorf("without: %v", err)
 	}
 }
 
-// Every embedded root is trusted, beside what ca_file names. Most stand among the system's too, so this asks for all.
+// Every embedded root is trusted, beside the one in ca_file. Most are the system's too, so this checks all.
 func TestEmbeddedRoots(t *testing.T) {
 	_, caFile := labTLS(t)
 	pool, err := rootSources{caFile: caFile}.pool()
@@ -95,7 +96,7 @@ func TestEmbeddedRoots(t *testing.T) {
 	}
 }
 
-// A ca_file that is gone when it is needed fails the call, and names the file.
+// A ca_file that is gone when a call needs it fails the call, with an error that names the file.
 func TestRootsVanish(t *testing.T) {
 	s := serve(t, newSim())
 	c := s.client(t)

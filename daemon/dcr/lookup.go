@@ -1,0 +1,293 @@
+package dcr
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// lookupTime is how long a look-up may take. It does not count as time of the call.
+	lookupTime = 10 * time.Second
+	// plainAfter is how long a query with EDNS0 may stay unanswered before it is repeated without.
+	plainAfter = time.Second
+	// lonely is how long the addresses of one family wait for those of the other.
+	lonely = 2 * time.Second
+	// turn is how long a name server has before the next one is asked too. A late answer still counts.
+	turn = 2500 * time.Millisecond
+)
+
+// lookup is one look-up of a name. The standard resolver decides what to ask whom (hosts file, search list, order of
+// servers); lookup carries its queries, in a way that copes with the name servers of home routers:
+//
+//   - Some answer a query with EDNS0 (RFC 6891) by an error, nonsense or not at all. They are asked again without.
+//   - Some never answer for AAAA records. After [lonely] the look-up goes on with the A records alone.
+//   - Some are slow. An answer counts until the end of the look-up, whoever has been asked since.
+//
+// glibc and musl, with which such routers are tested, send no EDNS0.
+type lookup struct {
+	over    chan struct{} // closed at the end
+	settled chan struct{} // closed once found and late are true
+	readers sync.WaitGroup
+
+	mu        sync.Mutex
+	ended     bool // no socket may be opened
+	sockets   []net.Conn
+	questions map[string]*question // by their bytes
+	found     bool                 // there is an address
+	late      bool                 // lonely is over
+	waiting   bool                 // a turn ended without an answer since the resolver began
+	faults    []string             // what name servers did wrong, for people
+}
+
+// question is one question, to however many servers.
+type question struct {
+	plain    []byte        // the query without EDNS0
+	answered chan struct{} // closed with the first good answer
+	answer   []byte        // guarded by the look-up's mu until then
+}
+
+func newLookup() *lookup {
+	return &lookup{over: make(chan struct{}), settled: make(chan struct{}), questions: map[string]*question{}}
+}
+
+// addresses looks a host up. The faults are told even if there are addresses. asked reports whether a name server was
+// asked, rather than the hosts file alone.
+func addresses(ctx context.Context, host string) (addrs []netip.Addr, asked bool, faults []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookupTime)
+	defer cancel()
+	l := newLookup()
+	alone := time.AfterFunc(lonely, func() { l.settle(false, true) })
+	defer alone.Stop()
+	var list []net.IPAddr
+	for again := true; again; {
+		resolver := net.Resolver{PreferGo: true, Dial: l.dial}
+		list, err = resolver.LookupIPAddr(ctx, host)
+		again = err != nil && ctx.Err() == nil && l.takeWaiting()
+	}
+	l.end()
+	for _, a := range list {
+		if addr, ok := netip.AddrFromSlice(a.IP); ok {
+			addrs = append(addrs, addr.Unmap().WithZone(a.Zone))
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return addrs, len(l.sockets) > 0, slices.Clone(l.faults), err
+}
+
+// end closes all sockets and waits for their readers.
+func (l *lookup) end() {
+	l.mu.Lock()
+	l.ended = true
+	close(l.over)
+	for _, socket := range l.sockets {
+		_ = socket.Close()
+	}
+	l.mu.Unlock()
+	l.readers.Wait()
+}
+
+// takeWaiting reports whether an answer may still come, and forgets it.
+func (l *lookup) takeWaiting() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	waiting := l.waiting
+	l.waiting = false
+	return waiting
+}
+
+// settle notes what is known. Queries without an answer are given up once an address is known and the wait is over.
+func (l *lookup) settle(found, late bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	was := l.found && l.late
+	l.found, l.late = l.found || found, l.late || late
+	if !was && l.found && l.late {
+		close(l.settled)
+	}
+}
+
+// fault notes what a name server did wrong, once.
+func (l *lookup) fault(server, what string) {
+	if host, port, err := net.SplitHostPort(server); err == nil && port == "53" {
+		server = host
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if text := server + " " + what; !slices.Contains(l.faults, text) {
+		l.faults = append(l.faults, text)
+	}
+}
+
+// dial gives the standard resolver a connection to a name server. In place of UDP that is a conversation: since it is not
+// a packet connection, the resolver writes and reads messages as over TCP.
+func (l *lookup) dial(ctx context.Context, network, server string) (net.Conn, error) {
+	if network != "udp" { // an answer was cut short, or resolv.conf has "options use-vc"
+		conn, err := (&net.Dialer{Timeout: turn}).DialContext(ctx, network, server)
+		if err != nil {
+			l.fault(server, "can't be reached over TCP ("+errnoOf(err)+")")
+		}
+		return conn, err
+	}
+	return &conversation{lookup: l, server: server, failed: make(chan struct{}, 1)}, nil
+}
+
+// conversation is one query of the resolver to one name server, and the answer.
+type conversation struct {
+	net.Conn // nil: the resolver uses the methods below
+	*lookup
+	*question
+	server string
+	query  []byte
+	reply  []byte        // with its length in front, as far as it is not read yet
+	failed chan struct{} // gets a value if there is no reason to wait any longer
+}
+
+func (c *conversation) SetDeadline(time.Time) error { return nil } // a turn is shorter
+
+func (c *conversation) Close() error { return nil } // the socket serves until the end of the look-up
+
+// Write sends the query, which comes with its length in front.
+func (c *conversation) Write(framed []byte) (int, error) {
+	c.query = slices.Clone(framed[2:])
+	plain := withoutEDNS(c.query)
+	key := string(plain[headerSize:])
+	socket, err := net.Dial("udp", c.server) // which does not wait for anything
+	if err != nil {
+		c.fault(c.server, "can't be reached ("+errnoOf(err)+")")
+		return 0, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended {
+		_ = socket.Close()
+		return 0, net.ErrClosed
+	}
+	if c.questions[key] == nil {
+		c.questions[key] = &question{plain: plain, answered: make(chan struct{})}
+	}
+	c.question = c.questions[key]
+	c.sockets = append(c.sockets, socket)
+	c.readers.Go(func() { c.ask(socket) })
+	return len(framed), nil
+}
+
+// Read returns the answer, once it is there.
+func (c *conversation) Read(p []byte) (int, error) {
+	if c.reply == nil {
+		reply := c.wait()
+		if reply == nil {
+			return 0, os.ErrDeadlineExceeded
+		}
+		c.reply = append(binary.BigEndian.AppendUint16(nil, uint16(len(reply))), reply...)
+		copy(c.reply[2:], c.query[:2]) // the answer may be that to an earlier query
+	}
+	n := copy(p, c.reply)
+	c.reply = c.reply[n:]
+	return n, nil
+}
+
+// wait waits for an answer; nil if the server has none in its turn.
+func (c *conversation) wait() []byte {
+	timer := time.NewTimer(turn)
+	defer timer.Stop()
+	select {
+	case <-c.answered:
+		return c.answer
+	case <-c.settled:
+		select {
+		case <-c.answered:
+			return c.answer
+		default:
+		}
+		c.fault(c.server, "does not answer queries for "+kindOf(c.plain)+" records")
+		return empty(c.plain)
+	case <-timer.C:
+		c.fault(c.server, "does not answer within "+turn.String())
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.waiting = true
+	case <-c.failed:
+	case <-c.over:
+	}
+	return nil
+}
+
+// ask sends the query, and again without EDNS0 unless that brings a good answer in time. It takes answers until the end
+// of the look-up.
+func (c *conversation) ask(socket net.Conn) {
+	again := time.AfterFunc(plainAfter, func() { _, _ = socket.Write(c.plain) }) // reading shows a failure, too
+	defer again.Stop()
+	edns := len(c.plain) < len(c.query)
+	withEDNS := slices.Clone(c.query)
+	withEDNS[1] ^= 1 // the ids tell the answers apart
+	if edns {
+		_, _ = socket.Write(withEDNS)
+	} else {
+		again.Reset(0)
+	}
+	bad := "does not answer"
+	buf := make([]byte, 4096)
+	for {
+		n, err := socket.Read(buf)
+		if err != nil {
+			c.fail("can't be reached (" + errnoOf(err) + ")")
+			return
+		}
+		toEDNS := edns && n >= 2 && [2]byte(buf) == [2]byte(withEDNS)
+		if !toEDNS && (n < 2 || [2]byte(buf) != [2]byte(c.plain)) {
+			continue // a forgery, or an answer to somebody else
+		}
+		v := judge(buf[:n], c.plain)
+		switch {
+		case v == goodAnswer || !toEDNS && (v == emptyAnswer || v == cutAnswer): // the resolver gets the rest over TCP
+			// Most names have no AAAA record, and some long answers fit no packet: those are no faults.
+			if !toEDNS && edns && bad != emptyAnswer && v != cutAnswer {
+				c.fault(c.server, bad+" when asked with EDNS0")
+			}
+			c.deliver(slices.Clone(buf[:n]))
+			return
+		case toEDNS:
+			bad = v
+			again.Reset(0)
+		default:
+			c.fail(v)
+		}
+	}
+}
+
+// fail ends the server's turn, unless the look-up is over.
+func (c *conversation) fail(what string) {
+	select {
+	case <-c.over:
+	case c.failed <- struct{}{}:
+		c.fault(c.server, what)
+	default:
+	}
+}
+
+// deliver takes an answer; the first one counts. It is there before the look-up counts as settled.
+func (c *conversation) deliver(answer []byte) {
+	c.mu.Lock()
+	if c.answer == nil {
+		c.answer = answer
+		close(c.answered)
+	}
+	c.mu.Unlock()
+	c.settle(records(answer) > 0, false)
+}
+
+func errnoOf(err error) string {
+	if errno, ok := errors.AsType[syscall.Errno](err); ok {
+		return errno.Error()
+	}
+	return err.Error()
+}
