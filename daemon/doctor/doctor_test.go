@@ -270,7 +270,7 @@ func TestNetwork(t *testing.T) {
 		{"clock unset", func(s *scene) { s.clock.now.Wall = time.Unix(3600, 0) }, "clock", Failed, "1970-01-01", "tls endpoint"},
 		{"clock behind", func(s *scene) { s.clock.now.Wall = labTime.Add(-10 * time.Minute) }, "clock", Warning, "10m0s behind", ""},
 		{"clock ahead", func(s *scene) { s.clock.now.Wall = labTime.Add(10 * time.Minute) }, "clock", Warning, "ahead of", ""},
-		{"malformed proxy", func(s *scene) { s.env("HTTPS_PROXY", "http://user:pr0xy-passw0rd@host:port") }, "proxy", Warning, "passed over", ""},
+		{"malformed proxy", func(s *scene) { s.env("HTTPS_PROXY", "http://user:pr0xy-passw0rd@host:port") }, "proxy", Warning, "silently ignored", ""},
 		{"proxy refuses", func(s *scene) {
 			u := s.other(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusProxyAuthRequired) })
 			s.http_ += "proxy = \"http://user:pr0xy-passw0rd@" + u.Host + "\"\n"
@@ -291,12 +291,12 @@ func TestNetwork(t *testing.T) {
 		{"portal's page", func(s *scene) {
 			s.endpoint = "https://" + vacant(s.t)
 			s.cfg.Portal = s.other(html).String()
-		}, "captive_portal", Failed, "sign the box in", "tcp tls endpoint"},
+		}, "captive_portal", Failed, "sign this device in", "tcp tls endpoint"},
 		{"RFC 6585", func(s *scene) {
 			s.endpoint = "https://" + vacant(s.t)
 			s.cfg.Portal = s.other(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(511) }).String()
 		}, "captive_portal", Failed, "511", "tcp tls endpoint"},
-		{"expired", func(s *scene) { s.certify(labTime.AddDate(-3, 0, 0)) }, "tls", Failed, "is good from 2028-02-29 12:00:00Z to 2029-03-01", "endpoint"},
+		{"expired", func(s *scene) { s.certify(labTime.AddDate(-3, 0, 0)) }, "tls", Failed, "is valid from 2028-02-29 12:00:00Z to 2029-03-01", "endpoint"},
 		{"not yet valid", func(s *scene) { s.certify(labTime.AddDate(3, 0, 0)) }, "tls", Failed, "check the clock", "endpoint"},
 		{"about to expire", func(s *scene) { s.certify(labTime.AddDate(-1, 0, 1)) }, "tls", Warning, "ends on 2031-03-02", ""},
 		{"wrong name", func(s *scene) { s.listen = "127.0.0.2:0" }, "tls", Failed, "certificate for \"localhost, 127.0.0.1, ::1\"", "endpoint"},
@@ -305,7 +305,7 @@ func TestNetwork(t *testing.T) {
 			s.endpoint = strings.Replace(s.other(html).String(), "http:", "https:", 1)
 		}, "tls", Failed, "does not speak TLS", "endpoint"},
 		{"no ca_file", func(s *scene) { s.must(os.Remove(s.path("ca.pem"))) }, "tls", Failed, "ca_file", "endpoint"},
-		{"cut off", func(s *scene) { s.endpoint = "https://" + hangUp(s.t) }, "tls", Failed, "does not shake hands", "endpoint"},
+		{"cut off", func(s *scene) { s.endpoint = "https://" + hangUp(s.t) }, "tls", Failed, "the TLS handshake breaks off", "endpoint"},
 		{"server in trouble", func(s *scene) { s.handle(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }) }, "endpoint", Failed, "HTTP 503", ""},
 		{"redirect", func(s *scene) {
 			s.handle(func(w http.ResponseWriter, r *http.Request) {
@@ -316,7 +316,7 @@ func TestNetwork(t *testing.T) {
 		{"wrong path", func(s *scene) { s.handle(http.NotFound) }, "endpoint", Failed, "HTTP 404", ""},
 		{"throttled", func(s *scene) {
 			s.handle(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) })
-		}, "throttle", Warning, "too often", ""},
+		}, "throttle", Warning, "too many requests", ""},
 		{"the daemon waits", func(s *scene) {
 			s.status.Throttle = ipc.Throttle{OpensInMS: 42_000}
 			s.handle(func(http.ResponseWriter, *http.Request) { s.t.Error("the server was asked") })

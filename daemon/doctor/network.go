@@ -11,18 +11,20 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr"
 )
 
 const (
-	// maxSkew is how far the box's clock may be from the server's: its Date has whole seconds, and an answer takes its time.
+	// maxSkew is how far the device's clock may be from the server's: its Date has whole seconds, and an answer takes time.
 	maxSkew = time.Minute
-	// soon is when a server's certificate ends that somebody should have replaced by now.
+	// soon is the rest of a certificate's life in which it should have been replaced.
 	soon = 3 * 24 * time.Hour
 
 	checkNetwork = "check the cable or Wi-Fi, and what the router lets through"
 )
 
-// loopback tells whether the calls go to this very machine.
+// loopback reports whether the calls go to this device itself.
 func (f *facts) loopback() bool {
 	if f.server.proxy != nil {
 		return isLoopback(f.server.proxy.Hostname())
@@ -35,7 +37,7 @@ func judgeClock(f *facts) Check {
 	now := f.cfg.Clock.Now().Wall
 	if now.Before(f.cfg.BuildDate) {
 		return fail("set the clock, or wait for the time service: check that NTP gets through (UDP port 123)",
-			"it shows %s, which is before this program was built (%s): no certificate can be checked", stamp(now), stamp(f.cfg.BuildDate))
+			"the clock shows %s, which is before this program was built (%s): no certificate can be checked", stamp(now), stamp(f.cfg.BuildDate))
 	}
 	if date, ok := f.server.date(); ok {
 		// The answer was made between these two.
@@ -45,13 +47,13 @@ func judgeClock(f *facts) Check {
 			if behind < 0 {
 				side = "ahead of"
 			}
-			return warn("check the time service; tokens are kept right all the same",
-				"it is %v %s the server's", behind.Abs().Round(time.Second), side)
+			return warn("check the time service; tokens are not affected",
+				"the clock is %v %s the server's", behind.Abs().Round(time.Second), side)
 		}
-		return pass("%s, as the server's", stamp(now))
+		return pass("%s, like the server's", stamp(now))
 	}
 	if !f.cfg.Clock.Synchronised() {
-		return pass("%s, which no time service vouches for", stamp(now))
+		return pass("%s, not confirmed by a time service", stamp(now))
 	}
 	return pass("%s, set by a time service", stamp(now))
 }
@@ -61,7 +63,7 @@ func judgeRoute(f *facts) Check {
 	case f.deviceErr != nil:
 		return skip(f.deviceErr.Error())
 	case f.loopback():
-		return pass("none is needed: the calls go to this machine")
+		return pass("not needed: the calls go to this device")
 	case f.device.Interface != "":
 		kind, _ := f.device.Info.Get("connectionType")
 		return pass("through %s (%v)", f.device.Interface, kind)
@@ -71,8 +73,8 @@ func judgeRoute(f *facts) Check {
 	return fail("check the cable or Wi-Fi, and DHCP; ip route shows the routes", "there is no default route")
 }
 
-// judgeProxy looks for what net/http does not tell: a variable that it can't read it passes over without a word, so that calls
-// leave directly, or it takes "http" for the proxy's name.
+// judgeProxy finds what net/http does not report: it silently ignores a variable that it can't parse, so that calls leave
+// directly, or takes "http" for the proxy's name.
 func judgeProxy(f *facts) Check {
 	if p := f.conf.HTTP.Proxy; p != nil {
 		return pass("%s://%s, from [http] proxy", p.Scheme, p.Host)
@@ -87,10 +89,10 @@ func judgeProxy(f *facts) Check {
 		}
 		u, err := url.Parse(value)
 		if err != nil || u.Hostname() == "" {
-			return warn("write "+name+"=http://host:port, or [http] proxy in config.toml", "%s of %s is no URL, so it is passed over without a word, or misread", name, f.cfg.EnvOf)
+			return warn("write "+name+"=http://host:port, or [http] proxy in config.toml", "%s of %s is not a URL: it is silently ignored, or misread", name, f.cfg.EnvOf)
 		}
 		if f.server.proxy == nil {
-			return pass("none: %s of %s names one, but not for this endpoint", name, f.cfg.EnvOf)
+			return pass("none: %s of %s names one, but NO_PROXY or the address excludes this endpoint", name, f.cfg.EnvOf)
 		}
 		return pass("%s://%s, from %s of %s", u.Scheme, u.Host, name, f.cfg.EnvOf)
 	}
@@ -98,29 +100,47 @@ func judgeProxy(f *facts) Check {
 }
 
 func judgeDNS(f *facts) Check {
+	const servers = "check the name servers in /etc/resolv.conf, and the name in config.toml"
 	r := f.server
 	name, _, _ := net.SplitHostPort(r.address) // hostPort made it
+	failure, failed := errors.AsType[*dcr.LookupError](r.err)
+	blocked := r.blocked()
 	switch {
 	case f.unsent > 0:
 		return behind("throttle") // no request was sent
+	case blocked != nil:
+		return fail(blocked.Advice(), "%v", blocked)
+	case failed:
+		return fail(servers, "%s can't be resolved: %s", name, failure.Reason)
+	case r.asked && len(r.resolved) == 0 && len(r.nameFaults) > 0:
+		return fail(servers, "%s can't be resolved: %s", name, strings.Join(r.nameFaults, ", "))
 	case r.asked && len(r.resolved) == 0:
-		return fail("check the name servers in /etc/resolv.conf, and the name in config.toml", "%s can't be resolved: %s", name, reason(r.dnsErr, r.err))
+		return fail(servers, "%s can't be resolved: %s", name, reason(r.err, nil))
+	case len(r.nameFaults) > 0:
+		return warn("update the router, or use another name server; tvpassd gets along with this one",
+			"%s is %s, but %s", name, r.addresses(), strings.Join(r.nameFaults, ", "))
 	case r.asked:
-		return pass("%s is %s", name, strings.Join(r.resolved[:min(len(r.resolved), 3)], ", "))
+		return pass("%s is %s", name, r.addresses())
 	case r.peer == "" && r.dialErr == nil && r.err != nil:
 		return fail(checkConfig, "no request could be made: %v", r.err)
 	}
 	return pass("not needed: %s is an address", r.address)
 }
 
+// addresses lists what a look-up brought.
+func (r *reach) addresses() string {
+	const most = 3
+	return strings.Join(r.resolved[:min(len(r.resolved), most)], ", ")
+}
+
 func judgePortal(f *facts) Check {
 	switch {
 	case f.portal != "":
-		return fail("sign the box in to the network, or have the portal let its address through", "in place of %s something %s", f.server.host, f.portal)
+		return fail("sign this device in to the network, or have the portal let its address through", "in place of %s something %s", f.server.host, f.portal)
 	case f.server.verified():
 		return pass("none: the server itself answers")
 	}
-	return pass("none shows itself")
+	return pass("none found")
 }
 
 func judgeTCP(f *facts) Check {
@@ -138,52 +158,51 @@ func judgeTCP(f *facts) Check {
 func judgeTLS(f *facts) Check {
 	r := f.server
 	if strings.HasPrefix(f.conf.Endpoint, "http:") {
-		return pass("not used: the endpoint is http://, on this machine")
+		return pass("not used: the endpoint is http://, on this device")
 	}
 	if r.rootsErr != nil {
-		return fail("correct [http] ca_file: the daemon does not start with it", "%v", r.rootsErr)
+		return fail("correct [http] ca_file: the daemon does not start with this one", "%v", r.rootsErr)
 	}
 	if r.tls == nil || r.tlsErr != nil && r.root == nil {
 		return judgeHandshake(f)
 	}
 	leaf := r.tls.PeerCertificates[0]
 	if left := leaf.NotAfter.Sub(f.cfg.Clock.Now().Wall); left < soon {
-		return warn("tell whoever runs the server", "the certificate of %s ends on %s", r.host, stamp(leaf.NotAfter))
+		return warn("tell the server's operator", "the certificate of %s ends on %s", r.host, stamp(leaf.NotAfter))
 	}
 	return pass("certificate until %s, issued by %s, root %s from %s", leaf.NotAfter.UTC().Format(time.DateOnly),
 		named(leaf.Issuer.String()), named(r.root.Subject.String()), r.from)
 }
 
-// judgeHandshake words what went wrong.
+// judgeHandshake words what went wrong in the handshake.
 func judgeHandshake(f *facts) Check {
 	r := f.server
-	var (
-		unknown x509.UnknownAuthorityError
-		name    x509.HostnameError
-		invalid x509.CertificateInvalidError
-	)
-	switch err := r.tlsErr; {
-	case errors.As(err, new(tls.RecordHeaderError)):
+	err := r.tlsErr
+	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain {
 		return fail("find out what stands between, or correct the endpoint", "what answers as %s does not speak TLS", r.host)
-	case r.tls == nil:
-		return fail("find out what stands between: something cuts TLS off", "%s takes connections, but does not shake hands: %s", r.host, reason(err, r.err))
-	case errors.As(err, &unknown):
-		return fail("where a proxy of yours intercepts TLS, name its root in [http] ca_file; else find out what stands between",
-			"this box does not know the authority behind the certificate of %s: %s", r.host, r.chain())
-	case errors.As(err, &name):
+	}
+	if r.tls == nil {
+		return fail("find out what stands between: a firewall, a filter or a router interrupts TLS",
+			"%s takes connections, but the TLS handshake breaks off: %s", r.host, reason(err, r.err))
+	}
+	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
+		return fail("if a proxy of yours intercepts TLS, name its root in [http] ca_file; otherwise find out what stands between",
+			"this device does not know the authority behind the certificate of %s: %s", r.host, r.chain())
+	}
+	if _, other := errors.AsType[x509.HostnameError](err); other {
 		return fail("correct the endpoint, or find out what intercepts the connection",
 			"what answers as %s has a certificate for %s", r.host, f.names())
-	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
-		leaf := r.tls.PeerCertificates[0]
-		return fail("check the clock; if that is right, tell whoever runs the server, or what intercepts the connection",
-			"the certificate of %s is good from %s to %s, or its issuer's is not, and the clock shows %s: %s", r.host, stamp(leaf.NotBefore), stamp(leaf.NotAfter),
-			stamp(f.cfg.Clock.Now().Wall), r.chain())
-	default:
-		return fail("find out what intercepts the connection", "the certificate of %s is not to be trusted: %s: %s", r.host, reason(err, r.err), r.chain())
 	}
+	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
+		leaf := r.tls.PeerCertificates[0]
+		return fail("check the clock; if it is right, tell the server's operator, or find out what intercepts the connection",
+			"the certificate of %s is valid from %s to %s, or its issuer's is not valid, and the clock shows %s: %s", r.host,
+			stamp(leaf.NotBefore), stamp(leaf.NotAfter), stamp(f.cfg.Clock.Now().Wall), r.chain())
+	}
+	return fail("find out what intercepts the connection", "the certificate of %s can't be trusted: %s: %s", r.host, reason(err, r.err), r.chain())
 }
 
-// chain says who vouches for whom in what was shown.
+// chain lists the certificates that the peer sent, and their issuers.
 func (r *reach) chain() string {
 	var names []string
 	for _, cert := range r.tls.PeerCertificates[:min(len(r.tls.PeerCertificates), 3)] {
@@ -192,6 +211,7 @@ func (r *reach) chain() string {
 	return strings.Join(names, ", ")
 }
 
+// names lists what the peer's certificate is for.
 func (f *facts) names() string {
 	leaf := f.server.tls.PeerCertificates[0]
 	names := leaf.DNSNames
@@ -210,12 +230,12 @@ func judgeEndpoint(f *facts) Check {
 		return fail("try again; "+checkNetwork, "%s gives no answer: %s", r.host, reason(r.err, nil))
 	}
 	var refusal struct{ Error string }
-	const wrong = "sign the box in to its network if it has a captive portal; else correct environment or endpoint in config.toml"
+	const wrong = "sign this device in if its network has a captive portal; otherwise correct environment or endpoint in config.toml"
 	switch status := r.answer.StatusCode; {
 	case status == http.StatusTooManyRequests:
-		return pass("it answers, if only that there were too many requests")
+		return pass("it answers that there were too many requests")
 	case status >= 500:
-		return fail("wait: the daemon tries again by itself", "%s has trouble of its own (HTTP %d)", r.host, status)
+		return fail("wait: the daemon retries by itself", "%s has trouble of its own (HTTP %d)", r.host, status)
 	case status >= 300 && status < 400:
 		to := "nowhere"
 		if u, err := r.answer.Location(); err == nil {
@@ -230,35 +250,35 @@ func judgeEndpoint(f *facts) Check {
 }
 
 func judgeThrottle(f *facts) Check {
-	const wait = "wait; if it comes back, find out which player or box behind this address asks so often"
+	const wait = "wait; if it comes back, find out which player or device behind this address sends so many requests"
 	switch r := f.server; {
 	case f.unsent > 0:
-		return warn(wait, "it stays shut for %v: the server was asked too often from this address", f.unsent.Round(time.Second))
+		return warn(wait, "it stays shut for %v: too many requests came from this address", f.unsent.Round(time.Second))
 	case r.answer != nil && r.answer.StatusCode == http.StatusTooManyRequests:
-		return warn(wait, "it is shut: the server was asked too often from this address")
+		return warn(wait, "it is shut: too many requests came from this address")
 	case r.answer == nil && f.status == nil:
-		return skip("not known without an answer of the server")
+		return skip("unknown without an answer of the server")
 	}
 	return pass("open")
 }
 
-// reason is an error without what is known already.
+// reason words an error, or another one if it is nil, without the operation and the address.
 func reason(err, otherwise error) string {
 	if err == nil {
 		err = otherwise
 	}
-	var timeout interface{ Timeout() bool }
-	if errors.As(err, &timeout) && timeout.Timeout() {
+	slow, isNet := errors.AsType[net.Error](err)
+	if isNet && slow.Timeout() {
 		return "no answer in time"
 	}
 	text := fmt.Sprint(err)
-	if cut := strings.LastIndex(text, ": "); cut >= 0 && errors.As(err, new(interface{ Temporary() bool })) {
+	if cut := strings.LastIndex(text, ": "); cut >= 0 && isNet {
 		text = text[cut+2:]
 	}
 	return text
 }
 
-// named bounds a name that somebody made up.
+// named quotes a name that a peer chose, and limits its length.
 func named(name string) string {
 	const most = 60
 	if len(name) > most {

@@ -20,26 +20,27 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 )
 
-// reach is what one request to the server shows, stage by stage. It leaves through the same library, roots and proxy as the
-// daemon's own.
+// reach is what one request to the server shows, stage by stage. It uses the same look-up, library, roots and proxy as the
+// daemon's own calls.
 type reach struct {
 	host    string   // of the endpoint
-	proxy   *url.URL // nil: none
-	address string   // that was resolved and connected to: the proxy's, or the server's
-	err     error    // why there is no answer, whatever the stage
+	proxy   *url.URL // nil for none
+	address string   // that was resolved and connected to: the proxy's or the server's
+	dialer  *dcr.Dialer
+	err     error // why there is no answer, whatever the stage
 
 	rootsErr error // of reading ca_file
 
-	mu       sync.Mutex // the transport's goroutines may go on after the request was given up
-	asked    bool       // a name server
-	resolved []string
-	dnsErr   error
-	peer     string // that took the connection
-	dialErr  error
-	refused  int // status of a proxy that does not connect
+	mu         sync.Mutex // the transport's goroutines may go on after the request was given up
+	asked      bool       // the name was looked up
+	resolved   []string
+	nameFaults []string // what name servers did wrong
+	peer       string   // that took the connection
+	dialErr    error
+	refused    int // status of a proxy that does not connect
 
 	tls    *tls.ConnectionState // as far as it came
-	root   *x509.Certificate    // nil: there is none that this box trusts
+	root   *x509.Certificate    // nil if this device trusts none
 	from   string               // where that root is
 	tlsErr error
 
@@ -49,10 +50,10 @@ type reach struct {
 	at     time.Time // when the answer came
 }
 
-// ask makes the one request: POST /o/client/token with a grant type and nothing else. It costs one of the bucket's requests,
-// and is worth it: of all calls that need no secret it is the one whose right answer is documented (400 with the code
-// invalid_request, "Retrieve access token"), and so the only one that tells Adobe Pass from a portal, a wrong host or a proxy
-// with a certificate, and shows the throttle. GET / is outside of the throttle, but no page says what it answers.
+// ask makes the one request: POST /o/client/token with a grant type and nothing else. It costs one of the throttle's
+// requests, and is worth it. Among the calls that need no secret it is the one whose right answer is documented (400 with
+// the code invalid_request, "Retrieve access token"). So it alone tells Adobe Pass from a portal, a wrong host or a proxy
+// with a certificate, and shows the throttle. GET / is outside the throttle, but no page says what it answers.
 func (r *reach) ask(ctx context.Context, conf *config.Config, proxy func(*http.Request) (*url.URL, error), agent string, now func() time.Time) {
 	ctx, cancel := context.WithTimeout(ctx, serverPatience)
 	defer cancel()
@@ -67,26 +68,29 @@ func (r *reach) ask(ctx context.Context, conf *config.Config, proxy func(*http.R
 	}
 	r.host, r.address = req.URL.Hostname(), hostPort(req.URL)
 	if r.proxy = conf.HTTP.Proxy; r.proxy == nil && proxy != nil {
-		r.proxy, _ = proxy(req) // judgeProxy tells of the error
+		r.proxy, _ = proxy(req) // judgeProxy reports the error
 	}
 	if r.proxy != nil {
 		r.address = hostPort(r.proxy)
 	}
 	places, err := dcr.RootsByPlace(conf.HTTP.CAFile)
 	r.rootsErr = err
+	r.dialer = &dcr.Dialer{Server: dcr.ServerOf(req.URL), Timeout: serverPatience, Now: now}
+	tlsConfig := dcr.TLSConfig(now)
+	// VerifyConnection does it all, and says more than crypto/tls about a chain that is not trusted.
+	tlsConfig.InsecureSkipVerify, tlsConfig.VerifyConnection = true, r.verifier(places, now)
 	transport := &http.Transport{
 		Proxy:                  http.ProxyURL(r.proxy),
 		OnProxyConnectResponse: r.tunnel,
+		DialContext:            r.dialer.DialContext,
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
-		TLSClientConfig: &tls.Config{
-			MinVersion: tls.VersionTLS12,
-			// VerifyConnection does it all, and tells more than crypto/tls would of a chain that is not trusted.
-			InsecureSkipVerify: true,
-			VerifyConnection:   r.verifier(places, now),
-		},
+		TLSClientConfig:        tlsConfig,
 	}
 	r.exchange(transport, req, now)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.nameFaults = r.dialer.Faults()
 }
 
 func (r *reach) exchange(transport http.RoundTripper, req *http.Request, now func() time.Time) {
@@ -100,7 +104,7 @@ func (r *reach) exchange(transport http.RoundTripper, req *http.Request, now fun
 	}
 	defer resp.Body.Close()
 	r.answer, r.sentAt, r.at = resp, sentAt, now()
-	r.body, _ = io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // what there is has to do
+	r.body, _ = io.ReadAll(io.LimitReader(resp.Body, 64<<10)) // a part is enough to judge
 }
 
 // trace notes the stages as they pass.
@@ -114,7 +118,6 @@ func (r *reach) trace() *httptrace.ClientTrace {
 		DNSStart: func(httptrace.DNSStartInfo) { note(func() { r.asked = true }) },
 		DNSDone: func(info httptrace.DNSDoneInfo) {
 			note(func() {
-				r.dnsErr = info.Err
 				for _, a := range info.Addrs {
 					r.resolved = append(r.resolved, a.String())
 				}
@@ -150,10 +153,10 @@ func (r *reach) tunnel(_ context.Context, _ *url.URL, _ *http.Request, resp *htt
 	return fmt.Errorf("the proxy answers HTTP %d", resp.StatusCode)
 }
 
-// verifier checks a chain as the daemon does, and notes which root it leads to, and where that comes from. Nothing is sent to
-// whoever fails here.
+// verifier checks a chain as the daemon does, and notes which root it leads to, and where that root is. Nothing is sent to
+// a peer that fails here.
 func (r *reach) verifier(places []dcr.Roots, now func() time.Time) func(tls.ConnectionState) error {
-	toProxy := r.proxy != nil && r.proxy.Scheme == "https" // the first handshake is with that
+	toProxy := r.proxy != nil && r.proxy.Scheme == "https" // then the first handshake is with the proxy
 	return func(cs tls.ConnectionState) error {
 		name := r.host
 		if toProxy {
@@ -174,8 +177,8 @@ func (r *reach) verifier(places []dcr.Roots, now func() time.Time) func(tls.Conn
 				r.root, r.from = chains[0][len(chains[0])-1], place.Place
 				return nil
 			}
-			// That one place does not know the authority says least.
-			if worst == nil || !errors.As(err, new(x509.UnknownAuthorityError)) {
+			// That one place does not know the authority is the least telling error.
+			if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); worst == nil || !unknown {
 				worst = err
 			}
 		}
@@ -184,10 +187,16 @@ func (r *reach) verifier(places []dcr.Roots, now func() time.Time) func(tls.Conn
 	}
 }
 
-// verified tells whether the server itself has answered, as far as cryptography can tell.
+// blocked returns the error of a DNS blocker's answer; nil if that is not what happened.
+func (r *reach) blocked() *dcr.BlockedError {
+	blocked, _ := errors.AsType[*dcr.BlockedError](r.err)
+	return blocked
+}
+
+// verified reports whether the server itself has answered, as far as cryptography can tell.
 func (r *reach) verified() bool { return r.answer != nil }
 
-// date is the server's clock at the moment of its answer.
+// date returns the server's clock at the moment of its answer.
 func (r *reach) date() (time.Time, bool) {
 	if r.answer == nil {
 		return time.Time{}, false
@@ -196,23 +205,24 @@ func (r *reach) date() (time.Time, bool) {
 	return date, err == nil
 }
 
-// findPortal asks for a page without TLS, as the box's browser would: a captive portal shows itself there. It tells what
-// answers in the place of host; "" where nothing does, or host itself. It is outside of the throttle.
-func findPortal(ctx context.Context, page, host string) string {
+// findPortal asks for a page without TLS, as a browser would: a captive portal shows itself there. It returns what answers
+// in the server's place; "" if nothing does, or the server itself. The request is outside the throttle.
+func (r *reach) findPortal(ctx context.Context, page string) string {
 	ctx, cancel := context.WithTimeout(ctx, portalPatience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
 	if err != nil {
 		return ""
 	}
-	resp, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req) // no redirect is followed
+	transport := &http.Transport{DialContext: r.dialer.DialContext, DisableKeepAlives: true}
+	resp, err := transport.RoundTrip(req) // no redirect is followed
 	if err != nil {
 		return ""
 	}
 	resp.Body.Close()
 	to, err := resp.Location()
 	switch {
-	case err == nil && to.Hostname() != host && to.Hostname() != req.URL.Hostname():
+	case err == nil && to.Hostname() != r.host && to.Hostname() != req.URL.Hostname():
 		return "redirects to " + to.Scheme + "://" + to.Host
 	case resp.StatusCode == http.StatusNetworkAuthenticationRequired:
 		return "wants a sign-in to the network (HTTP 511)"
