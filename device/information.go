@@ -69,12 +69,12 @@ func doubtSerial(serial string) string {
 	switch {
 	case longestRun(core) >= minRun:
 		return whyCounts
-	case isHex(core):
+	case isHex(core) && len(core) >= minRun:
 		if isRun(strings.Trim(tail, "0")) && len(tail) >= 6 {
 			return whyCounts
 		}
 		return doubtDigits(core)
-	case isHex(tail):
+	case isHex(tail): // in a short one a letter in front is no digit
 		return doubtDigits(tail)
 	case distinct(core) < minDistinct:
 		return whyFew
@@ -153,7 +153,7 @@ func doubtMAC(mac net.HardwareAddr, assignType string) string {
 		return whyShared
 	case isFillerHalf(mac[:3]), isFillerHalf(mac[3:]):
 		return "has a half without information"
-	case isCountedHalf(mac[:3]), isCountedHalf(mac[3:]) && beginsCount(mac[3:]), isProgression(text, 2), longestRun(text) > 6:
+	case isCountedHalf(mac[:3]), isCountedHalf(mac[3:]) && beginsCount(mac[3:]), isProgression(text, 2), longestRun(text) >= minRun:
 		return whyCounts
 	}
 	return ""

@@ -28,6 +28,10 @@ type Report struct {
 	Passed      []Passed    // in the order in which it was found; with Options.All alone
 }
 
+// NotFound is the source of the value "unknown", which is sent for a key that
+// must be there.
+const NotFound = "not found"
+
 // Warning is something that a person should look at.
 type Warning struct {
 	Code   string // device_value_left_out, device_key_missing
@@ -120,7 +124,7 @@ func (p *probe) take(r rule, f finding) bool {
 		}
 	}
 	if p.has(r.key) {
-		return pass("comes after " + p.report.Sources[r.key])
+		return pass("comes later")
 	}
 	if values := allowed(r.key); values != nil && !slices.Contains(values, text) {
 		p.warn("device_value_left_out", "%s is %q in %s, which X-Device-Info does not know: it is left out; set %s in [device]",
@@ -199,7 +203,7 @@ func (p *probe) addMissing() {
 		if kind, _ := p.report.Info.Get(key); p.has(key) && kind != kindNotAccessible {
 			continue
 		}
-		p.set(key, "unknown", "not found")
+		p.set(key, "unknown", NotFound)
 		p.warn("device_key_missing", "%s was not found on this device, and without it the platform may count as unknown: "+
 			"set %s in [device]; tvpassd device --all shows where it was looked for", key, key)
 	}

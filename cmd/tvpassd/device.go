@@ -19,33 +19,39 @@ import (
 	"github.com/tvpassd/tvpassd/ipc/client"
 )
 
-// deviceView is what tvpassd device --json prints: the socket's object, and how far it can be relied on.
+// deviceView is what `tvpassd device --json` prints: the socket's object, and how
+// far it can be relied on.
 type deviceView struct {
 	ipc.Device
-	Provisional bool `json:"provisional,omitempty"` // the daemon may see more, or has another identifier stored
+	Provisional bool          `json:"provisional,omitempty"` // the daemon may see more, or has another identifier stored
+	Places      *devicePlaces `json:"places,omitempty"`      // with --all
 }
 
 func deviceCommand(set *flag.FlagSet) func(*env, []string) error {
 	asJSON := set.Bool("json", false, "print JSON")
-	root := set.String("root", "", "read the file tree in this `directory`, and nothing of this machine")
+	root := set.String("root", "", "read the file tree in this `directory`, and nothing of this device")
+	all := set.Bool("all", false, "show every place that was looked at, and why it was passed over")
 	return func(e *env, args []string) error {
 		if err := noArguments(args); err != nil {
 			return err
 		}
-		view, err := e.device(*root)
-		if err != nil {
+		view, err := e.device(*root, *all)
+		switch {
+		case err != nil:
 			return err
-		}
-		if *asJSON {
+		case *asJSON:
 			return printJSON(e, view)
+		case *all:
+			return e.printPlaces(view)
 		}
 		return e.printDevice(view)
 	}
 }
 
-// device asks the daemon, or looks itself where there is none or another tree is meant.
-func (e *env) device(root string) (deviceView, error) {
-	if root == "" {
+// device asks the daemon. It probes itself if no daemon runs, if another tree is
+// meant, or for every place: the daemon knows only what it uses.
+func (e *env) device(root string, all bool) (deviceView, error) {
+	if root == "" && !all {
 		var dev ipc.Device
 		err := e.ask(answerWithin, func(ctx context.Context, c *client.Client) (err error) {
 			dev, err = c.Device(ctx)
@@ -62,8 +68,17 @@ func (e *env) device(root string) (deviceView, error) {
 			return deviceView{}, err
 		}
 	}
-	dev, err := hardware.Look(root, part.Device)
-	return deviceView{Device: dev, Provisional: root == "" && os.Geteuid() != 0}, err
+	view := deviceView{Provisional: root == "" && os.Geteuid() != 0}
+	var err error
+	if view.Device, err = hardware.Look(root, part.Device); err != nil || !all {
+		return view, err
+	}
+	report, err := device.Probe(device.Options{Root: root, Overrides: part.Device, All: true})
+	if err != nil {
+		return view, err
+	}
+	view.Places = placesOf(report)
+	return view, nil
 }
 
 func printJSON(e *env, v any) error {
@@ -73,7 +88,8 @@ func printJSON(e *env, v any) error {
 	return out.Encode(v)
 }
 
-// printDevice prints a table of what is known, then what is missing and how to set it.
+// printDevice prints a table of what is known, then what is missing and how to
+// set it.
 func (e *env) printDevice(view deviceView) error {
 	var info map[string]any
 	if err := json.Unmarshal(view.Info, &info); err != nil {
@@ -109,7 +125,8 @@ func (e *env) printDevice(view deviceView) error {
 	return nil
 }
 
-// elsewhere are keys that nobody misses in the table: the browser's, and what each app or each connection has of its own.
+// elsewhere are keys that nobody misses in the table: the browser's, and what
+// each app or each connection has for itself.
 var elsewhere = []string{"browserName", "browserVendor", "browserVersion", "userAgent", "connectionIp", "connectionPort", "applicationId"}
 
 func (e *env) printIdentifier(view deviceView) {
@@ -130,7 +147,8 @@ func (e *env) printIdentifier(view deviceView) {
 	}
 }
 
-// identify is the privileged step before the daemon starts. It is for the service manager, and the help does not show it.
+// identify is the privileged step before the daemon starts. It is for the service
+// manager, and the help does not show it.
 func identify() command {
 	return command{"identify", "", "leave the hardware's identifier in $RUNTIME_DIRECTORY for the daemon", func(*flag.FlagSet) func(*env, []string) error {
 		return func(_ *env, args []string) error {
