@@ -1,6 +1,8 @@
 package broker
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -83,5 +85,20 @@ func TestAResetThatFailsHalfWayLosesNothing(t *testing.T) {
 	l.start()
 	if got := l.machine().rec.Credentials; got == nil || got.ClientID != want {
 		t.Error("the credentials are lost at the next start")
+	}
+}
+
+func TestTheNewestThreePairsAreKeptAside(t *testing.T) {
+	l := newLab(t)
+	l.pass(10 * time.Second)
+	for n := range 5 {
+		l.machine().registered(dcr.Credentials{ClientID: fmt.Sprint("pair-", n), ClientSecret: "s"}, l.engine.at(l.clock.Now()))
+	}
+	var aside []string
+	for _, pair := range l.machine().rec.History.Aside {
+		aside = append(aside, pair.ClientID)
+	}
+	if want := []string{"pair-3", "pair-2", "pair-1"}; !slices.Equal(aside, want) {
+		t.Errorf("kept aside are %q, want %q", aside, want)
 	}
 }
