@@ -29,7 +29,7 @@ func BenchmarkToken(b *testing.B) {
 			b.Error(err)
 		}
 	}()
-	conn, err := net.Dial("unix", d.listener.Addr().String())
+	conn, err := net.Dial("unix", d.socket.Addr().String())
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -79,7 +79,7 @@ type Daemon struct {
 	hardware *hardware.Hardware
 	broker   *broker.Broker
 	api      *localapi.API
-	listener net.Listener
+	socket   *server.Socket
 	janitor  *janitor
 	news     chan struct{} // something changed that the service manager shows
 
@@ -122,12 +122,12 @@ func New(cfg Config) (_ *Daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.listener, err = d.listen(conf.Socket); err != nil {
+	if d.socket, err = d.listen(conf.Socket); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, d.listener.Close())
+			err = errors.Join(err, d.socket.Close())
 		}
 	}()
 	if d.broker, err = broker.New(d.brokerConfig(d.gate(conf.Socket)), setup); err != nil {
@@ -135,7 +135,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 	}
 	d.api = localapi.New(localapi.Config{
 		Broker: d.broker, Hardware: d.hardware, Store: d.store, Log: cfg.Log, Version: cfg.Version,
-		Started: cfg.Clock.Now().Boot, Reload: d.Reload,
+		Started: cfg.Clock.Now().Boot, Reload: d.Reload, Socket: d.socket.Gone,
 	})
 	d.adopt(conf, up)
 	return d, nil
@@ -168,9 +168,9 @@ func (d *Daemon) gate(s config.Socket) *throttle.Gate {
 func (d *Daemon) socketPath(s config.Socket) string { return cmp.Or(d.cfg.SocketPath, s.Path) }
 
 // listen makes the socket, unless it was passed in.
-func (d *Daemon) listen(s config.Socket) (net.Listener, error) {
+func (d *Daemon) listen(s config.Socket) (*server.Socket, error) {
 	if d.cfg.Listener != nil {
-		return d.cfg.Listener, nil
+		return server.Passed(d.cfg.Listener), nil
 	}
 	return server.Listen(server.SocketOptions{Path: d.socketPath(s), Mode: s.Mode, Group: s.Group})
 }
@@ -180,7 +180,7 @@ func (d *Daemon) listen(s config.Socket) (net.Listener, error) {
 func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	socket := server.New(server.Config{
+	api := server.New(server.Config{
 		Policy: d.api.Policy, Tokens: d.api, Views: d.api, Orders: d.api, Log: d.cfg.Log, Now: d.wall, Busy: d.janitor.busy,
 	})
 
@@ -193,14 +193,15 @@ func (d *Daemon) Run(ctx context.Context) error {
 		})
 	}
 	start(d.broker.Run)
-	start(func(ctx context.Context) error { return socket.Run(ctx, d.listener) })
+	start(func(ctx context.Context) error { return api.Run(ctx, d.socket) })
+	start(func(ctx context.Context) error { return d.socket.Keep(ctx, d.cfg.Log, d.changed) })
 	start(d.followNetwork)
 	start(d.settle)
 	start(d.followHangups)
 	start(func(ctx context.Context) error { return d.cfg.Notifier.Watchdog(ctx, d.alive) })
 
 	conf := d.conf.Load()
-	d.cfg.Log.Info("tvpassd is running", "version", d.cfg.Version, "socket", d.listener.Addr().String(),
+	d.cfg.Log.Info("tvpassd is running", "version", d.cfg.Version, "socket", d.socket.Addr().String(),
 		"endpoint", conf.Endpoint, "apps", len(conf.Apps))
 	d.cfg.Notifier.Ready("serving")
 

@@ -63,7 +63,7 @@ func BenchmarkStart(b *testing.B) {
 // shut lets go of what New took, where there was no Run.
 func (d *Daemon) shut(tb testing.TB) {
 	tb.Helper()
-	if err := errors.Join(d.listener.Close(), d.store.Close()); err != nil {
+	if err := errors.Join(d.socket.Close(), d.store.Close()); err != nil {
 		tb.Fatal(err)
 	}
 }

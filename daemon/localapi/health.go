@@ -43,6 +43,9 @@ func (a *API) items(o broker.Overview) []Item {
 	if mended := a.cfg.Store.Mended(); mended != "" {
 		list = append(list, Item{Code: CodeMended, Detail: mended, Public: "the state was damaged, and mended as far as it could be: tvpassd status tells root more"})
 	}
+	if err := a.cfg.Socket(); err != nil {
+		list = append(list, Item{Code: server.CodeSocketRemoved, Detail: err.Error()})
+	}
 	for id, v := range a.cfg.Broker.Views() {
 		if at := v.Replaced(); !at.IsZero() && o.Reading.Wall.Sub(at).Abs() < replacedFor {
 			list = append(list, Item{Code: "credentials_replaced", App: id, Detail: fmt.Sprintf("app %s: the server no longer knew this device, "+

@@ -57,6 +57,7 @@ type Config struct {
 	Version  string
 	Started  time.Duration                                  // of the boot clock
 	Reload   func(ctx context.Context, accept string) error // reads the configuration again
+	Socket   func() error                                   // why players can't find the socket, or nil
 }
 
 // Settings are what a reload may change.

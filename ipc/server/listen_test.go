@@ -136,7 +136,7 @@ func TestListenTogether(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "s")
 	for range 20 {
-		var listeners atomic.Pointer[net.Listener]
+		var winner atomic.Pointer[Socket]
 		var won atomic.Int32
 		var all sync.WaitGroup
 		for range 4 {
@@ -144,7 +144,7 @@ func TestListenTogether(t *testing.T) {
 				l, err := Listen(SocketOptions{Path: path})
 				if err == nil {
 					won.Add(1)
-					listeners.Store(&l)
+					winner.Store(l)
 				} else if !errors.Is(err, ErrInUse) {
 					t.Error(err)
 				}
@@ -157,7 +157,7 @@ func TestListenTogether(t *testing.T) {
 		if err := dials(path); err != nil {
 			t.Error(err)
 		}
-		if err := (*listeners.Load()).Close(); err != nil {
+		if err := winner.Load().Close(); err != nil {
 			t.Error(err)
 		}
 		alone(t, dir)

@@ -78,7 +78,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		s.serve(w, r, ctx.Done())
 	}))
 	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(newDoor(l, s)) }()
+	go func() { failed <- srv.Serve(newDoor(&patient{Listener: l, log: s.cfg.Log, done: ctx.Done()}, s)) }()
 	select {
 	case err := <-failed:
 		return errors.Join(fmt.Errorf("serve the socket: %w", err), srv.Close())

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// inject has calls of a running daemon fail, as strace describes it, until the
+// returned function is called.
+func (l *lab) inject(what string) (stop func()) {
+	l.t.Helper()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		l.t.Fatal("this test needs strace: apt-get install strace")
+	}
+	call, _, _ := strings.Cut(what, ":")
+	p := l.start(strace, "-f", "-o", "/dev/null", "-e", "trace="+call, "-e", "inject="+what, "-p", fmt.Sprint(l.daemon.cmd.Process.Pid))
+	p.until("attachment", func() bool { return strings.Contains(p.stderr.String(), "attached") })
+	return func() {
+		l.must(p.cmd.Process.Signal(os.Interrupt))
+		p.exit()
+	}
+}
+
+// answers reports whether the daemon answers on its socket.
+func (l *lab) answers() bool { return l.run("status").code < 3 }
+
+func TestAcceptErrorsThatPass(t *testing.T) {
+	l := newLab(t)
+	d := l.up()
+	for errno, text := range map[string]syscall.Errno{
+		"ENOMEM": syscall.ENOMEM, "ENOBUFS": syscall.ENOBUFS, "EPERM": syscall.EPERM, "EPROTO": syscall.EPROTO,
+		"ECONNABORTED": syscall.ECONNABORTED, "EMFILE": syscall.EMFILE, "ENFILE": syscall.ENFILE,
+	} {
+		stop := l.inject("accept4:error=" + errno + ":when=1..2")
+		if !l.answers() {
+			t.Errorf("after %s it does not answer\n%s", errno, d.stderr)
+		}
+		stop()
+		// The net package itself waits out ECONNABORTED.
+		if told := strings.Contains(d.stderr.String(), text.Error()); told != (errno != "ECONNABORTED") {
+			t.Errorf("%s is logged: %v\n%s", errno, told, d.stderr)
+		}
+	}
+	d.stop()
+}
+
+func TestAnAcceptErrorThatDoesNotPass(t *testing.T) {
+	l := newLab(t)
+	d := l.up()
+	stop := l.inject("accept4:error=EBADF:when=1")
+	l.answers()
+	if code := d.exit(); code != 1 || !strings.Contains(d.stderr.String(), "bad file descriptor") {
+		t.Errorf("exit status %d\n%s", code, d.stderr)
+	}
+	stop()
+}
+
+func TestARemovedSocketComesBack(t *testing.T) {
+	l := newLab(t)
+	d := l.up()
+	for range 2 {
+		l.must(os.Remove(l.path("sock")))
+		d.until("socket", l.answers)
+	}
+	if n := strings.Count(d.stderr.String(), "it was made again"); n != 2 {
+		t.Errorf("logged %d times\n%s", n, d.stderr)
+	}
+	d.stop()
+	if l.exists("sock") {
+		t.Error("the socket is left behind")
+	}
+}
+
+// A service manager that never reads delays the daemon by a second a message.
+func TestAManagerThatDoesNotRead(t *testing.T) {
+	l := newLab(t)
+	address := &net.UnixAddr{Name: filepath.Join(l.dir, "notify"), Net: "unixgram"}
+	manager, err := net.ListenUnixgram("unixgram", address)
+	l.must(err)
+	defer manager.Close()
+	sender, err := net.DialUnix("unixgram", nil, address)
+	l.must(err)
+	defer sender.Close()
+	l.must(sender.SetWriteDeadline(time.Now().Add(200 * time.Millisecond)))
+	for err == nil { // until its queue is full
+		_, err = sender.Write([]byte("STATUS=x"))
+	}
+	d := l.start("env", "NOTIFY_SOCKET="+address.Name, programs.tvpassd, "run", "--config", l.path("config.toml"))
+	t.Cleanup(d.kill)
+	d.until("socket", l.answers)
+	if r := l.run("reload"); r.code != 0 {
+		t.Errorf("reload: %s", r.stderr)
+	}
+	d.stop()
+	if n := strings.Count(d.stderr.String(), "does not take messages"); n != 1 {
+		t.Errorf("logged %d times\n%s", n, d.stderr)
+	}
+}

@@ -1,0 +1,163 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// CodeSocketRemoved is the code of a socket that players can't find.
+const CodeSocketRemoved = "socket_removed"
+
+// Socket is a listening Unix socket with a path. Closing it removes the path,
+// unless that leads to another socket by then.
+type Socket struct {
+	options SocketOptions
+	passed  bool // made by the service manager
+
+	mu       sync.Mutex // guards what follows
+	listener net.Listener
+	own      fs.FileInfo // of the path, as long as it leads here
+	gone     error       // why players can't find the socket
+	closed   bool
+}
+
+// Passed returns a socket that the service manager made and passed. Its path,
+// mode and group are the manager's, and closing it leaves the path alone.
+func Passed(l net.Listener) *Socket {
+	path := l.Addr().String()
+	own, _ := os.Lstat(path) // if it is missing, Keep says so
+	return &Socket{options: SocketOptions{Path: path}, passed: true, listener: l, own: own}
+}
+
+// Gone returns why players can't find the socket at its path, or nil.
+func (s *Socket) Gone() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone
+}
+
+// Addr returns the path.
+func (s *Socket) Addr() net.Addr { return &net.UnixAddr{Name: s.options.Path, Net: "unix"} }
+
+// Accept waits for a connection.
+func (s *Socket) Accept() (net.Conn, error) {
+	for {
+		s.mu.Lock()
+		l := s.listener
+		s.mu.Unlock()
+		c, err := l.Accept()
+		if err == nil || !s.replaced(l) {
+			return c, err
+		}
+	}
+}
+
+// replaced reports whether l was closed because another listener took its place.
+func (s *Socket) replaced(l net.Listener) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listener != l && !s.closed
+}
+
+// Close stops listening.
+func (s *Socket) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	var err error
+	if !s.passed && s.leadsHere() {
+		err = os.Remove(s.options.Path)
+	}
+	return errors.Join(err, s.listener.Close())
+}
+
+// leadsHere reports whether the path leads to this socket. While the socket is
+// open the kernel gives its inode to no other file.
+func (s *Socket) leadsHere() bool {
+	now, err := os.Lstat(s.options.Path)
+	return err == nil && s.own != nil && os.SameFile(s.own, now)
+}
+
+// Keep listens again when the path is removed or replaced, until ctx is done. A
+// socket that the service manager passed it can't make again: it says who can.
+// It calls changed when [Socket.Gone] changes. It sleeps until something happens
+// in the directory.
+func (s *Socket) Keep(ctx context.Context, log *slog.Logger, changed func()) error {
+	dir := filepath.Dir(s.options.Path)
+	inotify, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		log.Warn("a removal of the socket will not be noticed", "code", CodeSocketRemoved, "err", err)
+		return nil
+	}
+	folder := os.NewFile(uintptr(inotify), "inotify")
+	defer folder.Close()
+	defer context.AfterFunc(ctx, func() { _ = folder.SetReadDeadline(time.Unix(1, 0)) })()
+	events := make([]byte, 4096)
+	for retry := time.Second; ctx.Err() == nil; {
+		// The directory may be another one by now. Adding the same one again changes nothing.
+		_, watching := unix.InotifyAddWatch(inotify, dir, unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MOVED_TO|
+			unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_ONLYDIR)
+		deadline := time.Time{}
+		if again := s.restore(log, changed); again || watching != nil {
+			deadline = time.Now().Add(retry)
+			retry = min(2*retry, time.Minute)
+		} else {
+			retry = time.Second
+		}
+		if err := folder.SetReadDeadline(deadline); err != nil {
+			return fmt.Errorf("watch the directory of the socket: %w", err)
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if _, err := folder.Read(events); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("watch the directory of the socket: %w", err)
+		}
+	}
+	return nil
+}
+
+// restore listens again if the path does not lead here, and reports whether that
+// must be tried once more.
+func (s *Socket) restore(log *slog.Logger, changed func()) (again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.gone
+	switch {
+	case s.closed || s.leadsHere():
+		s.gone = nil
+	case s.passed:
+		s.gone = fmt.Errorf("the socket %s was removed, and players can't find it: it is systemd's, so make it again with "+
+			"`systemctl restart tvpassd.socket tvpassd.service`", s.options.Path)
+	default:
+		l, own, err := listen(s.options)
+		if err != nil {
+			s.gone = fmt.Errorf("the socket %s was removed, and can't be made again: %w", s.options.Path, err)
+			break
+		}
+		old := s.listener
+		s.listener, s.own, s.gone = l, own, nil
+		_ = old.Close() // nobody can find it any more
+		log.Warn("the socket was removed: it was made again", "code", CodeSocketRemoved, "socket", s.options.Path)
+	}
+	if fmt.Sprint(was) != fmt.Sprint(s.gone) {
+		if s.gone != nil {
+			log.Error("players can't find the socket", "code", CodeSocketRemoved, "err", s.gone)
+		}
+		changed()
+	}
+	return s.gone != nil && !s.passed
+}
