@@ -106,6 +106,12 @@ func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
 		settings.Items = append(settings.Items, localapi.Item{Code: "restart_needed", Admin: true,
 			Detail: what + " changed in the configuration, which takes a restart: tvpassd restart"})
 	}
+	if usesGroups(settings.Policy) && !server.GroupsKnown() {
+		const detail = "this kernel does not tell the supplementary groups of a caller (it is older than 4.13): " +
+			"for allow_groups and admin_group those in /etc/group count"
+		d.cfg.Log.Warn(detail, "code", codeGroupsUnknown)
+		settings.Items = append(settings.Items, localapi.Item{Code: codeGroupsUnknown, Admin: true, Detail: detail})
+	}
 	d.api.Adopt(settings)
 	d.cfg.Level.Set(conf.LogLevel)
 	if old := d.upstream.Swap(up); old != nil {
@@ -170,4 +176,21 @@ func policyOf(conf *config.Config, owner uint32) *server.Policy {
 		p.Apps[a.ID] = server.Allow{Everyone: a.Everyone, Users: a.Users, Groups: a.Groups}
 	}
 	return p
+}
+
+// codeGroupsUnknown is the code of a kernel that does not tell all groups of a
+// caller.
+const codeGroupsUnknown = "groups_unknown"
+
+// usesGroups reports whether a policy asks for the groups of callers.
+func usesGroups(p *server.Policy) bool {
+	if p.AdminGroup != nil {
+		return true
+	}
+	for _, a := range p.Apps {
+		if len(a.Groups) > 0 {
+			return true
+		}
+	}
+	return false
 }

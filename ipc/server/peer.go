@@ -5,14 +5,16 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/user"
+	"strconv"
 	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// peerOf asks the kernel who made a connection. What /proc says of the process is no substitute: it may be another one by
-// now, and a sandbox hides it.
+// peerOf asks the kernel who made a connection. What /proc says of the process
+// will not do: it may be another process by now, and a sandbox hides it.
 func peerOf(c net.Conn) (Peer, error) {
 	sc, ok := c.(syscall.Conn)
 	if !ok {
@@ -37,14 +39,49 @@ func peerOfFD(fd int) (Peer, error) {
 		return Peer{}, os.NewSyscallError("getsockopt SO_PEERCRED", err)
 	}
 	groups, err := peerGroups(fd)
+	if err == unix.ENOPROTOOPT {
+		groups, err = listedGroups(cred.Uid), nil
+	}
 	if err != nil {
 		return Peer{}, os.NewSyscallError("getsockopt SO_PEERGROUPS", err)
 	}
 	return Peer{UID: cred.Uid, GID: cred.Gid, Groups: groups, PID: cred.Pid}, nil
 }
 
-// peerGroups asks for the supplementary groups, for which x/sys has no function. Kernels before 4.13 don't know them: there
-// the primary group has to do.
+// GroupsKnown reports whether the kernel tells the supplementary groups of a
+// caller. Kernels before 4.13 do not: there those that /etc/group lists for the
+// user count, whatever groups the caller's process has.
+func GroupsKnown() bool {
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return true // a lack of files says nothing about the kernel
+	}
+	defer unix.Close(ends[0])
+	defer unix.Close(ends[1])
+	_, err = peerGroups(ends[0])
+	return err != unix.ENOPROTOOPT
+}
+
+// listedGroups returns the groups that /etc/group lists for a user.
+func listedGroups(uid uint32) []uint32 {
+	u, err := user.LookupId(strconv.FormatUint(uint64(uid), 10))
+	if err != nil {
+		return nil // a user who is not listed is a member of nothing
+	}
+	ids, err := u.GroupIds()
+	if err != nil {
+		return nil
+	}
+	var groups []uint32
+	for _, id := range ids {
+		if gid, err := strconv.ParseUint(id, 10, 32); err == nil {
+			groups = append(groups, uint32(gid))
+		}
+	}
+	return groups
+}
+
+// peerGroups asks for the supplementary groups, for which x/sys has no function.
 func peerGroups(fd int) ([]uint32, error) {
 	const each = unsafe.Sizeof(uint32(0))
 	groups := make([]uint32, 32)
@@ -54,9 +91,7 @@ func peerGroups(fd int) ([]uint32, error) {
 			uintptr(unsafe.Pointer(&groups[0])), uintptr(unsafe.Pointer(&size)), 0)
 		got := int(uintptr(size) / each)
 		switch {
-		case errno == unix.ENOPROTOOPT:
-			return nil, nil
-		case errno == unix.ERANGE && got > len(groups): // size is now what it takes
+		case errno == unix.ERANGE && got > len(groups): // size is now what is needed
 			groups = make([]uint32, got)
 		case errno != 0:
 			return nil, errno

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tvpassd/tvpassd/ipc"
 )
@@ -196,4 +199,67 @@ func mustDial(t testing.TB, path string) net.Conn {
 	}
 	t.Cleanup(func() { c.Close() })
 	return c
+}
+
+// refuseSockopt has this process, which is root's, live with a kernel that does
+// not know an option of getsockopt.
+func refuseSockopt(t *testing.T, option uint32) {
+	t.Helper()
+	const number, option32 = 0, 16 + 2*8 // in struct seccomp_data, on a little-endian machine
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: number},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_GETSOCKOPT, Jf: 3},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: option32},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: option, Jf: 1},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.ENOPROTOOPT)},
+		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+	}
+	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
+	if errno != 0 {
+		t.Fatal(errno)
+	}
+}
+
+// A kernel before 4.13 does not tell a caller's groups: those in /etc/group count.
+func TestPeersOnAnOldKernel(t *testing.T) {
+	const inside = "TVPASSD_TEST_OLD_KERNEL"
+	if os.Getenv(inside) != "" {
+		refuseSockopt(t, unix.SO_PEERGROUPS)
+		ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		peer, err := peerOfFD(ends[0])
+		slices.Sort(peer.Groups)
+		if err != nil || peer.UID != 0 || !slices.Equal(peer.Groups, []uint32{0, 4711, 4712}) || GroupsKnown() {
+			t.Errorf("%+v, %v", peer, err)
+		}
+		if got := listedGroups(4711); len(got) != 0 {
+			t.Errorf("a user who is not listed is in %v", got)
+		}
+		return
+	}
+	if !GroupsKnown() {
+		t.Error("this kernel does not tell groups")
+	}
+	if os.Getuid() != 0 {
+		t.Skip("only root may mount another /etc/group")
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"passwd": "root:x:0:0:root:/root:/bin/sh\nother:x:1:1::/:/bin/sh\n",
+		"group":  "root:x:0:\nfirst:x:4711:root\nsecond:x:4712:other,root\nthird:x:4713:other\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "unshare", "--mount", "sh", "-c",
+		`mount --bind "$1/passwd" /etc/passwd && mount --bind "$1/group" /etc/group && exec "$2" -test.run="^$3\$" -test.v`,
+		"sh", dir, os.Args[0], t.Name())
+	cmd.Env = append(os.Environ(), inside+"=1")
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "--- PASS") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
