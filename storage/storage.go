@@ -51,6 +51,7 @@ type History struct {
 	Registrations int           `json:"registrations,omitempty"` // the number of answered ones, ever
 	Replaced      *Stamp        `json:"replaced,omitempty"`      // when refused credentials were last replaced
 	Aside         []Credentials `json:"aside,omitempty"`         // pairs that were replaced, newest first
+	Restored      bool          `json:"restored,omitzero"`       // the present pair was aside: the server knows it again
 }
 
 // Token is an access token ("Retrieve access token") and what its expiry is
@@ -67,17 +68,20 @@ type Token struct {
 
 // Retry is the state that keeps a restart from causing a call.
 type Retry struct {
-	Failures   int           `json:"failures"`              // since the last success
-	Slow       bool          `json:"slow,omitempty"`        // a person must act
-	Noted      Stamp         `json:"noted"`                 // when Wait began
-	Wait       time.Duration `json:"wait"`                  // before the next attempt
-	For        string        `json:"for,omitempty"`         // identifies the configuration of the app
-	Suspect    *Stamp        `json:"suspect,omitempty"`     // the first invalid_client in a row
-	Condemned  bool          `json:"condemned,omitempty"`   // invalid_client came again: the credentials must be replaced
-	Code       string        `json:"code,omitempty"`        // the cause, as an error code of the socket
-	ServerCode string        `json:"server_code,omitempty"` // the server's own code
-	Detail     string        `json:"detail,omitempty"`
-	At         time.Time     `json:"at,omitzero"`
+	Failures    int           `json:"failures"`              // since the last success
+	Slow        bool          `json:"slow,omitempty"`        // a person must act
+	Noted       Stamp         `json:"noted"`                 // when Wait began
+	Wait        time.Duration `json:"wait"`                  // before the next attempt
+	For         string        `json:"for,omitempty"`         // identifies the configuration of the app
+	Suspect     *Stamp        `json:"suspect,omitempty"`     // the first invalid_client in a row
+	Unexplained int           `json:"unexplained,omitempty"` // refusals in a row whose code is not documented
+	Condemned   bool          `json:"condemned,omitempty"`   // invalid_client came again: the credentials must be replaced
+	Refused     int           `json:"refused,omitempty"`     // how many pairs of credentials the server refused since then
+	RefusedAt   time.Duration `json:"refused_at,omitempty"`  // the last one, by the boot clock of Noted
+	Code        string        `json:"code,omitempty"`        // the cause, as an error code of the socket
+	ServerCode  string        `json:"server_code,omitempty"` // the server's own code
+	Detail      string        `json:"detail,omitempty"`
+	At          time.Time     `json:"at,omitzero"`
 }
 
 // Transitions are the latest changes of an app's state, oldest first. The

@@ -1,17 +1,34 @@
 package broker
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
+// Registering again signs viewers out, and a server that was restored from a
+// backup knows the old credentials again tomorrow. So they are given up late:
+//
+//   - The server must refuse them twice. How long lies between depends on what
+//     the viewer has meanwhile.
+//   - Then a round is made: they are tried once more, and after them the pairs
+//     kept aside, newest first. One that works is the pair again.
+//   - Only a round that nobody passed leads to a registration, within a minute
+//     and at most once in 24 hours. Otherwise the next attempt is another round.
 const (
-	// confirmAfter is how long after a first invalid_client the next one is asked
-	// for, at the earliest: the server must say twice that it does not know the
-	// credentials, for replacing them signs viewers out.
+	// Between two refusals, if no token is left.
 	confirmAfter = 5 * time.Second
+	// If there is a valid token, but a protected API refused it too.
+	confirmRefused = time.Minute
+	// If there is a valid token; at the latest in the last tenth of its life.
+	confirmValid, confirmValidMost = 10 * time.Minute, time.Hour
+
+	// roundPause is the least time between two calls of a round, and roundFresh
+	// is how long its outcome counts.
+	roundPause, roundFresh = time.Second, time.Minute
+
 	// replaceEvery is how often refused credentials may be replaced at most.
 	replaceEvery = 24 * time.Hour
 	// keptAside is how many replaced pairs of credentials are kept.
@@ -35,7 +52,7 @@ func (m *machine) registered(c dcr.Credentials, at moment) {
 			h.Aside = aside[:min(len(aside), keptAside)]
 			stamp := at.time.stamp(at.Reading)
 			stamp.Wall = time.Time{}
-			h.Replaced = &stamp
+			h.Replaced, h.Restored = &stamp, false
 		}
 	})
 	m.dateReplacement(at)
@@ -66,42 +83,142 @@ func (m *machine) dateReplacement(at moment) {
 	}
 }
 
-// suspected reports whether the server said that it does not know the
-// credentials: that is settled soon, even while there is a valid token.
+// restored makes a pair that was kept aside the pair again, by its number.
+func (m *machine) restored(pair int) {
+	was := *m.rec.Credentials
+	m.changeHistory(func(h *storage.History) {
+		works := h.Aside[pair-1]
+		m.rec.Credentials = &works
+		h.Aside = append([]storage.Credentials{was}, slices.Delete(slices.Clone(h.Aside), pair-1, pair)...)
+		h.Restored = true
+	})
+}
+
+// replaced returns when the present credentials took the place of refused ones.
+func (m *machine) replaced() *storage.Stamp {
+	if m.rec.History.Restored {
+		return nil
+	}
+	return m.rec.History.Replaced
+}
+
+// suspected reports whether the server refused the credentials: that is settled
+// soon, even while there is a valid token.
 func (m *machine) suspected() bool { return m.rec.Retry != nil && m.rec.Retry.Suspect != nil }
 
-// mayReplace reports whether refused credentials are to be replaced now.
-func (m *machine) mayReplace(retry *storage.Retry, at moment) bool {
-	if retry == nil || !retry.Condemned {
-		return false
-	}
+// condemned reports whether the server refused the credentials twice.
+func (m *machine) condemned() bool { return m.rec.Retry != nil && m.rec.Retry.Condemned }
+
+// mayReplace reports whether a day has passed since refused credentials were
+// last replaced.
+func (m *machine) mayReplace(at moment) bool {
 	last := m.rec.History.Replaced
 	return last == nil || at.time.passed(*last, replaceEvery, at.Reading)
 }
 
-// suspect counts invalid_client answers to token requests. The second one in a
-// row, some seconds after the first, condemns the credentials; any other refusal
-// means that the server knows them. Waits are short until that is settled.
-func (m *machine) suspect(f Failure, retry *storage.Retry, at moment) {
+// replacing reports whether condemned credentials are to be replaced, once a
+// round was made.
+func (m *machine) replacing(at moment) bool { return m.condemned() && m.mayReplace(at) }
+
+// pairs are all pairs of credentials of the device: the present one is the
+// first, those kept aside follow.
+func (m *machine) pairs() []storage.Credentials {
+	return append([]storage.Credentials{*m.rec.Credentials}, m.rec.History.Aside...)
+}
+
+// untried returns the number of the next pair to try; past the last one if the
+// server has just refused them all. A restart does not begin a round again.
+func (m *machine) untried(at moment) int {
+	r := m.rec.Retry
+	if !m.condemned() || !at.time.thisBoot(r.Noted, at.Reading) || at.Boot-r.RefusedAt > roundFresh {
+		return 0
+	}
+	return r.Refused
+}
+
+// doubt settles what the failure of a call for a token says of the credentials
+// that it was made with.
+func (m *machine) doubt(f Failure, c *call, retry *storage.Retry, at moment) {
 	switch {
-	case f.Code != CodeRejected:
-		return
-	case !f.invalidClient():
+	case f.Code != CodeRejected, c.pair > 0 && !f.invalidClient():
+		// It does not say that the server no longer knows them.
+	case f.invalidClient() && retry.Condemned:
+		m.refuseInRound(c, retry, at)
+	case f.invalidClient():
+		m.suspect(retry, at)
+	default: // the server knows them
 		retry.Suspect, retry.Condemned = nil, false
-		return
+	}
+}
+
+// suspect counts refusals. The second one condemns the credentials, if enough
+// time lies between.
+func (m *machine) suspect(retry *storage.Retry, at moment) {
+	retry.Slow = false
+	low, high := m.confirmWithin(at)
+	var passed time.Duration
+	switch {
 	case retry.Suspect == nil || !at.time.thisBoot(*retry.Suspect, at.Reading): // only this boot's clock tells what lies between
 		stamp := at.time.stamp(at.Reading)
 		retry.Suspect = &stamp
-	case at.time.remaining(*retry.Suspect, confirmAfter, at.Reading) == 0:
-		retry.Condemned = true
+	default:
+		passed = at.Boot - retry.Suspect.Boot
 	}
+	if passed >= low {
+		retry.Condemned, retry.Refused = true, 0
+		retry.Wait = at.between(roundPause, 2*roundPause)
+		return
+	}
+	retry.Wait = at.between(low-passed, high-passed)
+	if m.valid(at.Reading) { // settled before the token ends
+		left := m.live.expires - at.Boot
+		retry.Wait = min(retry.Wait, at.between(max(left-m.live.lastPart(), confirmAfter), max(left, confirmAfter)))
+	}
+}
+
+// confirmWithin returns how long after a first refusal the second one is asked
+// for, at the earliest and at the latest.
+func (m *machine) confirmWithin(at moment) (low, high time.Duration) {
+	if !m.valid(at.Reading) {
+		return confirmAfter, 2 * confirmAfter
+	}
+	left := m.live.expires - at.Boot
 	switch {
-	case !retry.Condemned:
-		retry.Slow = false
-		retry.Wait = at.between(confirmAfter, 2*confirmAfter)
-	case m.mayReplace(retry, at):
+	case m.rec.Token.Refused:
+		return confirmRefused, 2 * confirmRefused
+	case left <= m.live.lastPart():
+		return confirmAfter, min(left, confirmValidMost)
+	default:
+		return confirmValid, confirmValidMost
+	}
+}
+
+// hastenConfirmation asks for the second refusal sooner, for the token has ended
+// or was refused.
+func (m *machine) hastenConfirmation(at moment) {
+	if m.suspected() && !m.condemned() {
+		low, high := m.confirmWithin(at)
+		if at.time.thisBoot(*m.rec.Retry.Suspect, at.Reading) {
+			m.hurry(max(at.Boot, m.rec.Retry.Suspect.Boot+at.between(low, high)))
+		} else {
+			m.hurry(at.Boot + at.between(low, high))
+		}
+	}
+}
+
+// refuseInRound notes that a round found another pair refused. A round counts as
+// one failure, or not at all if a registration follows it.
+func (m *machine) refuseInRound(c *call, retry *storage.Retry, at moment) {
+	retry.Refused, retry.RefusedAt = c.pair+1, at.Boot
+	last := retry.Refused == len(m.pairs())
+	if last && !m.mayReplace(at) {
+		retry.Refused = 0
+		return
+	}
+	retry.Slow, retry.Failures = m.rec.Retry.Slow, c.failures
+	retry.Wait = at.between(roundPause, 2*roundPause)
+	if last {
 		m.changeHistory(func(h *storage.History) { h.Replaced = nil }) // that day is over, which a later start may not be able to tell
 		retry.Slow = false
-		retry.Wait = at.between(time.Second, 2*time.Second)
 	}
 }

@@ -181,6 +181,7 @@ func (e *engine) first(now clock.Reading) (best *machine, kind callKind, at time
 	for _, m := range e.active() {
 		m.trust(e.at(now))
 		m.dateReplacement(e.at(now))
+		m.notice(e.at(now))
 		k, due := m.wants(e.at(now))
 		if k == callNone {
 			continue
@@ -275,9 +276,17 @@ func (e *engine) succeed(m *machine, c *call, answer any, now clock.Reading) {
 	switch a := answer.(type) {
 	case dcr.Credentials:
 		e.time.observe(a.Date, now)
+		if m.rec.Credentials != nil {
+			e.log.Error("the server no longer knew this device, which was registered again: the viewers of this app must sign in again",
+				"app", m.app.ID, "code", "credentials_replaced")
+		}
 		m.registered(a, e.at(now))
 	case dcr.Token:
 		e.time.observe(a.Date, now)
+		if c.pair > 0 {
+			e.log.Warn("the server knows earlier client credentials of this device again: they are used from now on",
+				"app", m.app.ID, "code", "credentials_restored")
+		}
 		m.received(a, c, e.at(now))
 	}
 }
@@ -296,14 +305,14 @@ func (e *engine) fail(m *machine, c *call, err error, now clock.Reading) (result
 	if f.Code == CodeThrottled {
 		gateWait = e.throttled(f.retryAfter, now)
 	}
-	condemned := m.rec.Retry != nil && m.rec.Retry.Condemned
+	condemned := m.condemned()
 	m.failed(f, c, gateWait, e.at(now))
 	if f.Code == CodeOffline && c.sent.Boot <= e.linkUp { // it set out on the link of before
 		m.hurry(e.nextNudge(now))
 	}
-	if !condemned && m.rec.Retry.Condemned {
-		e.log.Error("the server no longer knows this device's client credentials: they are replaced, and the viewers of this app must sign in again",
-			"app", m.app.ID, "code", "credentials_replaced", "server_code", f.ServerCode)
+	if !condemned && m.condemned() {
+		e.log.Warn("the server refused this device's client credentials twice: they are tried once more, then earlier ones, before the device registers again",
+			"app", m.app.ID, "code", "credentials_refused")
 	}
 	return f.Code
 }
@@ -386,7 +395,7 @@ func (e *engine) unsaved(err error, now clock.Reading) {
 
 // report takes a player's word that a protected API refused the app's current token, and tells what follows from it.
 func (e *engine) report(m *machine, now clock.Reading) (action string) {
-	if m.mayReplace(m.rec.Retry, e.at(now)) { // the registration is under way, or has a retry to come
+	if m.replacing(e.at(now)) { // the registration is under way, or has a retry to come
 		return ActionRegister
 	}
 	if !m.valid(now) || m.reported && now.Boot-m.reportedAt < reportEvery {
@@ -394,6 +403,7 @@ func (e *engine) report(m *machine, now clock.Reading) (action string) {
 	}
 	m.reported, m.reportedAt = true, now.Boot
 	m.refuse()
+	m.hastenConfirmation(e.at(now))
 	return ActionRefresh
 }
 

@@ -50,26 +50,28 @@ func failureOf(err error, now clock.Reading) Failure {
 	return f
 }
 
-// explain says in plain words what a refusal means and who can mend it ("Retrieve client credentials", "Retrieve access token").
-func explain(serverCode string) string {
-	switch serverCode {
-	case "invalid_request":
-		return "the server found the request malformed: update tvpassd, or check what stands between it and the server"
-	case "invalid_redirect_uri":
-		return "the redirect URI is not valid: correct redirect_uri in the app's configuration"
-	case "invalid_software_statement":
-		return "the software statement is not valid: install the one from the TVE Dashboard again"
-	case "unapproved_software_statement":
-		return "the software statement is not approved or was revoked: have the registered application approved in the TVE Dashboard"
-	case "invalid_client":
-		return "the server does not know this device's client credentials: it is asked again, and then the device registers anew"
-	case "unauthorized_client":
-		return "the registered application may not ask for tokens this way: check its scopes in the TVE Dashboard"
-	case "unsupported_grant_type":
-		return "the server does not offer client credentials tokens: check the endpoint, or update tvpassd"
-	default:
-		return fmt.Sprintf("the server refused the app (%s): check the registered application in the TVE Dashboard", serverCode)
+// explanations returns, in plain words, what each documented refusal means and
+// who can mend it ("Retrieve client credentials", "Retrieve access token").
+func explanations() map[string]string {
+	return map[string]string{
+		"invalid_request":               "the server found the request malformed: update tvpassd, or check what stands between it and the server",
+		"invalid_redirect_uri":          "the redirect URI is not valid: correct redirect_uri in the app's configuration",
+		"invalid_software_statement":    "the software statement is not valid: install the one from the TVE Dashboard again",
+		"unapproved_software_statement": "the software statement is not approved or was revoked: have the registered application approved in the TVE Dashboard",
+		"invalid_client":                "the server does not know this device's client credentials: it is asked again, and the device only registers again if it stays so",
+		"unauthorized_client":           "the registered application may not ask for tokens this way: check its scopes in the TVE Dashboard",
+		"unsupported_grant_type":        "the server does not offer client credentials tokens: check the endpoint, or update tvpassd",
 	}
+}
+
+// documented reports whether the server's documentation knows a code.
+func documented(serverCode string) bool { return explanations()[serverCode] != "" }
+
+func explain(serverCode string) string {
+	if words := explanations()[serverCode]; words != "" {
+		return words
+	}
+	return fmt.Sprintf("the server refused the app (%s): check the registered application in the TVE Dashboard", serverCode)
 }
 
 // failureFrom is what a stored retry state tells of the last failure; false where it only notes an attempt.

@@ -42,6 +42,7 @@ type call struct {
 	sent     clock.Reading
 	failures int    // in a row, before this call
 	mark     string // of the app's configuration
+	pair     int    // the number of the credentials that a token is asked for with: see machine.pairs
 
 	register dcr.RegisterRequest // one of these two, by kind
 	token    dcr.TokenRequest
@@ -99,6 +100,7 @@ type machine struct {
 	calls      *Calls    // since the start
 	told       told      // by the last transition
 	served     bool      // there was a valid token since the start
+	lapsed     bool      // there is no valid token now
 }
 
 // key names the app at its endpoint.
@@ -127,7 +129,7 @@ func (m *machine) wants(at moment) (callKind, time.Duration) {
 	switch {
 	case !m.active || m.flight != nil:
 		return callNone, 0
-	case m.rec.Credentials == nil || m.mayReplace(m.rec.Retry, at):
+	case m.rec.Credentials == nil || m.replacing(at) && m.untried(at) == len(m.pairs()):
 		return callRegister, m.next
 	case !m.valid(at.Reading) || m.now || m.rec.Token.Refused || m.failing():
 		return callToken, m.next
@@ -183,7 +185,11 @@ func (m *machine) begin(kind callKind, at moment) *call {
 		retry.Wait = rungs(retry.Slow).draw(retry.Failures, rungs(retry.Slow).top, at.random)
 		m.setRetry(retry, at)
 	case callToken:
-		pair := m.rec.Credentials
+		pairs := m.pairs()
+		if c.pair = m.untried(at); c.pair == len(pairs) {
+			c.pair = 0
+		}
+		pair := pairs[c.pair]
 		c.token = dcr.TokenRequest{ClientID: pair.ClientID, ClientSecret: pair.ClientSecret, ApplicationID: m.app.ApplicationID}
 	}
 	m.flight = c

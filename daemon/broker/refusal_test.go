@@ -41,8 +41,8 @@ func TestRefusedCredentialsAreReplacedOnceADay(t *testing.T) {
 	l.unknownClient(map[string]bool{first.ClientID: true})
 	l.pass(5 * time.Hour)
 
-	l.expectCounts(2, 4) // first token, refused, refused again, new token
-	if gap := l.requests[3].at.Sub(l.requests[2].at); gap < confirmAfter {
+	l.expectCounts(2, 5) // first token, refused, refused again, tried once more, new token
+	if gap := l.requests[3].at.Sub(l.requests[2].at); gap < confirmValid || gap > confirmValidMost+time.Second {
 		t.Errorf("invalid_client was confirmed after %v", gap)
 	}
 	l.expectState(StateReady)
@@ -102,7 +102,7 @@ func TestReplacementNeedsAWitnessedDayAcrossReboots(t *testing.T) {
 		return l.healthy(r)
 	}
 	l.engine.refresh(l.machine(), l.clock.Now())
-	l.pass(time.Minute)
+	l.pass(65 * time.Minute)
 	if n := l.count(callRegister); n != 2 {
 		t.Fatalf("%d registrations, want the first and one replacement", n)
 	}
@@ -115,7 +115,7 @@ func TestReplacementNeedsAWitnessedDayAcrossReboots(t *testing.T) {
 }
 
 func TestAPersonMustAct(t *testing.T) {
-	for _, code := range []string{"invalid_software_statement", "unapproved_software_statement", "invalid_redirect_uri", "invalid_request", "something_new"} {
+	for _, code := range []string{"invalid_software_statement", "unapproved_software_statement", "invalid_redirect_uri", "invalid_request"} {
 		t.Run(code, func(t *testing.T) {
 			l := newLab(t)
 			l.answer = func(request) (any, error) { return nil, l.refuse(dcr.Rejected, code) }
@@ -145,6 +145,74 @@ func TestAPersonMustAct(t *testing.T) {
 			l.pass(5 * time.Second)
 			l.expectState(StateReady)
 		})
+	}
+}
+
+// A code that no page documents may pass by itself.
+func TestAnUndocumentedRefusalIsRetriedSoon(t *testing.T) {
+	for _, code := range []string{"temporarily_unavailable", "slow_down", "Unauthorized", "access_denied", "?"} {
+		t.Run(code, func(t *testing.T) {
+			for _, kind := range []callKind{callRegister, callToken} {
+				l := newLab(t)
+				refuses := true
+				l.answer = func(r request) (any, error) {
+					if refuses && r.kind == kind {
+						return nil, l.refuse(dcr.Rejected, code)
+					}
+					return l.healthy(r)
+				}
+				l.pass(time.Minute)
+				if n := len(l.requests); n < 4 {
+					t.Errorf("%s: %d calls in the first minute", kind, n)
+				}
+				l.expectState(StateWaiting)
+				if f := l.failure(); f.Code != CodeRejected || f.ServerCode != code {
+					t.Errorf("%s: the failure is %+v", kind, f)
+				}
+				refuses = false
+				l.pass(2 * time.Minute)
+				l.expectState(StateReady)
+			}
+		})
+	}
+}
+
+func TestAnUndocumentedRefusalThatStays(t *testing.T) {
+	l := newLab(t)
+	l.answer = func(request) (any, error) { return nil, l.refuse(dcr.Rejected, "something_new") }
+	l.pass(4 * time.Hour)
+	l.expectState(StateRejected)
+	l.start()
+	l.requests = nil
+	l.pass(24 * time.Hour)
+	l.expectState(StateRejected)
+	if n := len(l.requests); n < 3 || n > 40 {
+		t.Errorf("%d requests in a day", n)
+	}
+	for _, gap := range l.gaps(0) {
+		if gap < 15*time.Minute {
+			t.Errorf("tried again after %v", gap)
+		}
+	}
+
+	// Other trouble before it, or in between, is not taken for it.
+	for name, trouble := range map[string]func(n int) bool{
+		"before":     func(n int) bool { return n < 20 },
+		"in between": func(n int) bool { return n%5 == 0 },
+	} {
+		l := newLab(t)
+		l.answer = func(request) (any, error) {
+			if trouble(len(l.requests)) {
+				return nil, errOffline
+			}
+			return nil, l.refuse(dcr.Rejected, "something_new")
+		}
+		for len(l.requests) < 25 {
+			l.pass(time.Minute)
+		}
+		if l.state() != StateWaiting {
+			t.Errorf("with other trouble %s it is %s", name, l.state())
+		}
 	}
 }
 

@@ -21,8 +21,7 @@ var (
 )
 
 const (
-	// lastTenth is the part of a token's life in which waits are at most urgentWait.
-	lastTenth  = 10
+	// urgentWait is the longest wait in the last tenth of a token's life.
 	urgentWait = time.Minute
 
 	// maxRetryAfter bounds what a server, or something that poses as one, can ask for.
@@ -71,22 +70,37 @@ func (m *machine) failing() bool { return m.rec.Retry != nil && m.rec.Retry.Code
 // failed takes the failure of a call. gateWait is how long it shut the gate,
 // which no attempt can undercut.
 func (m *machine) failed(f Failure, c *call, gateWait time.Duration, at moment) {
-	slow := f.Code == CodeRejected
+	unexplained := m.unexplained(f)
+	slow := f.Code == CodeRejected && (unexplained == 0 || quickLadder.step(unexplained-1) == quickLadder.top)
 	failures := c.failures + 1
 	if r := m.rec.Retry; r != nil && r.Slow != slow {
 		failures = 1 // another kind of trouble starts its own ladder
 	}
 	retry := m.retryAfter(failures, at)
-	retry.Slow, retry.For = slow, c.mark
+	retry.Slow, retry.For, retry.Unexplained = slow, c.mark, unexplained
 	retry.Code, retry.ServerCode, retry.Detail, retry.At = f.Code, f.ServerCode, f.Detail, at.Wall.UTC().Truncate(time.Second)
 	retry.Wait = rungs(slow).draw(failures, m.waitLimit(slow, at), at.random)
 	if c.kind == callToken {
-		m.suspect(f, &retry, at)
+		m.doubt(f, c, &retry, at)
 	}
 	retry.Wait = max(retry.Wait, gateWait, min(f.retryAfter, maxRetryAfter))
 	m.setRetry(retry, at)
 	m.reconsider(at)
 	m.now = false
+}
+
+// unexplained returns how many refusals in a row have a code that is not
+// documented, f included. They may pass by themselves: it takes a whole quick
+// ladder of them to wait for a person.
+func (m *machine) unexplained(f Failure) int {
+	switch {
+	case f.Code != CodeRejected || documented(f.ServerCode):
+		return 0
+	case m.rec.Retry == nil:
+		return 1
+	default:
+		return m.rec.Retry.Unexplained + 1
+	}
 }
 
 // retryAfter returns the retry state after so many failures, with what earlier
@@ -95,6 +109,9 @@ func (m *machine) retryAfter(failures int, at moment) storage.Retry {
 	retry := storage.Retry{}
 	if m.rec.Retry != nil {
 		retry = *m.rec.Retry
+		if !at.time.thisBoot(retry.Noted, at.Reading) {
+			retry.Refused = 0
+		}
 	}
 	retry.Failures, retry.Noted = failures, at.time.stamp(at.Reading)
 	return retry
@@ -122,6 +139,5 @@ func (m *machine) waitLimit(slow bool, at moment) time.Duration {
 	if slow || !m.valid(at.Reading) {
 		return rungs(slow).top
 	}
-	urgent := m.live.expires - (m.live.expires-m.live.sent)/lastTenth
-	return max(urgent-at.Boot, 0) + urgentWait
+	return max(m.live.expires-m.live.lastPart()-at.Boot, 0) + urgentWait
 }

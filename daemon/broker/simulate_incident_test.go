@@ -75,6 +75,7 @@ var simKinds = []simKind{
 	{4, time.Second, time.Hour, "the server's answers are cut short for %v", lasting(simTruncated)},
 	{6, time.Second, time.Hour, "the server's answers get lost for %v", lasting(simLostReply)},
 	{4, time.Second, 12 * time.Hour, "the server is slow for %v", lasting(simSlow)},
+	{4, time.Second, 6 * time.Hour, "the server is temporarily_unavailable for %v", lasting(simOverload)},
 	{4, time.Second, 10 * time.Minute, "the server answers 429 for %v", func(d *simDevice, i simIncident) {
 		d.begin(simThrottled, 0, i.length)
 		d.asked = 0
@@ -87,6 +88,16 @@ var simKinds = []simKind{
 	{2, time.Minute, simDay, "the server refuses the grant of %a for %v", lastingFor(simUnauthorized)},
 	{3, time.Second, time.Hour, "the server does not know the credentials of %a for %v", lastingFor(simAmnesia)},
 	{5, 0, 0, "the server revokes the credentials of %a", func(d *simDevice, i simIncident) { d.revoke(i.app) }},
+	{4, 30 * time.Second, 2 * time.Hour, "the server fails over to an empty replica for %v", func(d *simDevice, i simIncident) {
+		d.failOver(i)
+	}},
+	{3, 10 * time.Second, simDay, "the application %a is revoked by mistake for %v", func(d *simDevice, i simIncident) {
+		d.begin(simUnapproved, i.app, i.length)
+		if p := d.rules.account(d.endpoint(), d.apps[i.app].id).held; p != nil && p.known {
+			p.known = false
+			d.after(i.length, func() { p.known = true })
+		}
+	}},
 	{6, 0, 0, "a player of %a reports its token", func(d *simDevice, i simIncident) { d.report(i.app) }},
 	{6, time.Millisecond, 20 * time.Second, "a storm of players empties the bucket for %v", func(d *simDevice, i simIncident) { d.storm(i.length) }},
 	{8, 0, 0, "a link comes up", func(d *simDevice, _ simIncident) { d.linkUp() }},
@@ -210,6 +221,25 @@ func (d *simDevice) revoke(app int) {
 	if p := d.rules.account(d.endpoint(), d.apps[app].id).held; p != nil {
 		p.known = false
 	}
+}
+
+// failOver leads to an empty replica, and back: to the old database, or to
+// another empty one. Or the replica stays.
+func (d *simDevice) failOver(i simIncident) {
+	was := d.server.database
+	d.server.failOver()
+	d.rules.recalled(d)
+	d.after(i.length, func() {
+		switch {
+		case i.size < 0.6:
+			d.tell("** the server is back, with its old database")
+			d.server.database = was
+		case i.size < 0.8:
+			d.tell("** the server is back, with a new database")
+			d.server.failOver()
+		}
+		d.rules.recalled(d)
+	})
 }
 
 func (d *simDevice) report(app int) {

@@ -16,6 +16,7 @@ const (
 	simTruncated                      // the server acts, its answer is cut short
 	simLostReply                      // the server acts, its answer is lost
 	simSlow                           // an answer takes its time
+	simOverload                       // the server refuses with a code that no page documents
 	simThrottled                      // 429 from a shared address' bucket
 	simUnapproved                     // an app's statement is not approved
 	simUnauthorized                   // an app may not have this grant
@@ -72,6 +73,8 @@ func (d *simDevice) reach(f *simFlight, there time.Duration) {
 		f.err = &dcr.Error{Kind: dcr.ServerError, Detail: "answers HTTP 200 with something other than a JSON object"}
 	case d.is(simServerError, 0):
 		f.err = d.server.fail(dcr.ServerError, "", there)
+	case d.is(simOverload, 0):
+		f.err = d.server.fail(dcr.Rejected, "temporarily_unavailable", there)
 	case !d.server.bucket.take(there) || d.is(simThrottled, 0):
 		e := d.server.fail(dcr.Throttled, "", there)
 		e.RetryAfter = d.asked

@@ -14,7 +14,8 @@ import (
 // what a player was given.
 //
 //	a  no token is served after its true expiry, nor said to live longer than it does
-//	b  one received registration per life, but for a pair that the server refused twice, 5 s apart; that at most once a day
+//	b  one received registration per life, but for a pair that the server refused twice (5 s apart, minutes if a token is at
+//	   hand), and that has just been refused once more with all pairs kept aside; that at most once a day
 //	c  the gate's bucket is never exceeded, 1 s is kept after each 429, and what Retry-After asks for
 //	d  credentials and device identifier are neither lost nor changed, unless the server revoked them or an admin did
 //	e  every app is ready soon after its last trouble is over
@@ -27,6 +28,10 @@ const (
 	readyWithin     = 15*time.Minute + time.Minute
 	readyByAPerson  = 6*time.Hour + time.Minute // after a refusal that a person mended without telling the box
 	readyAfterALink = time.Minute               // after a link came up or the clock was set
+
+	// quickSteps is how many refusals with an undocumented code are taken for
+	// something that passes.
+	quickSteps = 11
 
 	// A backoff with a cap of a minute makes some 20 calls in 10 minutes, one of an hour far less.
 	loopCalls  = 45
@@ -81,13 +86,14 @@ type simAccount struct {
 
 	fresh *simToken // a token that need not be asked for again before its time
 
-	calm  time.Duration // since when nothing keeps this app from being ready
-	cut   simMoment     // a link came up or the clock was set, and nothing else was wrong
-	slow  bool          // a person must act, said the server
-	about string        // and the statement that it said so of
-	last  dcr.Kind      // of the last failure
-	fails bool          // since then nothing succeeded
-	calls []time.Duration
+	calm    time.Duration // since when nothing keeps this app from being ready
+	cut     simMoment     // a link came up or the clock was set, and nothing else was wrong
+	slow    bool          // a person must act, said the server
+	about   string        // and the statement that it said so of
+	last    dcr.Kind      // of the last failure
+	excuses int           // refusals in a row with a code that no page documents
+	fails   bool          // since then nothing succeeded
+	calls   []time.Duration
 }
 
 // simMoment is a moment that may not have come yet.
@@ -238,12 +244,24 @@ func (r *simRules) leaves(d *simDevice, f simFlight) {
 	case f.call.kind == callRegister && d.disk.acknowledged[acc.key].Retry == nil:
 		d.breaks("b", "%s registers without a note on disk that it does", acc.name)
 	case f.call.kind == callRegister && acc.held != nil && !acc.confirmed:
-		d.breaks("b", "%s registers again, though the server did not refuse its credentials twice, 5 s apart", acc.name)
+		d.breaks("b", "%s registers again, though the server did not refuse its credentials twice, with enough time between", acc.name)
+	case f.call.kind == callRegister && acc.held != nil && r.untried(d, f) != "":
+		d.breaks("b", "%s registers again without having tried %s", acc.name, r.untried(d, f))
 	case f.call.kind == callRegister && acc.held != nil && acc.replaced.was && d.at-acc.replaced.at < simDay:
 		d.breaks("b", "%s registers again, %v after the last time", acc.name, d.at-acc.replaced.at)
 	case f.call.kind == callToken && tok != nil && d.at-tok.sent < tok.life*6/10:
 		d.breaks("g", "%s asks for a token, %v after it got one for %v", acc.name, d.at-tok.sent, tok.life)
 	}
+}
+
+// untried names a pair of the device that the server did not refuse just now.
+func (r *simRules) untried(d *simDevice, f simFlight) string {
+	for _, pair := range f.call.machine.pairs() {
+		if refused := d.server.pairs[pair.ClientID].refused; !refused.was || d.at-refused.at > 5*time.Minute {
+			return pair.ClientID
+		}
+	}
+	return ""
 }
 
 // countCall looks whether an app calls again and again.
@@ -278,6 +296,7 @@ func (r *simRules) lands(d *simDevice, f simFlight) {
 		acc.held, acc.fresh, acc.refused, acc.confirmed = f.pair, nil, simMoment{}, false
 		acc.slow, acc.fails, acc.calm = false, false, d.at
 	case f.token != nil:
+		acc.held = d.server.pairs[f.call.token.ClientID] // it may be one that was kept aside
 		acc.fresh, acc.refused, acc.confirmed = f.token, simMoment{}, false
 		acc.slow, acc.fails = false, false
 	}
@@ -286,6 +305,9 @@ func (r *simRules) lands(d *simDevice, f simFlight) {
 func (r *simRules) fails(d *simDevice, f simFlight, e *dcr.Error) {
 	acc := f.account
 	acc.last, acc.fails = e.Kind, true
+	if e.ServerCode != "temporarily_unavailable" && !f.dropped {
+		acc.excuses = 0
+	}
 	switch e.Kind {
 	case dcr.Throttled:
 		r.throttled = d.at
@@ -308,16 +330,46 @@ func (r *simRules) fails(d *simDevice, f simFlight, e *dcr.Error) {
 			acc.fresh = nil
 			untold := d.life.noDates && !d.clocks.synced // nothing says how long ago the last replacement was
 			acc.slow = acc.replaced.was && (d.at-acc.replaced.at < simDay+time.Minute || untold)
+			d.server.pairs[f.call.token.ClientID].refused = simMoment{d.at, true}
 			if !acc.refused.was {
 				acc.refused = simMoment{d.at, true}
 			}
-			acc.confirmed = acc.confirmed || d.at-acc.refused.at >= 5*time.Second
+			acc.confirmed = acc.confirmed || d.at-acc.refused.at >= r.haste(d, acc)
 			return
 		}
-		if f.call.kind == callToken {
+		if f.call.kind == callToken && f.call.token.ClientID == acc.heldID() {
 			acc.refused, acc.confirmed = simMoment{}, false
 		}
 		acc.slow = acc.about == d.statementOf(acc.name)
+		if e.ServerCode == "temporarily_unavailable" {
+			acc.excuses++
+			acc.slow = acc.slow && acc.excuses > quickSteps
+		}
+	}
+}
+
+// haste is how long after a first refusal a second one counts.
+func (r *simRules) haste(d *simDevice, acc *simAccount) time.Duration {
+	now := d.clocks.Now()
+	v := d.broker.Views()[acc.name]
+	if v == nil || acc.key.endpoint != d.endpoint() || !v.valid(now) {
+		return 5 * time.Second
+	}
+	life := v.core.live.expires - v.core.live.sent
+	switch {
+	case v.core.token.Refused:
+		return time.Minute
+	case v.core.live.expires-now.Boot <= life/10:
+		return 5 * time.Second
+	default:
+		return 10 * time.Minute
+	}
+}
+
+// recalled takes note of another database of the server.
+func (r *simRules) recalled(d *simDevice) {
+	for _, acc := range r.accounts {
+		acc.calm, acc.fresh = d.at, nil
 	}
 }
 
@@ -409,6 +461,9 @@ func (r *simRules) reckonShut(d *simDevice) {
 	shut := r.shutSaved
 	if shut.bootID != "" && shut.bootID == d.clocks.BootID() {
 		return
+	}
+	if r.shutSeems > d.at { // it may seem to be over now
+		r.calm = max(r.calm, d.at)
 	}
 	ahead := d.clocks.wall - d.at - shut.ahead
 	r.shutUntil = min(r.shutUntil, shut.until-max(ahead, 0))
@@ -515,13 +570,16 @@ func (r *simRules) due(d *simDevice, acc *simAccount) time.Duration {
 	if acc.slow {
 		bound = readyByAPerson
 	}
-	if p := acc.held; p != nil && !p.known && acc.replaced.was { // the once-a-day limit
+	if m := d.broker.engine.machine(acc.name); m != nil && m.suspected() && !m.condemned() { // which is not believed at once
+		bound += time.Hour
+	}
+	if p := acc.held; p != nil && !d.server.knows(p) && acc.replaced.was { // the once-a-day limit
 		calm, bound = max(calm, acc.replaced.at+simDay), readyByAPerson
 		if d.life.noDates {
 			calm = max(calm, r.vouched+simDay) // it may have a date only since then
 		}
 	}
-	if acc.cut.was && acc.cut.at >= calm && !acc.slow {
+	if acc.cut.was && acc.cut.at >= calm && !acc.slow && !acc.refused.was {
 		bound = min(bound, acc.cut.at-calm+readyAfterALink)
 	}
 	return calm + bound

@@ -20,13 +20,27 @@ type simServer struct {
 	issued int
 	pairs  map[string]*simPair // by client id
 	tokens map[string]*simToken
+
+	database  int // the one that answers: a fail-over may lead to an empty one
+	databases int // so many there were
 }
+
+// failOver has a database answer that knows no pair.
+func (s *simServer) failOver() {
+	s.databases++
+	s.database = s.databases
+}
+
+// knows reports whether the server takes a pair.
+func (s *simServer) knows(p *simPair) bool { return p != nil && p.known && p.database == s.database }
 
 // simPair are client credentials.
 type simPair struct {
 	id, secret string
 	account    simKey
 	known      bool // until they are revoked
+	database   int  // that they are stored in
+	refused    simMoment
 }
 
 // simToken is an access token as the server sees it.
@@ -86,7 +100,7 @@ func (s *simServer) register(account simKey, r dcr.RegisterRequest, approved boo
 	}
 	s.issued++
 	n := strconv.Itoa(s.issued)
-	p := &simPair{id: "client-" + n, secret: secretMark + "-of-client-" + n, account: account, known: true}
+	p := &simPair{id: "client-" + n, secret: secretMark + "-of-client-" + n, account: account, known: true, database: s.database}
 	s.pairs[p.id] = p
 	return dcr.Credentials{ClientID: p.id, ClientSecret: p.secret, IssuedAt: simBirth.Add(at + s.skew), Date: s.date(at)}, p, nil
 }
@@ -94,7 +108,7 @@ func (s *simServer) register(account simKey, r dcr.RegisterRequest, approved boo
 func (s *simServer) token(account simKey, r dcr.TokenRequest, granted, amnesia bool, sent, at time.Duration) (any, *simToken, *dcr.Error) {
 	p := s.pairs[r.ClientID]
 	switch {
-	case amnesia || p == nil || !p.known || p.secret != r.ClientSecret || p.account != account:
+	case amnesia || !s.knows(p) || p.secret != r.ClientSecret || p.account != account:
 		return nil, nil, s.fail(dcr.Rejected, "invalid_client", at)
 	case !granted:
 		return nil, nil, s.fail(dcr.Rejected, "unauthorized_client", at)

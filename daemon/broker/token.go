@@ -19,6 +19,9 @@ const (
 	startSpread = 30 * time.Second
 )
 
+// lastPart is the last tenth of the token's life.
+func (l *liveToken) lastPart() time.Duration { return (l.expires - l.sent) / 10 }
+
 // received takes a new token. Its life counts from when it was asked for, the
 // latest moment known not to be too late.
 func (m *machine) received(tok dcr.Token, c *call, at moment) {
@@ -27,6 +30,9 @@ func (m *machine) received(tok dcr.Token, c *call, at moment) {
 		AccessToken: tok.AccessToken, ID: tok.ID, Life: tok.ExpiresIn,
 		Sent: at.time.stamp(c.sent), ServerSent: at.time.serverSent(c.sent, at.Reading, tok.Date),
 		RefreshAfter: time.Duration(part * float64(tok.ExpiresIn)),
+	}
+	if c.pair > 0 {
+		m.restored(c.pair)
 	}
 	m.live = nil
 	m.trust(at)
@@ -54,6 +60,15 @@ func (m *machine) trust(at moment) {
 
 // valid reports whether there is a token that players may have.
 func (m *machine) valid(now clock.Reading) bool { return m.live != nil && now.Boot < m.live.expires }
+
+// notice sees a token that has ended since the last look.
+func (m *machine) notice(at moment) {
+	lapsed := !m.valid(at.Reading)
+	if lapsed && !m.lapsed {
+		m.hastenConfirmation(at)
+	}
+	m.lapsed = lapsed
+}
 
 // awaited takes note of a player who waits for a fresher token than there is:
 // nobody waits for the spread of a start.

@@ -57,7 +57,7 @@ func (e *engine) view(m *machine, now clock.Reading) *AppView {
 		next = max(next, open)
 	}
 	v := &AppView{App: m.app, core: core{
-		credentials: m.rec.Credentials, registrations: m.rec.History.Registrations, replaced: m.rec.History.Replaced, story: m.rec.Transitions,
+		credentials: m.rec.Credentials, registrations: m.rec.History.Registrations, replaced: m.replaced(), story: m.rec.Transitions,
 		token: m.rec.Token, valid: m.valid(now), next: next, contact: m.contact, calls: m.calls,
 	}}
 	c := &v.core
@@ -156,8 +156,9 @@ func (v *AppView) Credentials() *storage.Credentials { return v.core.credentials
 // Registrations is how often the app was ever registered from here.
 func (v *AppView) Registrations() int { return v.core.registrations }
 
-// Replaced is when credentials that the server no longer knew were last replaced, by the best clock of that moment; zero where
-// they never were.
+// Replaced returns when credentials that the server no longer knew were last
+// replaced, by the best clock of that moment. It is zero if they never were, or
+// work again.
 func (v *AppView) Replaced() time.Time {
 	if v.core.replaced == nil {
 		return time.Time{}

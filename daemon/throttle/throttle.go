@@ -210,6 +210,7 @@ func (g *Gate) OpenFrom(at time.Duration) {
 	defer g.mu.Unlock()
 	if at < g.state.Shut {
 		g.state.Shut = at
+		g.drain(at) // it may have been drained at the end of the longer wait
 		g.save()
 	}
 }

@@ -124,6 +124,16 @@ func TestWhatAnEarlierBootWasAskedFor(t *testing.T) {
 	}
 }
 
+func TestAGateThatOpensEarlierAfterARestart(t *testing.T) {
+	m := empty()
+	New("b", start, m).ShutUntil(start + time.Hour)
+	g := New("b", start+time.Second, m)
+	g.OpenFrom(start + 2*time.Second)
+	if at := g.Opens(start + 2*time.Second); at > start+3*time.Second {
+		t.Errorf("it opens after %v", at-start)
+	}
+}
+
 func TestUnansweredCalls(t *testing.T) {
 	m := empty()
 	g := New("b", start, m)
