@@ -76,6 +76,7 @@ type Daemon struct {
 	cfg      Config
 	first    *config.Config // the configuration of the start
 	store    *storage.Store
+	place    storage.Place // of the state
 	hardware *hardware.Hardware
 	broker   *broker.Broker
 	api      *localapi.API
@@ -114,6 +115,12 @@ func New(cfg Config) (_ *Daemon, err error) {
 	}
 	if err := d.resolve(conf, ""); err != nil {
 		return nil, err
+	}
+	if d.place, err = storage.Locate(conf.StateDir); err != nil {
+		cfg.Log.Warn("it can't be known whether the state lasts", "code", codeVolatile, "err", err)
+	}
+	if detail, advice := d.place.Loss(); detail != "" && !conf.AcceptVolatileState {
+		cfg.Log.Warn(detail+": "+advice, "code", codeVolatile)
 	}
 	d.hardware = hardware.New(hardware.Config{
 		Root: cfg.Root, Findings: cfg.Findings, RuntimeDir: cfg.RuntimeDir, Overrides: conf.Device, Store: d.store, Log: cfg.Log,

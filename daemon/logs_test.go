@@ -62,7 +62,7 @@ func newDay(t *testing.T, handler http.HandlerFunc) *day {
 	upstream := httptest.NewServer(handler)
 	t.Cleanup(upstream.Close)
 	cfg := onBench(t, "")
-	text := fmt.Sprintf("endpoint = %q\nstate_dir = \"state\"\n[socket]\npath = \"sock\"\ngroup = \"\"\n[device]\nmodel = \"Box\"\nversion = \"1\"\nconnectionType = \"LAN\"\n", upstream.URL)
+	text := fmt.Sprintf("endpoint = %q\nstate_dir = \"state\"\naccept_volatile_state = true\n[socket]\npath = \"sock\"\ngroup = \"\"\n[device]\nmodel = \"Box\"\nversion = \"1\"\nconnectionType = \"LAN\"\n", upstream.URL)
 	for _, app := range []string{"one", "two"} {
 		text += fmt.Sprintf("[[app]]\nid = %q\nsoftware_statement = \"eyJhbGciOiJub25lIn0.e30.c2ln\"\n", app)
 	}

@@ -92,8 +92,10 @@ func (d *Daemon) setup(conf *config.Config) (broker.Setup, *dcr.Client, error) {
 	return s, up, nil
 }
 
-// codeAppDisabled is the code of a disabled app or file in apps.d.
-const codeAppDisabled = "app_disabled"
+const (
+	codeAppDisabled = "app_disabled"   // an app or a file in apps.d
+	codeVolatile    = "state_volatile" // the state directory is emptied by a boot
+)
 
 // adopt puts the rest of a configuration in force.
 func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
@@ -101,6 +103,10 @@ func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
 	for _, bad := range conf.Bad {
 		d.cfg.Log.Error("an app or a file in apps.d is disabled", "code", codeAppDisabled, "err", bad)
 		settings.Items = append(settings.Items, localapi.Item{Code: codeAppDisabled, Detail: bad.Error(), Admin: true})
+	}
+	if detail, advice := d.place.Loss(); detail != "" && !conf.AcceptVolatileState {
+		settings.Items = append(settings.Items, localapi.Item{Code: codeVolatile, Detail: detail + ": " + advice,
+			Public: "the state of this device does not last: tvpassd status tells root why"})
 	}
 	if what := needsRestart(d.first, conf); what != "" {
 		settings.Items = append(settings.Items, localapi.Item{Code: "restart_needed", Admin: true,

@@ -32,7 +32,7 @@ func onBench(tb testing.TB, statement string) Config {
 	}
 	tb.Cleanup(func() { os.RemoveAll(dir) })
 	file := filepath.Join(dir, "config.toml")
-	text := fmt.Sprintf("endpoint = \"http://127.0.0.1:1\"\nstate_dir = \"state\"\n[socket]\npath = \"sock\"\ngroup = \"\"\n"+
+	text := fmt.Sprintf("endpoint = \"http://127.0.0.1:1\"\nstate_dir = \"state\"\naccept_volatile_state = true\n[socket]\npath = \"sock\"\ngroup = \"\"\n"+
 		"[[app]]\nid = \"ref30\"\nsoftware_statement = %q\n", statement)
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		tb.Fatal(err)

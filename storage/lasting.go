@@ -182,12 +182,13 @@ func (l locator) device(dir string, depth int) (volatile, unknown string, err er
 	case "loop":
 		return l.loop(dir, name, depth)
 	}
-	slaves, err := filepath.Glob(filepath.Join(dir, "slaves", "*"))
-	if err != nil {
-		return "", "", err
+	under, err := os.ReadDir(filepath.Join(dir, "slaves"))
+	if err != nil { // most devices have none
+		return "", "", nil
 	}
-	for _, slave := range slaves {
-		if volatile, unknown, err = l.device(slave, depth+1); volatile != "" || unknown != "" || err != nil {
+	for _, slave := range under {
+		volatile, unknown, err = l.device(filepath.Join(dir, "slaves", slave.Name()), depth+1)
+		if volatile != "" || unknown != "" || err != nil {
 			break
 		}
 	}

@@ -33,7 +33,7 @@ func TestSeveralApps(t *testing.T) {
 		l.must(err)
 		l.write("packages/"+id+".jwt", string(statement))
 	}
-	l.write("box.toml", fmt.Sprintf("endpoint = %q\n[device]\nmodel = \"Box\"\nversion = \"1\"\n[http]\nca_file = %q\n", l.endpoint, l.path("ca.pem")))
+	l.write("box.toml", fmt.Sprintf("endpoint = %q\naccept_volatile_state = true\n[device]\nmodel = \"Box\"\nversion = \"1\"\n[http]\nca_file = %q\n", l.endpoint, l.path("ca.pem")))
 	box := l.start("unshare", "--mount", "--propagation", "private", "sh", "-euc", boxScript, "sh", l.dir, programs.tvpassd)
 	t.Cleanup(box.kill)
 	box.until("socket", func() bool { return l.inBox(box, "root", "tvpassd status").code < 3 })

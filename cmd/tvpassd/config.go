@@ -45,6 +45,7 @@ func (e *env) checkConfig() error {
 	for _, risk := range conf.Risks {
 		e.complain(fmt.Errorf("warning: %v", risk))
 	}
+	e.warnOfPlace(conf)
 	if len(faults) > 0 {
 		return exitStatus{code: exitFailure}
 	}

@@ -120,8 +120,12 @@ func (l *lab) write(name, content string) {
 // configure writes config.toml; more comes before the tables.
 func (l *lab) configure(more string, tables ...string) {
 	l.t.Helper()
-	l.write("config.toml", fmt.Sprintf("endpoint = %q\nstate_dir = \"state\"\n%s\n[socket]\npath = \"sock\"\ngroup = \"\"\nmode = \"0666\"\n%s\n[http]\nca_file = \"ca.pem\"\ntimeout = \"5s\"\n",
-		l.endpoint, more, strings.Join(tables, "\n")))
+	volatile := "accept_volatile_state = true" // it is below /tmp
+	if strings.Contains(more, "accept_volatile_state") {
+		volatile = ""
+	}
+	l.write("config.toml", fmt.Sprintf("endpoint = %q\nstate_dir = \"state\"\n%s\n%s\n[socket]\npath = \"sock\"\ngroup = \"\"\nmode = \"0666\"\n%s\n[http]\nca_file = \"ca.pem\"\ntimeout = \"5s\"\n",
+		l.endpoint, volatile, more, strings.Join(tables, "\n")))
 }
 
 // addApp drops an app's files into apps.d, as a player's package does.

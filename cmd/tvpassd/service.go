@@ -3,6 +3,7 @@ package main
 import (
 	"flag"
 
+	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/service"
 )
 
@@ -13,7 +14,16 @@ func serviceCommand(action string) func(*flag.FlagSet) func(*env, []string) erro
 			if err := noArguments(args); err != nil {
 				return err
 			}
-			return service.Control(action, service.Options{ConfigFile: e.configFile, Stdout: e.stdout})
+			if err := service.Control(action, service.Options{ConfigFile: e.configFile, Stdout: e.stdout}); err != nil {
+				return err
+			}
+			if action == "install" {
+				// A configuration that can't be read is the daemon's to report.
+				if conf, err := config.Load(e.configFile); err == nil {
+					e.warnOfPlace(conf)
+				}
+			}
+			return nil
 		}
 	}
 }

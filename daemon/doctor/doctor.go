@@ -82,6 +82,7 @@ func (f *facts) checks() []check {
 	}
 	list = append(list, []check{
 		{"state_dir", []string{"config"}, judgeStateDir},
+		{"persistence", []string{"config"}, judgePersistence},
 		{"disk", []string{"state_dir"}, judgeDisk},
 		{"database", []string{"state_dir"}, judgeDatabase},
 		{"service", nil, judgeService},

@@ -34,7 +34,7 @@ func TestAllIsWell(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	want := strings.Fields("config apps permissions statement:ref30 state_dir disk database service socket daemon clock route proxy dns captive_portal tcp tls endpoint throttle device identifier token:ref30")
+	want := strings.Fields("config apps permissions statement:ref30 state_dir persistence disk database service socket daemon clock route proxy dns captive_portal tcp tls endpoint throttle device identifier token:ref30")
 	if diff := cmp.Diff(want, ids); diff != "" || r.Worst != Pass {
 		t.Errorf("worst %s, ids (-want +got):\n%s", r.Worst, diff)
 	}

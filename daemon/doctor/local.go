@@ -117,6 +117,31 @@ func judgeStateDir(f *facts) Check {
 	return pass("%s, of %s", dir, userName(owner))
 }
 
+// judgePersistence judges whether a boot, or a cleaner of old files, takes the
+// state away.
+func judgePersistence(f *facts) Check {
+	if f.conf.AcceptVolatileState {
+		return pass("accept_volatile_state says that the state need not last")
+	}
+	if f.placeErr != nil {
+		if f.needsRoot(f.placeErr) {
+			return skipForRoot("what " + f.conf.StateDir + " is on")
+		}
+		return skip(fmt.Sprintf("it can't be known whether the state lasts: %v", f.placeErr))
+	}
+	if detail, advice := f.place.Loss(); detail != "" {
+		return fail(advice, "%s", detail)
+	}
+	if detail, advice := f.place.Aging(); detail != "" {
+		return warn(advice, "%s", detail)
+	}
+	if f.place.Unknown != "" {
+		return warn("reboot, and look whether tvpassd status still shows the same client_id",
+			"it can't be known whether the state lasts: %s", f.place.Unknown)
+	}
+	return pass("what is in %s outlasts a boot", f.conf.StateDir)
+}
+
 // serviceUser is whom the daemon runs as.
 func (f *facts) serviceUser() (uint32, bool) {
 	name := f.service.User

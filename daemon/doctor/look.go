@@ -47,6 +47,8 @@ type facts struct {
 
 	stateInfo fs.FileInfo // nil: see stateErr
 	stateErr  error
+	place     storage.Place
+	placeErr  error
 	disk      unix.Statfs_t
 	diskErr   error
 	kept      storage.Inspection // with the daemon down
@@ -117,6 +119,7 @@ func (f *facts) lookAtSocket(ctx context.Context) {
 func (f *facts) lookAtState() {
 	dir := f.conf.StateDir
 	f.stateInfo, f.stateErr = os.Stat(dir)
+	f.place, f.placeErr = storage.Locate(dir)
 	f.diskErr = unix.Statfs(dir, &f.disk)
 	if f.status == nil && f.stateErr == nil {
 		f.kept, f.keptErr = storage.Inspect(dir)

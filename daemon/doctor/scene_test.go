@@ -143,7 +143,7 @@ func (s *scene) run() Report {
 	if s.endpoint == "" {
 		s.endpoint = s.serve()
 	}
-	s.write("config.toml", fmt.Sprintf("endpoint = %q\nstate_dir = \"state\"\n[socket]\npath = \"sock\"\ngroup = \"\"\nmode = \"0666\"\n[device]\n%s[http]\n%s%s",
+	s.write("config.toml", fmt.Sprintf("endpoint = %q\nstate_dir = \"state\"\naccept_volatile_state = true\n[socket]\npath = \"sock\"\ngroup = \"\"\nmode = \"0666\"\n[device]\n%s[http]\n%s%s",
 		s.endpoint, s.device, s.http_, s.app))
 	if !s.down {
 		s.daemon()

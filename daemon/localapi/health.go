@@ -38,7 +38,7 @@ func (a *API) items(o broker.Overview) []Item {
 	}
 	if err := a.unwritten(o); err != nil {
 		list = append(list, Item{Code: ipc.CodeStorage, Public: unwrittenPublic,
-			Detail: fmt.Sprintf("state can't be written (%v): check free space and mode of the state directory", err)})
+			Detail: fmt.Sprintf("state can't be written: %v", err)})
 	}
 	if mended := a.cfg.Store.Mended(); mended != "" {
 		list = append(list, Item{Code: CodeMended, Detail: mended, Public: "the state was damaged, and mended as far as it could be: tvpassd status tells root more"})

@@ -74,7 +74,7 @@ people() {
 
 # configure URL [CA]: the endpoint, and one app of the player's.
 configure() {
-	printf 'endpoint = "%s"\n' "$1" >/etc/tvpassd/config.toml
+	printf 'endpoint = "%s"\naccept_volatile_state = true\n' "$1" >/etc/tvpassd/config.toml
 	[ -z "${2:-}" ] || printf '[http]\nca_file = "%s"\n' "$2" >>/etc/tvpassd/config.toml
 	cp /payload/ref30.jwt /etc/tvpassd/apps.d/
 	printf '[[app]]\nid = "ref30"\nsoftware_statement_file = "ref30.jwt"\nallow_users = ["player"]\n' >/etc/tvpassd/apps.d/ref30.toml

@@ -89,7 +89,7 @@ func newLab(ctx context.Context, f files) (l *lab, err error) {
 
 // configure writes a configuration whose state lives in the given directory, and returns the arguments for a daemon on it.
 func (l *lab) configure(name, state string) ([]string, error) {
-	config := fmt.Sprintf("endpoint = %q\nstate_dir = %q\n[socket]\npath = %q\ngroup = \"\"\n[http]\nca_file = %q\n"+
+	config := fmt.Sprintf("endpoint = %q\nstate_dir = %q\naccept_volatile_state = true\n[socket]\npath = %q\ngroup = \"\"\n[http]\nca_file = %q\n"+
 		"[[app]]\nid = %q\nsoftware_statement = %q\n",
 		l.endpoint, state, l.socket, l.files.own("ca.pem"), app, l.statement)
 	return []string{"run", "--config", l.files.own(name)}, os.WriteFile(l.files.own(name), []byte(config), 0o600)
