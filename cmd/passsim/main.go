@@ -1,6 +1,16 @@
-// Command passsim is an Adobe Pass that runs on this machine: for labs, the demo and tests, never for a device.
+// Command passsim simulates Adobe Pass for labs, the demo and tests: client registration, access tokens, REST API V2 with a
+// TV provider's sign-in page, the throttle, a name server, and faults of all of them. It is never shipped to a device.
 //
-// It owns the flags, the listeners and the files that tell where it listens. What it answers is package sim's.
+// It owns the flags, the listeners and the files with their addresses. What it answers is decided by package dcrtest.
+// With -admin there is an admin API on a loopback address, in JSON:
+//
+//	POST /fault {"path","kind","count",…} · DELETE /fault       what goes wrong; see dcrtest.Fault
+//	POST /sign-in {"code","mvpd"} · POST /sign-out              a person signs in with a code · everybody is signed out
+//	GET /sessions                                               the codes that wait for a person
+//	POST /revoke {"client_id"} · /unauthorize · /revoke-tokens  what the server no longer knows; no client_id is all
+//	POST /statement {"approved"} · /clock {"offset"} · /token-life {"life"} · /throttle {"on"}
+//	GET /requests · GET /counts · DELETE /requests              what came
+//	POST /dns/fault · DELETE /dns/fault · POST /dns/host {"name","addresses"} · GET /dns/queries · DELETE /dns/queries
 package main
 
 import (
@@ -31,7 +41,7 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the whole command; it ends with ctx and returns the exit status.
+// run is the whole command. It ends when ctx is done, and returns the exit status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args, stderr)
 	switch {
@@ -66,7 +76,7 @@ type options struct {
 	names           *dcrtest.NameServer
 }
 
-// parse reads the command line. Only who asks for help gets the usage on stderr.
+// parse reads the command line. It prints the usage on stderr only if help is asked for.
 func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("passsim", flag.ContinueOnError)
@@ -88,8 +98,12 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.DurationVar(&o.sim.TokenLife, "token-life", 6*time.Hour, "how long access tokens live")
 	f.IntVar(&o.sim.TokenStatus, "token-status", http.StatusCreated, "HTTP `status` of an issued token, 200 or 201")
 	f.DurationVar(&o.sim.ClockOffset, "clock-offset", 0, "how far the server's clock is ahead")
-	f.BoolVar(&o.sim.NoThrottle, "no-throttle", false, "never answer 429 by itself")
-	f.Func("fault", "a `fault`, something to go wrong, such as \"path=token kind=status status=503 count=2\"; may be repeated",
+	f.BoolVar(&o.sim.NoThrottle, "no-throttle", false, "never answer 429 unless a fault is set")
+	f.Func("providers", "`names` of the service providers that tokens are for, separated by commas; default any", func(list string) error {
+		o.sim.Providers = strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
+		return nil
+	})
+	f.Func("fault", "a `fault`, such as \"path=token kind=status status=503 count=2\"; may be repeated",
 		func(text string) error {
 			fault, err := dcrtest.ParseFault(text)
 			o.faults = append(o.faults, fault)
@@ -138,7 +152,7 @@ func (o *options) dnsFlags(f *flag.FlagSet) {
 func (o *options) check(rest []string) error {
 	switch {
 	case len(rest) > 0:
-		return fmt.Errorf("%q is not understood: there are flags only", rest[0])
+		return fmt.Errorf("unexpected argument %q: there are only flags", rest[0])
 	case o.caOut != "" && !o.tls:
 		return errors.New("-ca-out needs -tls")
 	case o.adminOut != "" && o.admin == "":
@@ -153,7 +167,7 @@ func (o *options) check(rest []string) error {
 	return nil
 }
 
-// loopback tells whether an address can be reached from this machine alone.
+// loopback reports whether an address can be reached only from this machine.
 func loopback(address string) bool {
 	host, _, err := net.SplitHostPort(address)
 	ip := net.ParseIP(host)

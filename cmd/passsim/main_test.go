@@ -228,7 +228,7 @@ func TestWrongUsage(t *testing.T) {
 		why  string
 	}{
 		{[]string{"-nonsense"}, "nonsense"},
-		{[]string{"serve"}, "serve"},
+		{[]string{"serve"}, "unexpected argument"},
 		{[]string{"-ca-out", "x"}, "-tls"},
 		{[]string{"-admin-out", "x"}, "-admin"},
 		{[]string{"-admin", "0.0.0.0:0"}, "loopback"},

@@ -18,7 +18,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
-// serve runs the simulator until ctx ends.
+// serve runs the simulator until ctx is done.
 func serve(ctx context.Context, o options, log *slog.Logger) error {
 	o.sim.Now, o.sim.Random, o.sim.Log = time.Now, rand.Reader, log
 	server := dcrtest.New(o.sim)
@@ -64,9 +64,10 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	front.listener = server.Listener(front.listener)
 	front.http.TLSConfig = config
 	services = append(services, front)
-	// The last of the files: who waits for it finds the others.
+	// This file is the last: whoever waits for it finds the others.
 	if err := writeFile(o.addrOut, front.url+"\n"); err != nil {
 		return err
 	}
@@ -112,7 +113,7 @@ func listen(address, scheme string, handler http.Handler, log *slog.Logger) (ser
 	return service{listener: l, http: s, url: baseURL(scheme, l.Addr())}, nil
 }
 
-// baseURL is where this machine reaches a listener.
+// baseURL returns the URL at which this machine reaches a listener.
 func baseURL(scheme string, addr net.Addr) string {
 	host, port, err := net.SplitHostPort(addr.String())
 	if ip := net.ParseIP(host); err == nil && ip.IsUnspecified() {
@@ -121,7 +122,7 @@ func baseURL(scheme string, addr net.Addr) string {
 	return scheme + "://" + addr.String()
 }
 
-// serveAll serves until ctx ends or one of them fails.
+// serveAll serves until ctx is done or one of the services fails.
 func serveAll(ctx context.Context, services []service) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -142,7 +143,7 @@ func serveAll(ctx context.Context, services []service) error {
 		})
 	}
 	<-ctx.Done()
-	// What is under way has a moment to end; a hanging request is cut off.
+	// Requests under way have a moment to end. A hanging one is cut off.
 	last, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer stop()
 	for _, s := range services {
@@ -159,7 +160,7 @@ func serveAll(ctx context.Context, services []service) error {
 	}
 }
 
-// writeFile puts content in the place of a file, so that who waits for it never sees half; "" names none.
+// writeFile replaces a file, so that whoever waits for it never sees half of the content. It does nothing if path is "".
 func writeFile(path, content string) (err error) {
 	if path == "" {
 		return nil

@@ -11,13 +11,13 @@ import (
 	"time"
 )
 
-// Revoke makes the server forget a client: its credentials are invalid_client from now on. Its access tokens stay good,
-// RevokeTokens ends those. It tells whether there is such a client.
+// Revoke makes the server forget a client: its credentials are invalid_client from now on. Its access tokens stay valid,
+// RevokeTokens ends those. It reports whether there is such a client.
 func (s *Server) Revoke(clientID string) bool {
 	return s.change(clientID, func(c *client) { c.revoked = true })
 }
 
-// RevokeAll revokes every client there is; one that registers later is not.
+// RevokeAll revokes every client that exists. One that registers later is not revoked.
 func (s *Server) RevokeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -26,7 +26,7 @@ func (s *Server) RevokeAll() {
 	}
 }
 
-// Unauthorize makes the server refuse tokens to a client: unauthorized_client. It tells whether there is such a client.
+// Unauthorize makes the server refuse tokens to a client: unauthorized_client. It reports whether there is such a client.
 func (s *Server) Unauthorize(clientID string) bool {
 	return s.change(clientID, func(c *client) { c.unauthorized = true })
 }
@@ -49,7 +49,7 @@ func (s *Server) RevokeTokens() {
 	clear(s.tokens)
 }
 
-// SetStatement tells whether software statements are approved: without that, nobody registers.
+// SetStatement sets whether software statements are approved. Unless they are, nobody registers.
 func (s *Server) SetStatement(approved bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,7 +63,7 @@ func (s *Server) SetClock(offset time.Duration) {
 	s.offset = offset
 }
 
-// SetTokenLife sets how long the tokens live that are issued from now on.
+// SetTokenLife sets the life of the tokens that are issued from now on.
 func (s *Server) SetTokenLife(life time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,14 +78,14 @@ func (s *Server) SetThrottle(on bool) {
 	clear(s.buckets)
 }
 
-// Requests are the requests that came, oldest first, at most the last 10,000.
+// Requests returns the requests that came, oldest first, at most the last 10,000.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Clone(s.requests)
 }
 
-// Counts counts the requests that came, whatever became of them.
+// Counts returns the numbers of requests, whatever their answers were.
 func (s *Server) Counts() Counts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,13 +99,14 @@ func (s *Server) ClearRequests() {
 	s.requests, s.counts = nil, Counts{}
 }
 
-// Admin is the admin API: JSON over HTTP, for a loopback listener of its own. Its commands answer 204, and 400 with words
-// to what they can't read.
+// Admin returns the admin API: JSON over HTTP, for a loopback listener of its own. Its commands answer 204, or 400 with
+// words if they can't read what they get.
 func (s *Server) Admin() http.Handler {
 	mux := http.NewServeMux()
 	s.adminFaults(mux)
 	s.adminClients(mux)
 	s.adminSettings(mux)
+	s.adminViewers(mux)
 	s.adminLog(mux)
 	return mux
 }
@@ -166,6 +167,17 @@ func (s *Server) adminSettings(mux *http.ServeMux) {
 	}))
 }
 
+func (s *Server) adminViewers(mux *http.ServeMux) {
+	mux.HandleFunc("POST /sign-in", command(func(in struct {
+		Code string `json:"code"`
+		MVPD string `json:"mvpd"`
+	}) error {
+		return s.SignIn(in.Code, in.MVPD)
+	}))
+	mux.HandleFunc("POST /sign-out", plain(s.SignOut))
+	mux.HandleFunc("GET /sessions", func(w http.ResponseWriter, _ *http.Request) { show(w, s.Sessions()) })
+}
+
 func (s *Server) adminLog(mux *http.ServeMux) {
 	mux.HandleFunc("GET /requests", func(w http.ResponseWriter, _ *http.Request) {
 		show(w, append([]Request{}, s.Requests()...)) // [] rather than null
@@ -174,7 +186,7 @@ func (s *Server) adminLog(mux *http.ServeMux) {
 	mux.HandleFunc("DELETE /requests", plain(s.ClearRequests))
 }
 
-// Admin is the admin API of the name server, in the form of [Server.Admin].
+// Admin returns the admin API of the name server, in the form of [Server.Admin].
 func (n *NameServer) Admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /dns/fault", command(func(in struct {
@@ -202,12 +214,12 @@ func (n *NameServer) Admin() http.Handler {
 	return mux
 }
 
-// plain is a command that takes nothing.
+// plain makes a command that takes nothing.
 func plain(do func()) http.HandlerFunc {
 	return command(func(struct{}) error { do(); return nil })
 }
 
-// known is the error of a client that does not exist.
+// known returns the error of a client that does not exist.
 func known(ok bool) error {
 	if !ok {
 		return errors.New("there is no client of that client_id")
@@ -215,7 +227,7 @@ func known(ok bool) error {
 	return nil
 }
 
-// given hands on a value that must not be left out.
+// given passes on a value that must not be left out.
 func given[T any](value *T, name string, set func(T)) error {
 	if value == nil {
 		return errors.New(name + " is missing")
@@ -224,7 +236,7 @@ func given[T any](value *T, name string, set func(T)) error {
 	return nil
 }
 
-// command reads the JSON that a command takes, or no body for an empty one, and carries it out.
+// command reads the JSON that a command takes, for which no body will do, and carries it out.
 func command[T any](do func(T) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var in T
@@ -249,7 +261,7 @@ func command[T any](do func(T) error) http.HandlerFunc {
 	}
 }
 
-// show answers with JSON. A failing write is the client's loss.
+// show answers with JSON. A write fails if the client is gone.
 func show(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(v)

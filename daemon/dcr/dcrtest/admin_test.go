@@ -1,8 +1,11 @@
 package dcrtest_test
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -123,7 +126,13 @@ func TestAdminRequests(t *testing.T) {
 	row := func(method, path string, status int, code, client, agent string) dcrtest.Request {
 		r := common
 		r.Method, r.Path, r.Status, r.Error, r.ClientID, r.UserAgent = method, path, status, code, client, agent
+		if strings.HasPrefix(path, "/api/") {
+			r.Operation = "configuration"
+		}
 		return r
+	}
+	for i := range requests { // TestRecordedRequest looks at these
+		requests[i].Header, requests[i].BodySize, requests[i].BodySHA256 = nil, 0, ""
 	}
 	want := []dcrtest.Request{
 		row("POST", "/o/client/register", 201, "", id, "tvpassd/test"),
@@ -183,6 +192,7 @@ func TestAdminBadInput(t *testing.T) {
 		{"POST /token-life", `{"life":"-1s"}`, 400, "life"},
 		{"POST /throttle", `{}`, 400, "on is missing"},
 		{"POST /revoke-tokens", `{"client_id":"x"}`, 400, "client_id"},
+		{"POST /sign-in", `{"code":"NOSUCH1"}`, 400, "no such code"},
 		{"GET /fault", "", 405, ""},
 		{"GET /nonsense", "", 404, ""},
 	} {
@@ -192,6 +202,35 @@ func TestAdminBadInput(t *testing.T) {
 		if w.Code != tc.status || !strings.Contains(w.Body.String(), tc.why) {
 			t.Errorf("%s %s: %d %s, want %d about %q", tc.request, tc.body, w.Code, w.Body, tc.status, tc.why)
 		}
+	}
+}
+
+// What is kept of a request holds no secret, and shows what a test of a forwarder wants to know.
+func TestRecordedRequest(t *testing.T) {
+	l := newLab(t)
+	id, secret := l.register(t)
+	access := l.token(t, id, secret)
+	r := apiRequest(t, access)
+	r.Method, r.URL.RawQuery, r.Body = "POST", "a=b", io.NopCloser(strings.NewReader("host: a\r\n"))
+	r.Header.Add("X-Odd", "1")
+	r.Header.Add("X-Odd", "2")
+	l.send(r)
+	last := l.Requests()[2]
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte("host: a\r\n")))
+	if last.Query != "a=b" || last.BodySize != 9 || last.BodySHA256 != sum || len(last.Header["X-Odd"]) != 2 {
+		t.Errorf("remembered as %+v", last)
+	}
+	raw, err := json.Marshal(l.Requests())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{access, secret} {
+		if strings.Contains(string(raw), text) {
+			t.Errorf("%.20s... is kept", text)
+		}
+	}
+	if want := fmt.Sprintf("sha256 %x", sha256.Sum256([]byte("Bearer "+access))); last.Header.Get("Authorization") != want {
+		t.Errorf("Authorization is kept as %q, want %q", last.Header.Get("Authorization"), want)
 	}
 }
 

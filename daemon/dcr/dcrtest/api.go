@@ -2,6 +2,7 @@ package dcrtest
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -9,28 +10,86 @@ import (
 const helpURL = "https://experienceleague.adobe.com/docs/pass/authentication/auth-features/error-reportn/" +
 	"enhanced-error-codes.html"
 
-// enhanced is an entry of "Enhanced error codes".
-type enhanced struct {
-	status          int
-	action, message string
+// operation is one of REST API V2.
+type operation struct {
+	name    string // as faults and the log of requests call it
+	method  string
+	path    string // behind /api/v2/, with names of parameters in braces
+	answer  func(*Server, *call) answer
+	browser bool // it is opened in a browser: no headers are asked for
 }
 
-// enhancedCodes are those that concern a token, with messages of the simulator's own.
-var enhancedCodes = map[string]enhanced{
-	"invalid_access_token_service_provider": {401, "application-registration",
-		"The access token is not good for this service provider."},
-	"invalid_access_token_client_application": {401, "application-registration",
-		"The access token is unknown, expired or of an invalid client application."},
-	"invalid_header_device_info":       {400, "none", "The X-Device-Info header is missing or invalid."},
-	"invalid_header_device_identifier": {400, "none", "The AP-Device-Identifier header is missing or invalid."},
-	"network_received_error":           {403, "retry", "The partner service's answer could not be read."},
-	"network_connection_timeout":       {403, "retry", "The connection to the partner service timed out."},
-	"maximum_execution_time_exceeded":  {403, "retry", "The request did not complete in the maximum allowed time."},
+// operations are those of Adobe's "REST API V2". The first whose path fits a request answers it.
+func operations() []operation {
+	return []operation{
+		{name: "authenticate", method: "GET", path: "authenticate/{provider}/{code}", answer: (*Server).authenticate, browser: true},
+		{name: "configuration", method: "GET", path: "{provider}/configuration", answer: (*Server).configuration},
+		{name: "sessions", method: "POST", path: "{provider}/sessions", answer: (*Server).createSession},
+		{name: "sso", method: "POST", path: "{provider}/sessions/sso/{partner}", answer: (*Server).partnerRequest},
+		{name: "sessions", method: "POST", path: "{provider}/sessions/{code}", answer: (*Server).resumeSession},
+		{name: "sessions", method: "GET", path: "{provider}/sessions/{code}", answer: (*Server).showSession},
+		{name: "profiles", method: "GET", path: "{provider}/profiles", answer: (*Server).showProfiles},
+		{name: "sso", method: "POST", path: "{provider}/profiles/sso/{partner}", answer: (*Server).partnerProfile},
+		{name: "profiles_code", method: "GET", path: "{provider}/profiles/code/{code}", answer: (*Server).codeProfile},
+		{name: "profiles", method: "GET", path: "{provider}/profiles/{mvpd}", answer: (*Server).showProfiles},
+		{name: "preauthorize", method: "POST", path: "{provider}/decisions/preauthorize/{mvpd}", answer: (*Server).preauthorize},
+		{name: "authorize", method: "POST", path: "{provider}/decisions/authorize/{mvpd}", answer: (*Server).authorize},
+		{name: "logout", method: "GET", path: "{provider}/logout/{mvpd}", answer: (*Server).logout},
+	}
 }
 
-// api answers everything under /api/v2/: it judges the headers that "REST API V2" asks of nearly every request, and
-// answers a good one with a little JSON.
+// operationNames lists the names once each.
+func operationNames() []string {
+	var names []string
+	for _, op := range operations() {
+		names = append(names, op.name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// operationOf returns the operation that a request asks for; false if there is none. Its method is another one if only
+// the path fits.
+func operationOf(r *http.Request) (op operation, params map[string]string, ok bool) {
+	path := strings.Split(strings.TrimPrefix(r.URL.Path, apiPrefix), "/")
+	for _, candidate := range operations() {
+		values, fits := match(strings.Split(candidate.path, "/"), path)
+		if fits && (!ok || candidate.method == r.Method) {
+			op, params, ok = candidate, values, true
+		}
+		if ok && op.method == r.Method {
+			break
+		}
+	}
+	return op, params, ok
+}
+
+// match compares a path with a pattern, and returns the values of its parameters.
+func match(pattern, path []string) (map[string]string, bool) {
+	if len(pattern) != len(path) {
+		return nil, false
+	}
+	values := map[string]string{}
+	for i, part := range pattern {
+		name, isParam := strings.CutPrefix(part, "{")
+		switch {
+		case isParam && path[i] != "":
+			values[strings.TrimSuffix(name, "}")] = path[i]
+		case part != path[i]:
+			return nil, false
+		}
+	}
+	return values, true
+}
+
+// api answers everything under /api/v2/. It judges the headers that the checklist of "REST API V2" wants on every request,
+// though some pages make two of them optional.
 func (s *Server) api(c *call) answer {
+	op, params, ok := operationOf(c.Request)
+	c.params = params
+	if ok && op.browser {
+		return op.answer(s, c)
+	}
 	if why := s.checkBearer(c); why != "" {
 		return s.refuseAPI("invalid_access_token_client_application", why)
 	}
@@ -40,17 +99,32 @@ func (s *Server) api(c *call) answer {
 	if _, err := deviceInfo(c.Header); err != nil {
 		return s.refuseAPI("invalid_header_device_info", err.Error())
 	}
-	provider, _, _ := strings.Cut(strings.TrimPrefix(c.URL.Path, "/api/v2/"), "/")
-	return jsonAnswer(http.StatusOK, map[string]any{
-		"requestor": map[string]any{"id": provider, "name": provider, "mvpds": []string{}},
-	})
+	switch {
+	case !ok:
+		return s.refuseAPI("not_found", "there is no such operation")
+	case op.method != c.Method:
+		a := s.refuseAPI("method_not_allowed", "the method is not "+op.method)
+		a.header().Set("Allow", op.method)
+		return a
+	case c.bodyErr != nil || len(c.body) > maxAPIBody:
+		return s.refuseAPI("malformed_authz_request", "the body broke off, or is too long")
+	case len(s.cfg.Providers) > 0 && !slices.Contains(s.cfg.Providers, c.params["provider"]):
+		return s.refuseAPI("invalid_access_token_service_provider", "the service provider is another client's")
+	}
+	if mvpd, given := c.params["mvpd"]; given && !knownMVPD(mvpd) {
+		return s.refuseAPI("invalid_parameter_mvpd", "the MVPD is not in the configuration")
+	}
+	return op.answer(s, c)
 }
 
-// checkBearer says what is wrong with the access token, "" if nothing is.
+// checkBearer returns what is wrong with the access token, "" if nothing is.
 func (s *Server) checkBearer(c *call) string {
 	access, ok := strings.CutPrefix(c.Header.Get("Authorization"), "Bearer ")
 	if !ok {
 		return "there is no Authorization: Bearer header"
+	}
+	if len(c.Header.Values("Authorization")) > 1 {
+		return "there are several Authorization headers"
 	}
 	t, ok := s.tokens[access]
 	if !ok {
@@ -61,27 +135,4 @@ func (s *Server) checkBearer(c *call) string {
 		return "the access token has expired"
 	}
 	return ""
-}
-
-// refuseAPI is an answer of the protected APIs: an enhanced error code. One that the simulator does not know is taken for
-// a 403 that nothing can be done about: the page says that the set of codes may grow.
-func (s *Server) refuseAPI(code, why string) answer {
-	e, ok := enhancedCodes[code]
-	if !ok {
-		e = enhanced{http.StatusForbidden, "none", "The request was refused."}
-	}
-	trace, err := uuid(s.cfg.Random)
-	if err != nil {
-		return broken(err)
-	}
-	a := jsonAnswer(e.status, map[string]any{
-		"action":  e.action,
-		"status":  e.status,
-		"code":    code,
-		"message": e.message,
-		"helpUrl": helpURL,
-		"trace":   trace,
-	})
-	a.code, a.why = code, why
-	return a
 }

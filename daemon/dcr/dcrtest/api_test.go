@@ -71,16 +71,6 @@ func TestDeviceInfo(t *testing.T) {
 	}
 }
 
-func TestAPI(t *testing.T) {
-	l := newLab(t)
-	id, secret := l.register(t)
-	w := l.send(apiRequest(t, l.token(t, id, secret)))
-	want := map[string]any{"requestor": map[string]any{"id": "REF30", "name": "REF30", "mvpds": []any{}}}
-	if diff := cmp.Diff(want, object(t, w)); w.Code != 200 || diff != "" {
-		t.Errorf("%d %s", w.Code, diff)
-	}
-}
-
 func TestAPIRefusals(t *testing.T) {
 	fingerprint := func(s string) string { return "fingerprint " + base64.StdEncoding.EncodeToString([]byte(s)) }
 	hash := strings.Repeat("0f", 32)

@@ -18,7 +18,7 @@ import (
 // or addresses). Both are valid from a day before now until a year after. caPEM is what a client has to trust; the
 // authority's key is forgotten.
 func NewCA(now time.Time, hosts ...string) (caPEM []byte, cert tls.Certificate, err error) {
-	ca := template(now, 1, "passsim throw-away CA")
+	ca := certificate(now, 1, "passsim throw-away CA")
 	ca.IsCA, ca.BasicConstraintsValid = true, true
 	ca.KeyUsage = x509.KeyUsageCertSign
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -30,7 +30,7 @@ func NewCA(now time.Time, hosts ...string) (caPEM []byte, cert tls.Certificate, 
 		return nil, tls.Certificate{}, fmt.Errorf("make the CA's certificate: %w", err)
 	}
 
-	leaf := template(now, 2, "passsim")
+	leaf := certificate(now, 2, "passsim")
 	leaf.KeyUsage = x509.KeyUsageDigitalSignature
 	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	for _, host := range append([]string{"localhost", "127.0.0.1", "::1"}, hosts...) {
@@ -52,7 +52,7 @@ func NewCA(now time.Time, hosts ...string) (caPEM []byte, cert tls.Certificate, 
 	return caPEM, tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
 }
 
-func template(now time.Time, serial int64, name string) *x509.Certificate {
+func certificate(now time.Time, serial int64, name string) *x509.Certificate {
 	return &x509.Certificate{
 		SerialNumber: big.NewInt(serial),
 		Subject:      pkix.Name{CommonName: name},

@@ -1,10 +1,13 @@
 package dcrtest_test
 
 import (
+	"compress/gzip"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -33,7 +36,7 @@ func newWire(t *testing.T, change ...func(*dcrtest.Config)) *wire {
 	return &wire{lab: l, url: server.URL, client: client}
 }
 
-// seen is what a client got: err is that of the call, or of reading the body.
+// seen is what a client got; err is the error of the call, or of reading the body.
 type seen struct {
 	status int
 	header http.Header
@@ -47,7 +50,8 @@ func (w *wire) do(ctx context.Context, t *testing.T, r *http.Request) seen {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out.Header = r.Header
+	out.Header = r.Header.Clone()
+	out.Header.Set("Accept-Encoding", "identity") // net/http would undo a coding that it asked for
 	resp, err := w.client.Do(out)
 	if err != nil {
 		return seen{err: err}
@@ -57,7 +61,7 @@ func (w *wire) do(ctx context.Context, t *testing.T, r *http.Request) seen {
 	return seen{resp.StatusCode, resp.Header, string(body), err}
 }
 
-// last is the latest request that the server remembers.
+// last returns the latest request that the server remembers.
 func (w *wire) last() dcrtest.Request {
 	all := w.Requests()
 	return all[len(all)-1]
@@ -122,6 +126,30 @@ func TestFaults(t *testing.T) {
 			}
 		}},
 		"delay": {dcrtest.Fault{Kind: "delay", Delay: time.Millisecond}, 201, true, func(*testing.T, seen) {}},
+		"drip":  {dcrtest.Fault{Kind: "drip", Delay: time.Microsecond}, 201, true, wantGood("")},
+		"close": {dcrtest.Fault{Kind: "close"}, 0, false, func(t *testing.T, got seen) {
+			if !errors.Is(got.err, io.EOF) {
+				t.Errorf("%v, want %v", got.err, io.EOF)
+			}
+		}},
+		"value": {dcrtest.Fault{Kind: "value", Field: "client_secret", Value: []byte(`null`)}, 201, true, func(t *testing.T, got seen) {
+			if !strings.Contains(got.body, `"client_secret":null`) || strings.Contains(got.body, `"client_id":null`) {
+				t.Errorf("the body %s, want client_secret null", got.body)
+			}
+		}},
+		"long": {dcrtest.Fault{Kind: "long", Field: "client_id", Size: 5000}, 201, true, func(t *testing.T, got seen) {
+			if !strings.Contains(got.body, `"client_id":"`+strings.Repeat("x", 5000)+`"`) {
+				t.Errorf("the body has %d bytes", len(got.body))
+			}
+		}},
+		"gzip":       {dcrtest.Fault{Kind: "gzip"}, 201, true, wantGzip("gzip")},
+		"unlabelled": {dcrtest.Fault{Kind: "unlabelled"}, 201, true, wantGzip("")},
+		"label":      {dcrtest.Fault{Kind: "label", Code: "br"}, 201, true, wantGood("br")},
+		"bom": {dcrtest.Fault{Kind: "bom"}, 201, true, func(t *testing.T, got seen) {
+			if !strings.HasPrefix(got.body, "\ufeff{") {
+				t.Errorf("the body %q, want a byte order mark", got.body)
+			}
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWire(t)
@@ -146,6 +174,29 @@ func TestFaults(t *testing.T) {
 				t.Errorf("after the fault: %d %v, want 201", got.status, got.err)
 			}
 		})
+	}
+}
+
+func wantGood(coding string) func(*testing.T, seen) {
+	return func(t *testing.T, got seen) {
+		t.Helper()
+		if !json.Valid([]byte(got.body)) || got.header.Get("Content-Encoding") != coding {
+			t.Errorf("%q in coding %q", got.body, got.header.Get("Content-Encoding"))
+		}
+	}
+}
+
+func wantGzip(coding string) func(*testing.T, seen) {
+	return func(t *testing.T, got seen) {
+		t.Helper()
+		r, err := gzip.NewReader(strings.NewReader(got.body))
+		if err != nil {
+			t.Fatalf("%q: %v", got.body, err)
+		}
+		body, err := io.ReadAll(r)
+		if err != nil || !json.Valid(body) || got.header.Get("Content-Encoding") != coding {
+			t.Errorf("%q in coding %q, %v", body, got.header.Get("Content-Encoding"), err)
+		}
 	}
 }
 
@@ -181,7 +232,8 @@ func mustFault(t *testing.T, l *lab, f dcrtest.Fault) {
 	}
 }
 
-// A client that waits for an answer gets none, and its giving up ends the request on the server too: Close would hang.
+// A client that waits for an answer gets none. When it gives up, the request ends on the server too: otherwise Close would
+// hang.
 func TestFaultHang(t *testing.T) {
 	for _, f := range []dcrtest.Fault{{Kind: "hang"}, {Kind: "delay", Delay: time.Minute}} {
 		w := newWire(t)
@@ -203,7 +255,7 @@ func TestFaultHang(t *testing.T) {
 	}
 }
 
-// An answer that is late is as late as it was set to be.
+// A late answer is as late as it was set to be.
 func TestFaultDelay(t *testing.T) {
 	w := newWire(t)
 	mustFault(t, w.lab, dcrtest.Fault{Kind: "status", Delay: 50 * time.Millisecond})
@@ -214,7 +266,7 @@ func TestFaultDelay(t *testing.T) {
 	}
 }
 
-// Who follows the redirect lands on a page of HTML, and is seen to have done so.
+// A client that follows the redirect lands on a page of HTML, and shows in the log of requests.
 func TestFaultRedirectFollowed(t *testing.T) {
 	w := newWire(t)
 	w.client.CheckRedirect = nil
@@ -228,7 +280,7 @@ func TestFaultRedirectFollowed(t *testing.T) {
 	}
 }
 
-// Faults strike in the order they were set, each as often as it says, and only where it says.
+// Faults strike in the order in which they were set, as often as they say, and only where they say.
 func TestFaultOrder(t *testing.T) {
 	l := newLab(t)
 	id, secret := l.register(t)
@@ -275,7 +327,7 @@ func TestFaultErrorOfAPI(t *testing.T) {
 	}
 }
 
-// A fault uses up the throttle's bucket, and the throttle no fault: hammering a broken server is seen.
+// A request that a fault strikes empties the throttle's bucket, and one that the throttle refuses uses up no fault.
 func TestFaultBehindThrottle(t *testing.T) {
 	l := newLab(t, throttled)
 	mustFault(t, l, dcrtest.Fault{Kind: "status", Count: 12})
@@ -321,10 +373,60 @@ func TestBadFaults(t *testing.T) {
 		"kind=hang delay=-1s":            "-1s",
 		"kind=hang delay=1h":             "5m0s",
 		"kind=429 retry_after=+tomorrow": "+tomorrow",
+		"kind=value":                     "JSON",
+		"kind=value value={":             "JSON",
+		"kind=long":                      "size",
+		"kind=long size=x":               "size=x",
+		"kind=label":                     "code",
+		"kind=drip":                      "delay",
+		"kind=status path=tls":           "tls",
 	} {
 		if _, err := dcrtest.ParseFault(text); err == nil || !strings.Contains(err.Error(), why) {
 			t.Errorf("%q: %v, want an error about %q", text, err, why)
 		}
+	}
+}
+
+// A fault may strike the ClientHello, if it is long enough; nothing of TLS is answered then.
+func TestFaultsOfTheHandshake(t *testing.T) {
+	l := newLab(t)
+	server := httptest.NewUnstartedServer(l)
+	server.Listener = l.Listener(server.Listener)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	get := func(curves ...tls.CurveID) error {
+		config := server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
+		config.CurvePreferences = curves
+		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Second}, "tcp", server.Listener.Addr().String(), config)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+	if err := get(); err != nil {
+		t.Errorf("without a fault: %v", err)
+	}
+	mustFault(t, l, dcrtest.Fault{Path: "tls", Kind: "reset", Size: 1400})
+	if err := get(tls.X25519MLKEM768); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("a long one: %v, want %v", err, syscall.ECONNRESET)
+	}
+	if err := get(tls.X25519); err != nil {
+		t.Errorf("a short one: %v", err)
+	}
+	l.ClearFaults()
+	mustFault(t, l, dcrtest.Fault{Path: "tls", Kind: "close", Count: 1})
+	mustFault(t, l, dcrtest.Fault{Path: "tls", Kind: "hang", Count: 1})
+	if err := get(); !errors.Is(err, io.EOF) {
+		t.Errorf("closed: %v, want %v", err, io.EOF)
+	}
+	if err, ok := errors.AsType[net.Error](get()); !ok || !err.Timeout() {
+		t.Errorf("hanging: %v, want a timeout", err)
+	}
+	mustFault(t, l, dcrtest.Fault{Kind: "reset", Count: 1}) // of requests, which goes below TLS and the listener
+	w := &wire{lab: l, url: server.URL, client: server.Client()}
+	wantReset(t, w.do(t.Context(), t, registration(t)))
+	if got := w.do(t.Context(), t, registration(t)); got.status != http.StatusCreated {
+		t.Errorf("after all: %d %v", got.status, got.err)
 	}
 }
 

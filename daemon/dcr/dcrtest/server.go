@@ -1,13 +1,15 @@
 // Package dcrtest simulates the server side of Adobe Pass for labs, demos and tests: client registration, access tokens, the
-// protected APIs' judgement of a request, the throttle in front of them, and everything that can go wrong on the way.
+// protected APIs ("REST API V2") with a TV provider's pages, the throttle in front of them, a name server, and everything
+// that can go wrong on the way.
 //
-// It owns its state, in memory only: a new Server knows no client. It judges requests by the documented protocol alone and
-// shares no code with the daemon, so that a misreading there is refused here. It is never shipped to a device.
+// It owns its state, in memory only: a new Server knows no client. It judges requests by the documented protocol and shares
+// no code with the daemon, so that it refuses what the daemon misreads. It is never shipped to a device.
 package dcrtest
 
 import (
 	"bytes"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -21,7 +23,8 @@ import (
 
 const (
 	defaultTokenLife = 6 * time.Hour // as in the samples of "Retrieve access token"
-	maxBody          = 64 << 10      // a software statement is a few hundred bytes
+	maxBody          = 64 << 10      // of registrations and token requests; a software statement is a few hundred bytes
+	maxAPIBody       = 256 << 10     // as long as any that the daemon forwards
 	maxLog           = 10_000        // requests; a soak test must not fill the memory
 )
 
@@ -29,18 +32,21 @@ const (
 type Config struct {
 	Now         func() time.Time
 	Random      io.Reader     // ids and secrets come from it; default crypto/rand.Reader
-	Log         *slog.Logger  // says of every refused request why, never a secret; default silence
+	Log         *slog.Logger  // says why each request is refused, and never a secret; default silence
 	TokenLife   time.Duration // default 6 h
 	TokenStatus int           // HTTP status of a token that is issued: 201, the default, or 200
 	ClockOffset time.Duration // how far the server's clock is ahead of Now: Date, created_at and expiry follow it
 	NoThrottle  bool
+	Providers   []string // the service providers that access tokens are for; default any
 }
 
 // Request is what the server remembers of one request.
 type Request struct {
 	At         time.Time      `json:"at"` // by Config.Now, without the offset
 	Method     string         `json:"method"`
-	Path       string         `json:"path"`                // without the query, which may hold what does not belong there
+	Path       string         `json:"path"`
+	Query      string         `json:"query,omitempty"`     // of the protected APIs; elsewhere it may hold a secret
+	Operation  string         `json:"operation,omitempty"` // of the protected APIs, as faults name it
 	Status     int            `json:"status"`              // 0: no answer was sent
 	Error      string         `json:"error,omitempty"`     // the server's own code
 	Fault      string         `json:"fault,omitempty"`     // the kind of the fault that struck it
@@ -48,9 +54,13 @@ type Request struct {
 	DeviceInfo map[string]any `json:"device_info,omitempty"`
 	UserAgent  string         `json:"user_agent,omitempty"`
 	RemoteAddr string         `json:"remote_addr"`
+
+	Header     http.Header `json:"header,omitempty"` // Authorization is replaced by its SHA-256
+	BodySize   int         `json:"body_size"`
+	BodySHA256 string      `json:"body_sha256,omitempty"`
 }
 
-// Counts are the requests that came, and how many of all found the throttle's bucket empty.
+// Counts are the numbers of requests that came, and of those that found the throttle's bucket empty.
 type Counts struct {
 	Register  int `json:"register"`
 	Token     int `json:"token"`
@@ -71,12 +81,15 @@ type Server struct {
 	buckets    map[string]*bucket // by client address
 	clients    map[string]*client // by client_id
 	tokens     map[string]token   // by access token
-	faults     []Fault            // the first that fits strikes
+	sessions   map[string]*session
+	profiles   map[viewer]map[string]*profile // by MVPD
+	temporary  map[viewer]time.Time           // when a temporary pass was first used
+	faults     []Fault                        // the first that fits strikes
 	requests   []Request
 	counts     Counts
 }
 
-// New makes a server that knows no client yet.
+// New returns a server that knows no client yet.
 func New(cfg Config) *Server {
 	if cfg.Random == nil {
 		cfg.Random = rand.Reader
@@ -94,24 +107,26 @@ func New(cfg Config) *Server {
 		cfg: cfg, log: cfg.Log,
 		offset: cfg.ClockOffset, tokenLife: cfg.TokenLife, throttled: !cfg.NoThrottle,
 		buckets: map[string]*bucket{}, clients: map[string]*client{}, tokens: map[string]token{},
+		sessions: map[string]*session{}, profiles: map[viewer]map[string]*profile{}, temporary: map[viewer]time.Time{},
 	}
 }
 
 // call is one request on its way through the server.
 type call struct {
 	*http.Request
-	kind    string // register, token, api or client (the other client endpoints); "" is outside the throttle
+	kind    string            // register, token, api or client (the other client endpoints); "" is outside the throttle
+	params  map[string]string // in the path, of the protected APIs
 	body    []byte
 	bodyErr error     // it broke off
 	now     time.Time // by the server's clock
 	log     Request
 }
 
-// ServeHTTP answers /o/client/… and /api/v2/….
+// ServeHTTP answers /o/client/…, /api/v2/… and the pages of a TV provider.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{Request: r, kind: kindOf(r.URL.Path)}
-	// One byte more than is allowed tells that there was more.
-	c.body, c.bodyErr = io.ReadAll(io.LimitReader(r.Body, maxBody+1))
+	// One byte more than is allowed shows that there was more.
+	c.body, c.bodyErr = io.ReadAll(io.LimitReader(r.Body, maxAPIBody+1))
 	a, f := s.judge(c)
 	if a.why != "" {
 		s.log.Warn("refused", "method", r.Method, "path", r.URL.Path, "status", a.status, "error", a.code, "why", a.why)
@@ -128,7 +143,7 @@ func (s *Server) judge(c *call) (answer, Fault) {
 	defer s.mu.Unlock()
 	now := s.cfg.Now()
 	c.now = now.Add(s.offset)
-	c.log = Request{At: now, Method: c.Method, Path: c.URL.Path, UserAgent: c.UserAgent(), RemoteAddr: c.RemoteAddr}
+	c.note(now)
 	if info, _ := deviceInfo(c.Header); info != nil {
 		c.log.DeviceInfo = info
 	}
@@ -138,13 +153,13 @@ func (s *Server) judge(c *call) (answer, Fault) {
 	var f Fault
 	switch {
 	case c.kind == "":
-		a = outside(c)
-	// The throttle stands in front of everything, faults too: a client that hammers a broken server shall be seen.
-	case s.throttled && !s.bucket(c.RemoteAddr).take(now):
+		a = s.outside(c)
+	// The throttle stands in front of everything, faults too: it shows a client that hammers a broken server.
+	case s.throttled && !s.bucket(c).take(now):
 		s.counts.Throttled++
 		a = s.tooMany("the bucket of its address is empty")
 	default:
-		f = s.takeFault(c.kind)
+		f = s.takeFault(func(f Fault) bool { return f.Path == "all" || f.Path == c.kind || f.Path == c.log.Operation })
 		a = s.answerWith(f, c)
 	}
 	a.header().Set("Date", c.now.UTC().Format(http.TimeFormat))
@@ -156,7 +171,7 @@ func (s *Server) judge(c *call) (answer, Fault) {
 	return a, f
 }
 
-// answer judges what has passed the throttle and met no fault.
+// answer judges a call that has passed the throttle and met no fault.
 func (s *Server) answer(c *call) answer {
 	switch c.kind {
 	case "register":
@@ -170,10 +185,29 @@ func (s *Server) answer(c *call) answer {
 	}
 }
 
-// outside answers what the server does not offer.
-func outside(c *call) answer {
+// note begins the log of a call.
+func (c *call) note(now time.Time) {
+	c.log = Request{At: now, Method: c.Method, Path: c.URL.Path, UserAgent: c.UserAgent(), RemoteAddr: c.RemoteAddr,
+		Header: c.Header.Clone(), BodySize: len(c.body)}
+	for i, value := range c.log.Header["Authorization"] {
+		c.log.Header["Authorization"][i] = fmt.Sprintf("sha256 %x", sha256.Sum256([]byte(value)))
+	}
+	if c.kind == "api" {
+		c.log.Query = c.URL.RawQuery
+		c.log.BodySHA256 = fmt.Sprintf("%x", sha256.Sum256(c.body))
+		if op, _, ok := operationOf(c.Request); ok {
+			c.log.Operation = op.name
+		}
+	}
+}
+
+// outside answers a call that is not part of the server's API.
+func (s *Server) outside(c *call) answer {
 	if c.URL.Path == portalPath {
 		return portal()
+	}
+	if a, ok := s.page(c); ok {
+		return a
 	}
 	return plainAnswer(http.StatusNotFound, "there is no such path")
 }
@@ -187,7 +221,7 @@ func kindOf(path string) string {
 		return "token"
 	case path == "/o/client/scopes", path == "/o/client/validate":
 		return "client"
-	case strings.HasPrefix(path, "/api/v2/"):
+	case strings.HasPrefix(path, apiPrefix):
 		return "api"
 	default:
 		return ""
@@ -212,11 +246,15 @@ func (s *Server) remember(r Request) {
 	s.requests = append(s.requests, r)
 }
 
-// bucket is that of a client's address; its port changes with every connection.
-func (s *Server) bucket(remote string) *bucket {
-	host, _, err := net.SplitHostPort(remote)
+// bucket returns the bucket of a client's address. Its port changes with every connection. The server is behind others
+// and tells devices apart "with the help of X-Forwarded-For": a client that sends it has a bucket of its own choice.
+func (s *Server) bucket(c *call) *bucket {
+	host, _, err := net.SplitHostPort(c.RemoteAddr)
 	if err != nil {
-		host = remote
+		host = c.RemoteAddr
+	}
+	if first, _, _ := strings.Cut(c.Header.Get("X-Forwarded-For"), ","); first != "" {
+		host = strings.TrimSpace(first)
 	}
 	b := s.buckets[host]
 	if b == nil {
@@ -226,7 +264,7 @@ func (s *Server) bucket(remote string) *bucket {
 	return b
 }
 
-// now is the server's clock, with the offset.
+// now returns the server's clock, with the offset.
 func (s *Server) now() time.Time { return s.cfg.Now().Add(s.offset) }
 
 // answer is a response before it is sent.
@@ -234,8 +272,8 @@ type answer struct {
 	status  int
 	headers http.Header
 	body    []byte
-	code    string // the server's code, where it refuses
-	why     string // for the log: why it refuses
+	code    string // the server's code of a refusal
+	why     string // the reason of a refusal, for the log
 }
 
 func (a *answer) header() http.Header {
@@ -245,7 +283,7 @@ func (a *answer) header() http.Header {
 	return a.headers
 }
 
-// jsonAnswer is a response of JSON. The maps given to it can all be encoded.
+// jsonAnswer returns a response of JSON.
 func jsonAnswer(status int, v any) answer {
 	var body bytes.Buffer
 	if err := json.NewEncoder(&body).Encode(v); err != nil {
@@ -257,17 +295,17 @@ func jsonAnswer(status int, v any) answer {
 	return a
 }
 
-// plainAnswer refuses in words.
+// plainAnswer returns a refusal in words.
 func plainAnswer(status int, why string) answer {
 	a := answer{status: status, body: []byte(http.StatusText(status) + "\n"), why: why}
 	a.header().Set("Content-Type", "text/plain; charset=utf-8")
 	return a
 }
 
-// broken is the simulator's own failure.
+// broken returns the answer to a failure of the simulator's own.
 func broken(err error) answer { return plainAnswer(http.StatusInternalServerError, err.Error()) }
 
-// notPost refuses any other method.
+// notPost returns the refusal of any other method.
 func notPost() answer {
 	a := plainAnswer(http.StatusMethodNotAllowed, "the method is not POST")
 	a.header().Set("Allow", http.MethodPost)

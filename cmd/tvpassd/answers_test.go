@@ -1,0 +1,59 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// Answers that are a little off are accepted, rather than answered with registration after registration.
+func TestLenientAnswers(t *testing.T) {
+	for name, fault := range map[string]string{
+		"gzip":              "kind=gzip",
+		"a BOM":             "kind=bom",
+		"a label alone":     "kind=label code=br",
+		"token_type null":   "path=token kind=value field=token_type value=null",
+		"token_type empty":  `path=token kind=value field=token_type value=""`,
+		"expires_in quoted": `path=token kind=value field=expires_in value="21600"`,
+		"created in s":      "path=token kind=value field=created_at value=1795000000",
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, "-fault", fault)
+			l.up()
+			l.token()
+			l.expectCalls(1, 1)
+		})
+	}
+}
+
+// Answers that can't be used are a server error that names what is wrong, and none of them is kept.
+func TestUnusableAnswers(t *testing.T) {
+	for name, tc := range map[string]struct{ fault, told string }{
+		"not labelled":      {"path=register kind=unlabelled", "is compressed (gzip), and does not say so"},
+		"a token too long":  {"path=token kind=long field=access_token size=20000", "an access_token that is longer than 16 KiB"},
+		"an id too long":    {"path=token kind=long field=id size=5000", "an id that is longer than 4 KiB"},
+		"a secret too long": {"path=register kind=long field=client_secret size=5000", "a client_id or client_secret that is longer than 4 KiB"},
+		"an escape in an id": {`path=register kind=value field=client_id value="\u001b[2J"`,
+			"characters that RFC 6749 forbids"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLab(t, "-fault", tc.fault)
+			l.up()
+			l.daemon.until("the error in status", func() bool { return strings.Contains(l.run("status", "--json").stdout, tc.told) })
+			if r := l.curl("/v1/apps/ref30/token?wait=0s"); r.code != 503 || field(t, r.stdout, "code") != "server_error" || strings.Contains(r.stdout, "xxxx") {
+				t.Errorf("%d %s", r.code, r.stdout)
+			}
+		})
+	}
+}
+
+// A path that ends the TLS handshake is told as that; a middlebox that resets only long ones lets the daemon through.
+func TestHandshakes(t *testing.T) {
+	l := newLab(t, "-fault", "path=tls kind=reset")
+	l.up()
+	l.daemon.until("the error in status", func() bool {
+		return strings.Contains(l.run("status", "--json").stdout, "the TLS handshake breaks off (connection reset by peer)")
+	})
+	l.order("DELETE", "/fault", "")
+	l.order("POST", "/fault", `{"path":"tls","kind":"reset","size":1000}`)
+	l.token()
+}
