@@ -4,23 +4,11 @@ SHELL       := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := build
 
-# A build names itself after the commit, and takes the commit's date as the moment before which a clock is unset:
-# the same commit is the same binary wherever it is built.
-VERSION    ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-unknown)
-COMMIT     ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
-BUILD_DATE ?= $(shell TZ=UTC git log -1 --format=%cd --date=format-local:%Y-%m-%dT%H:%M:%SZ 2>/dev/null)
-
-# HTTP/1.1 keep-alive is all that a call every few hours needs: without HTTP/2 the binary is half a megabyte smaller.
-# User and network look-ups in Go: the binary is static.
-TAGS    := nethttpomithttp2,osusergo,netgo
-LDFLAGS := -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.buildDate=$(BUILD_DATE)
-# The functions of these packages are called, not copied into their callers as the compiler likes it: the ARM binary is
-# 280 kB smaller. Nothing that a token passes on its way to a player is among them. A resumed handshake, of ten million
-# instructions, gets 0.5 % dearer, and a start 2 %. (All of crypto would be a handshake twice as dear, strings a token by 6 %.)
-COLD := crypto/internal/fips140/ecdsa crypto/tls crypto/x509 fmt log/slog math/big net/netip os reflect \
-	github.com/pelletier/go-toml/v2/unstable \
-	$(addprefix github.com/tvpassd/tvpassd/,daemon/config daemon/dcr daemon/doctor daemon/hardware daemon/service device cmd/tvpassd)
-GOBUILD := CGO_ENABLED=0 go build -trimpath -tags $(TAGS) $(COLD:%=-gcflags=%=-l) -ldflags '$(LDFLAGS)'
+# The same commit is the same binary wherever it is built: scripts/buildflags says
+# how. VERSION, COMMIT and SOURCE_DATE_EPOCH override what it finds out.
+TAGS    := $(shell scripts/buildflags tags)
+GOBUILD  = CGO_ENABLED=0 go build $(shell VERSION='$(VERSION)' COMMIT='$(COMMIT)' \
+	SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)' scripts/buildflags)
 ARCHES  := armv5 armv6 armv7 arm64 amd64 mipsle riscv64
 
 .PHONY: help build cross test check demo report bench fuzz simulate mutate powercut package reproducible e2e e2e-arm fleet clean
@@ -85,7 +73,7 @@ powercut: ## CUTS power cuts under the storage, on a file system of its own (roo
 	CUTS=$(CUTS) go run ./scripts/powercut
 
 package: dist/tvpassd-linux-armv7 dist/tvpassd-linux-arm64 dist/tvpassd-linux-amd64 ## .deb and .ipk for armhf, arm64 and amd64
-	scripts/package/build dist $(VERSION) $(BUILD_DATE) armv7 arm64 amd64
+	scripts/package/build dist armv7 arm64 amd64
 
 reproducible: ## the same commit is the same binary, wherever it is built
 	scripts/reproducible

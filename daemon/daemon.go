@@ -60,6 +60,7 @@ type Config struct {
 
 	Version   string
 	BuildDate time.Time // a clock before this is unset
+	Undated   bool      // the program does not know when it was built: BuildDate is a guess
 	UID       uint32    // the daemon's own user
 
 	Clock    clock.Clock
@@ -141,7 +142,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 		return nil, err
 	}
 	d.api = localapi.New(localapi.Config{
-		Broker: d.broker, Hardware: d.hardware, Store: d.store, Log: cfg.Log, Version: cfg.Version,
+		Broker: d.broker, Hardware: d.hardware, Store: d.store, Log: cfg.Log, Version: cfg.Version, Undated: cfg.Undated,
 		Started: cfg.Clock.Now().Boot, Reload: d.Reload, Socket: d.socket.Gone,
 	})
 	d.adopt(conf, up)
@@ -210,6 +211,9 @@ func (d *Daemon) Run(ctx context.Context) error {
 	conf := d.conf.Load()
 	d.cfg.Log.Info("tvpassd is running", "version", d.cfg.Version, "socket", d.socket.Addr().String(),
 		"endpoint", conf.Endpoint, "apps", len(conf.Apps))
+	if d.cfg.Undated {
+		d.cfg.Log.Warn(localapi.UndatedDetail, "code", localapi.CodeUndated)
+	}
 	d.cfg.Notifier.Ready("serving")
 
 	<-ctx.Done()

@@ -38,7 +38,7 @@ func smallDisk(t *testing.T) (dir string) {
 		t.Skipf("no mount namespace of its own, which takes root: %v", err)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		t.Skipf("the mounts can't be made private: %v", err)
+		t.Skipf("no private mounts: %v: in a plain chroot, mount --bind its directory on itself first", err)
 	}
 	if err := unix.Mount("tvpassd-test", dir, "tmpfs", 0, "size=256k"); err != nil {
 		t.Skipf("no small disk: %v", err)

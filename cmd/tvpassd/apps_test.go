@@ -19,9 +19,7 @@ func TestSeveralApps(t *testing.T) {
 			t.Fatalf("%v: this takes apt-get install util-linux passwd", err)
 		}
 	}
-	if out, err := exec.Command("unshare", "--mount", "true").CombinedOutput(); err != nil {
-		t.Skipf("no mount namespace is to be had here: %v: %s", err, out)
-	}
+	needMounts(t)
 	l := newLab(t)
 	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "several-apps.md"))
 	l.must(err)

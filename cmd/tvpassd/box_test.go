@@ -53,6 +53,7 @@ func (l *lab) shown() (dev shown) {
 // address. A virtual adapter is no evidence of a cable.
 func TestTheHeaderFollowsTheNetwork(t *testing.T) {
 	needRoot(t)
+	needMounts(t)
 	l := newLab(t)
 	ns := fmt.Sprintf("tvpassd-%d", os.Getpid())
 	ip := func(args ...string) {

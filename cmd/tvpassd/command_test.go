@@ -40,7 +40,7 @@ func TestUsage(t *testing.T) {
 			t.Errorf("wider than a console: %q", line)
 		}
 	}
-	exec1(t, "version").expect(t, 0, "tvpassd 1.2.3 (commit ", "go1.", "linux/")
+	exec1(t, "version").expect(t, 0, "tvpassd 1.2.3 (commit ", "built 2026-01-01T00:00:00Z", "go1.", "linux/")
 }
 
 // Without a daemon every command says so, and what to do.

@@ -52,16 +52,13 @@ func doctorCommand(set *flag.FlagSet) func(*env, []string) error {
 
 // examine has the doctor look at this machine.
 func (e *env) examine() (doctor.Report, error) {
-	built, err := buildTime()
-	if err != nil {
-		return doctor.Report{}, err
-	}
+	this := thisProgram()
 	whose := "this shell"
 	if e.adoptProxy() {
 		whose = "the daemon"
 	}
 	return doctor.Run(e.ctx, doctor.Config{
-		ConfigFile: e.configFile, Socket: e.socket, Version: version, BuildDate: built, UID: os.Geteuid(),
+		ConfigFile: e.configFile, Socket: e.socket, Version: this.Version, BuildDate: this.builtAfter(), Undated: this.BuildDate == nil, UID: os.Geteuid(),
 		Clock: clock.NewSystem(), Getenv: os.Getenv, EnvOf: whose, Proxy: http.ProxyFromEnvironment, Service: service.Look,
 		Load: e.loadConfig,
 	}), nil

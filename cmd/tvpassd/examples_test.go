@@ -34,6 +34,7 @@ func TestExamplePlayers(t *testing.T) {
 				t.Errorf("%d lines: an example is read in one sitting", n)
 			}
 			if example.build == nil {
+				p.program = l.path(example.source) // its ending says which language it is in
 				l.must(os.WriteFile(p.program, source, 0o755))
 			} else {
 				l.write(example.source, string(source))

@@ -25,7 +25,7 @@ import (
 const patience = 60 * time.Second
 
 // programs are the built binaries.
-var programs struct{ dir, tvpassd, passsim string }
+var programs struct{ dir, tvpassd, passsim, tags string }
 
 // TestMain builds the programs once, with the race detector where the tests have it.
 func TestMain(m *testing.M) {
@@ -39,7 +39,12 @@ func TestMain(m *testing.M) {
 			panic(err)
 		}
 		programs.dir, programs.tvpassd, programs.passsim = dir, filepath.Join(dir, "tvpassd"), filepath.Join(dir, "passsim")
-		args := []string{"build", "-tags", "nethttpomithttp2,osusergo,netgo", "-ldflags", "-X main.version=1.2.3 -X main.buildDate=2026-01-01T00:00:00Z"}
+		tags, err := exec.Command("../../scripts/buildflags", "tags").Output()
+		if err != nil {
+			panic(err)
+		}
+		programs.tags = strings.TrimSpace(string(tags))
+		args := buildArgs("1767225600")
 		if raceEnabled {
 			args = append(args, "-race")
 		}
@@ -51,6 +56,11 @@ func TestMain(m *testing.M) {
 		}
 		return m.Run()
 	}())
+}
+
+// buildArgs builds a program of a date, in seconds since 1970.
+func buildArgs(date string) []string {
+	return []string{"build", "-tags", programs.tags, "-ldflags", "-X main.version=1.2.3 -X main.buildDate=" + date}
 }
 
 // lab is a directory with a configuration, a simulator and perhaps a daemon.
@@ -390,6 +400,14 @@ var (
 	player   = &syscall.Credential{Uid: 61001, Gid: 61001, Groups: []uint32{61500}}
 	stranger = &syscall.Credential{Uid: 61002, Gid: 61002}
 )
+
+// needMounts skips a test where a mount would not be this test's alone.
+func needMounts(t *testing.T) {
+	t.Helper()
+	if out, err := exec.Command("unshare", "--mount", "true").CombinedOutput(); err != nil {
+		t.Skipf("no private mounts: %v: %s: in a plain chroot, mount --bind its directory on itself first", err, out)
+	}
+}
 
 func needRoot(t *testing.T) {
 	t.Helper()

@@ -22,13 +22,6 @@ import (
 	"github.com/tvpassd/tvpassd/ipc/client"
 )
 
-// Set by the linker.
-var (
-	version   = "0.0.0-unknown"
-	commit    = "unknown"
-	buildDate = ""
-)
-
 // Exit statuses beside those that a command names for itself.
 const (
 	exitFailure = 1
@@ -86,7 +79,7 @@ func commands() []command {
 		{"start", "", "start the service", serviceCommand("start")},
 		{"stop", "", "stop the service", serviceCommand("stop")},
 		{"restart", "", "stop and start the service", serviceCommand("restart")},
-		{"version", "", "version, commit, Go and target", versionCommand},
+		{"version", "[--json]", "version, commit, build date, Go and target", versionCommand},
 	}
 }
 
@@ -129,14 +122,20 @@ func misused(format string, args ...any) error {
 // dispatch reads the command line: flags of every command may stand before the command or behind it.
 func (e *env) dispatch(args []string) error {
 	front := e.flagSet("tvpassd")
-	if err := e.parse(front, args, e.help); err != nil {
+	asked := false // --version is the command of that name: an error ends the flags before it
+	front.BoolFunc("version", "", func(string) error { asked = true; return errors.New("a command") })
+	if err := e.parse(front, args, e.help); err != nil && !asked {
 		return err
 	}
-	if front.NArg() == 0 {
+	rest := front.Args()
+	if asked {
+		rest = append([]string{"version"}, rest...)
+	}
+	if len(rest) == 0 {
 		e.help(e.stderr)
 		return exitStatus{code: exitUsage}
 	}
-	name, args := front.Arg(0), front.Args()[1:]
+	name, args := rest[0], rest[1:]
 	if name == "help" {
 		e.help(e.stdout)
 		return nil

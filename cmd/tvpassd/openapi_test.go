@@ -287,8 +287,7 @@ func (r *recorder) notReady(t *testing.T) {
 func (r *recorder) clockUnset(t *testing.T) {
 	l := record(t, r)
 	late := l.path("tvpassd")
-	build := exec.Command("go", "build", "-tags", "nethttpomithttp2,osusergo,netgo", "-ldflags",
-		"-X main.version=1.2.3 -X main.buildDate="+time.Now().AddDate(10, 0, 0).UTC().Format(time.RFC3339), "-o", late, ".")
+	build := exec.Command("go", append(buildArgs(fmt.Sprint(time.Now().AddDate(10, 0, 0).Unix())), "-o", late, ".")...)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

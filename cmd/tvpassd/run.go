@@ -12,7 +12,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
-	"time"
 
 	"github.com/tvpassd/tvpassd/daemon"
 	"github.com/tvpassd/tvpassd/daemon/clock"
@@ -52,14 +51,11 @@ func (e *env) runDaemon(user string) (err error) {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 
-	built, err := buildTime()
-	if err != nil {
-		return err
-	}
 	var seed [16]byte
 	if _, err := rand.Read(seed[:]); err != nil {
 		return fmt.Errorf("get a seed: %w", err)
 	}
+	this := thisProgram()
 	listener, err := service.Listener()
 	if err != nil {
 		return exitStatus{exitConfig, err}
@@ -73,7 +69,8 @@ func (e *env) runDaemon(user string) (err error) {
 	d, err := daemon.New(daemon.Config{
 		ConfigFile: e.configFile, SocketPath: e.socket, Listener: listener,
 		RuntimeDir: os.Getenv("RUNTIME_DIRECTORY"), Findings: found,
-		Version: version, BuildDate: built, UID: uint32(os.Geteuid()),
+		Version: this.Version, BuildDate: this.builtAfter(), Undated: this.BuildDate == nil,
+		UID:   uint32(os.Geteuid()),
 		Clock: system, Alarm: alarm,
 		Random: mathrand.New(mathrand.NewPCG(binary.NativeEndian.Uint64(seed[:]), binary.NativeEndian.Uint64(seed[8:]))),
 		Log:    log, Level: level, Notifier: service.NewNotifier(log), Hangup: hangup,
@@ -122,16 +119,4 @@ func (e *env) giveUpRoot(name string) (*hardware.Findings, error) {
 		return nil, err
 	}
 	return &found, service.Seal()
-}
-
-// buildTime is the moment before which a clock is unset. A build without one, such as `go run` makes, believes any clock.
-func buildTime() (time.Time, error) {
-	if buildDate == "" {
-		return time.Time{}, nil
-	}
-	built, err := time.Parse(time.RFC3339, buildDate)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("this build has a wrong date: %w", err)
-	}
-	return built, nil
 }

@@ -49,10 +49,11 @@ type Report struct {
 
 // Config says what to look at, and with whose eyes.
 type Config struct {
-	ConfigFile string // "" is config.DefaultFile
-	Socket     string // in place of the configuration's; "" leaves it
-	Version    string // of this program
-	BuildDate  time.Time
+	ConfigFile string    // "" is config.DefaultFile
+	Socket     string    // in place of the configuration's; "" leaves it
+	Version    string    // of this program
+	BuildDate  time.Time // of this program; a clock before it is not set
+	Undated    bool      // this program does not know when it was built: BuildDate is a guess
 	UID        int
 	Clock      clock.Clock
 	Getenv     func(string) string                   // has the proxy variables
@@ -88,6 +89,7 @@ func (f *facts) checks() []check {
 		{"service", nil, judgeService},
 		{"socket", []string{"service"}, judgeSocket},
 		{"daemon", []string{"socket"}, judgeDaemon},
+		{"build", nil, judgeBuild},
 		{"clock", nil, judgeClock},
 		{"route", []string{"config"}, judgeRoute},
 		{"proxy", []string{"config"}, judgeProxy},

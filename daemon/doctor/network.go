@@ -33,6 +33,14 @@ func (f *facts) loopback() bool {
 	return err == nil && isLoopback(u.Hostname())
 }
 
+func judgeBuild(f *facts) Check {
+	if f.cfg.Undated {
+		return warn("build it with SOURCE_DATE_EPOCH set, or install an official build",
+			"tvpassd %s does not know its build date, so a clock that is years behind counts as set", f.cfg.Version)
+	}
+	return pass("tvpassd %s, built %s", f.cfg.Version, stamp(f.cfg.BuildDate))
+}
+
 func judgeClock(f *facts) Check {
 	now := f.cfg.Clock.Now().Wall
 	if now.Before(f.cfg.BuildDate) {

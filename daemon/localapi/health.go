@@ -24,6 +24,9 @@ type Item struct {
 // CodeMended is the code of a state that was damaged.
 const CodeMended = "state_mended"
 
+// CodeUndated is the code of a program that does not know when it was built.
+const CodeUndated = "build_date_missing"
+
 // replacedFor is how long status shows a replaced registration: as long as no
 // other one is allowed.
 const replacedFor = 24 * time.Hour
@@ -35,6 +38,9 @@ func (a *API) items(o broker.Overview) []Item {
 	var list []Item
 	if !o.ClockSet {
 		list = append(list, Item{Code: ipc.CodeClockUnset, Detail: "the clock is not set, so the server's certificate can't be checked: set it, or wait for the time service"})
+	}
+	if a.cfg.Undated {
+		list = append(list, Item{Code: CodeUndated, Detail: UndatedDetail})
 	}
 	if err := a.unwritten(o); err != nil {
 		list = append(list, Item{Code: ipc.CodeStorage, Public: unwrittenPublic,
@@ -57,6 +63,10 @@ func (a *API) items(o broker.Overview) []Item {
 	}
 	return append(list, a.settings.Load().Items...)
 }
+
+// UndatedDetail says what is wrong with a build that does not know its date.
+const UndatedDetail = "this build of tvpassd does not know its date, so a clock that is years behind counts as set: " +
+	"build it with SOURCE_DATE_EPOCH set, or install an official build"
 
 const unwrittenPublic = "state can't be written: tvpassd status tells root why"
 

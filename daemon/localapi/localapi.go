@@ -55,6 +55,7 @@ type Config struct {
 	Store    Store
 	Log      *slog.Logger
 	Version  string
+	Undated  bool                                           // this program does not know when it was built
 	Started  time.Duration                                  // of the boot clock
 	Reload   func(ctx context.Context, accept string) error // reads the configuration again
 	Socket   func() error                                   // why players can't find the socket, or nil

@@ -23,14 +23,14 @@ _tvpassd() {
 	--root) mapfile -t COMPREPLY < <(compgen -d -- "$cur") && return ;;
 	--app) mapfile -t COMPREPLY < <(compgen -W "$(_tvpassd_apps "${place[@]}")" -- "$cur") && return ;;
 	esac
-	local words='--config --socket --help'
+	local words='--config --socket --help --version'
 	case $command in
 	'') words+=' run status token headers device doctor bundle config refresh reload reset install uninstall start stop restart version' ;;
 	status) words+=' --json --watch' ;;
 	token | headers | refresh) words+=' --app' ;;
 	reset) words+=' --app --yes' ;;
 	device) words+=' --json --root' ;;
-	doctor) words+=' --json' ;;
+	doctor | version) words+=' --json' ;;
 	bundle) words+=' --output' ;;
 	config) words+=' check' ;;
 	esac

@@ -1,0 +1,5 @@
+//go:build dated
+
+package main
+
+const archiveCommit, archiveDate = "", ""
