@@ -19,6 +19,10 @@ var buildFiles = []string{
 // product property in them (init's property_initialize_ro_product_props).
 var partitions = []string{"product", "odm", "vendor", "system_ext", "system"}
 
+// versionPartitions are those that may have Android's version. A vendor's may be
+// older than the system upon it.
+var versionPartitions = []string{"product", "system", "system_ext", "odm", "vendor"}
+
 // laterFilesWin is the first version, as an API level, that lets a file override
 // what an earlier one said. Before, an ro. property could be set only once.
 const laterFilesWin = 29
@@ -67,7 +71,12 @@ func (p *probe) propertyFiles() []string {
 type product string
 
 func (name product) offer(p *probe, take func(finding) bool) bool {
-	return p.offerPartitioned("ro.product."+string(name), "ro.product.*."+string(name), take)
+	order := strings.Split(strings.ReplaceAll(p.get(property("ro.product.property_source_order")), " ", ""), ",")
+	order = slices.DeleteFunc(order, func(s string) bool { return !slices.Contains(partitions, s) })
+	if len(order) == 0 { // the image does not set its own
+		order = partitions
+	}
+	return p.offerPartitioned("ro.product."+string(name), "ro.product.*."+string(name), order, take)
 }
 
 // androidVersion is Android's release, which is empty on some images while their
@@ -75,17 +84,12 @@ func (name product) offer(p *probe, take func(finding) bool) bool {
 type androidVersion struct{}
 
 func (androidVersion) offer(p *probe, take func(finding) bool) bool {
-	return p.offerPartitioned("ro.build.version.release", "ro.*.build.version.release", take)
+	return p.offerPartitioned("ro.build.version.release", "ro.*.build.version.release", versionPartitions, take)
 }
 
 // offerPartitioned offers a property and what each partition has in its place:
-// its name, with a star for the partition. An image may set its own order.
-func (p *probe) offerPartitioned(plain, name string, take func(finding) bool) bool {
-	order := strings.Split(strings.ReplaceAll(p.get(property("ro.product.property_source_order")), " ", ""), ",")
-	order = slices.DeleteFunc(order, func(s string) bool { return !slices.Contains(partitions, s) })
-	if len(order) == 0 {
-		order = partitions
-	}
+// its name, with a star for the partition.
+func (p *probe) offerPartitioned(plain, name string, order []string, take func(finding) bool) bool {
 	taken, found := p.offerProperty(plain, take)
 	for _, partition := range order {
 		if taken {

@@ -80,8 +80,12 @@ const (
 
 // Compare compares a stored identifier with what its own source says now.
 // Another source that is better, or can be read only now, does not matter; nor do
-// the rules by which a candidate is chosen today.
+// the rules by which a candidate is chosen today. A generated identifier is
+// always the same: it has no source.
 func Compare(candidates []Candidate, id Identifier) Comparison {
+	if id.Source == Generated {
+		return Same
+	}
 	found := Unreadable
 	for _, c := range candidates {
 		switch {

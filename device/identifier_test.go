@@ -1,6 +1,7 @@
 package device
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // The values were made by: printf 'tvpassd/v1\000%s\000%s' SOURCE RAW | sha256sum
@@ -93,5 +96,69 @@ func TestIdentifierOrder(t *testing.T) {
 		if err := os.Remove(root + "/" + id.file); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A stored identifier is compared with what its own source says, in either case
+// and whatever the rules are by now.
+func TestCompare(t *testing.T) {
+	old := func(source, raw string) Identifier {
+		return Candidate{Source: source, Raw: []byte(raw)}.hash([]byte(raw))
+	}
+	const uuid, upper = "d2f7b8a0-1c2d-11ed-8000-9c6b005a07c4", "D2F7B8A0-1C2D-11ED-8000-9C6B005A07C4"
+	candidates := []Candidate{
+		{Source: "rdk-serial", Raw: []byte("PAW409913744"), Untrusted: true},
+		{Source: "android-serialno", Raw: []byte("1234567890ABCDEF"), Doubt: whyCounts},
+		{Source: "dmi-product-uuid", Raw: []byte(upper)},
+		{Source: boardSerial, Raw: []byte("Acme|Board FF|AB12CD34")},
+		{Source: "mac", Raw: []byte("001b215a07c4")},
+		{Source: "mac", Raw: []byte("001b215a07c5")},
+	}
+	for _, test := range []struct {
+		name   string
+		stored Identifier
+		want   Comparison
+	}{
+		{"as the kernel wrote it", old("dmi-product-uuid", upper), Same},
+		{"as it is chosen now", candidates[2].Identifier(), Same},
+		{"as another kernel wrote it", old("dmi-product-uuid", uuid), Same},
+		{"another UUID", old("dmi-product-uuid", "e"+uuid[1:]), Different},
+		{"a board's, in lower case", old(boardSerial, "Acme|Board FF|ab12cd34"), Same},
+		{"another board's", old(boardSerial, "Acme|Board EE|AB12CD34"), Different},
+		{"chosen under older rules", old("android-serialno", "1234567890ABCDEF"), Same},
+		{"another one chosen under older rules", old("android-serialno", "0123456789ABCDEF"), Different},
+		{"the second adapter's", old("mac", "001b215a07c5"), Same},
+		{"no adapter's", old("mac", "001b215a07c6"), Different},
+		{"what another user may have left", old("rdk-serial", "PAW409913744"), Same},
+		{"what another user may have changed", old("rdk-serial", "PAW000000001"), Unreadable},
+		{"a source that can't be read", old("emmc-cid", "150100424a54443452042f3b1c0aa1f3"), Unreadable},
+		{"a generated one", old(Generated, uuid), Same},
+		{"the same text of another source", old("soc-serial", upper), Unreadable},
+	} {
+		if got := Compare(candidates, test.stored); got != test.want {
+			t.Errorf("%s: got %d, want %d", test.name, got, test.want)
+		}
+	}
+	if got, want := candidates[2].Identifier(), old("dmi-product-uuid", uuid); got != want {
+		t.Error("a UUID is not folded to lower case before it is hashed")
+	}
+	if got, want := (Candidate{Source: "dt-serial", Raw: []byte("G000N6078")}).Identifier(), old("dt-serial", "G000N6078"); got != want {
+		t.Error("a serial number that is not hexadecimal was changed")
+	}
+}
+
+// Candidates go from one process to another.
+func TestCandidatesAsJSON(t *testing.T) {
+	want := []Candidate{{Source: "dt-serial", Raw: []byte("\x01\xff"), Place: "/x", Doubt: "y", Untrusted: true}, {Source: "mac", Raw: []byte("a")}}
+	data, err := json.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []Candidate
+	if err := json.Unmarshal(data, &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

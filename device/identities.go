@@ -209,7 +209,7 @@ func listMAC(p *probe, place string, add func(Candidate)) {
 		if p.isWiFi(name) {
 			take = func(c Candidate) { wifi = append(wifi, c) }
 		}
-		p.addresses(place+name, func(c Candidate) {
+		p.addresses(name, func(c Candidate) {
 			if c.Doubt == "" {
 				c.Doubt = p.doubtAdapter(name)
 			}
@@ -222,17 +222,40 @@ func listMAC(p *probe, place string, add func(Candidate)) {
 }
 
 // addresses lists the permanent and the current address of an adapter.
-func (p *probe) addresses(folder string, add func(Candidate)) {
-	address := func(place, assignType string) {
-		mac, err := net.ParseMAC(p.text(place))
-		if err == nil {
+func (p *probe) addresses(name string, add func(Candidate)) {
+	folder := netFolder + name
+	address := func(text, assignType, place string) {
+		if mac, err := net.ParseMAC(text); err == nil {
 			add(Candidate{Place: place, Raw: []byte(strings.ReplaceAll(mac.String(), ":", "")), Doubt: doubtMAC(mac, assignType)})
 		}
 	}
-	if p.exists(folder + "/bonding_slave") {
-		address(folder+"/bonding_slave/perm_hwaddr", "0")
+	if p.hasEntry(name, "bonding_slave") {
+		place := folder + "/bonding_slave/perm_hwaddr"
+		address(p.text(place), "0", place)
 	}
-	address(folder+"/address", p.text(folder+"/addr_assign_type"))
+	for _, bond := range p.list(bondFolder) { // before Linux 3.14
+		address(p.permanentAddress(bondFolder+"/"+bond, name), "0", bondFolder+"/"+bond)
+	}
+	address(p.text(folder+"/address"), p.text(folder+"/addr_assign_type"), folder+"/address")
+}
+
+const bondFolder = "/proc/net/bonding"
+
+// permanentAddress finds a slave's address in the description of a bond; "" if
+// it is not one of the bond's.
+func (p *probe) permanentAddress(bond, slave string) string {
+	data, _ := p.read(bond)
+	current := ""
+	for line := range strings.Lines(string(data)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
+		switch {
+		case key == "Slave Interface":
+			current = value
+		case key == "Permanent HW addr" && current == slave:
+			return value
+		}
+	}
+	return ""
 }
 
 // doubtAdapter says why an adapter is not part of the device.

@@ -21,7 +21,7 @@ func writeTree(tb testing.TB, files map[string]string) string {
 		}
 		var err error
 		if target, ok := strings.CutPrefix(content, "-> "); ok {
-			err = os.Symlink(target, name)
+			err = os.Symlink(strings.TrimSpace(target), name)
 		} else {
 			err = os.WriteFile(name, []byte(content), 0o644)
 		}

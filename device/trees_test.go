@@ -31,6 +31,39 @@ func TestTrees(t *testing.T) {
 	}
 }
 
+// TestKinds does so for the kinds of devices in testdata/kinds, one file each:
+// what is special about it, then after each line "-- name --" a file's content,
+// where \0 is a NUL. One at the end of a line stands for the line break too.
+func TestKinds(t *testing.T) {
+	kinds, err := filepath.Glob("testdata/kinds/*.txt")
+	if err != nil || len(kinds) == 0 {
+		t.Fatalf("no kinds: %v", err)
+	}
+	for _, kind := range kinds {
+		t.Run(strings.TrimSuffix(filepath.Base(kind), ".txt"), func(t *testing.T) {
+			checkTree(t, writeTree(t, readArchive(t, kind)))
+		})
+	}
+}
+
+func readArchive(tb testing.TB, name string) map[string]string {
+	tb.Helper()
+	data, err := os.ReadFile(name)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	files := map[string]string{}
+	at := ""
+	for line := range strings.Lines(string(data)) {
+		if file, ok := strings.CutPrefix(strings.TrimSuffix(line, " --\n"), "-- "); ok {
+			at = file
+		} else if at != "" {
+			files[at] += strings.NewReplacer("\\0\n", "\x00", `\0`, "\x00").Replace(line)
+		}
+	}
+	return files
+}
+
 func treesIn(tb testing.TB, folder string) []string {
 	tb.Helper()
 	found, err := filepath.Glob(filepath.Join(folder, "*", "expected.json"))
