@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,14 +18,14 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/doctor"
+	"github.com/tvpassd/tvpassd/device/hostfile"
 )
 
 const (
-	// logLines is how many lines of the service's log go into a bundle, logBytes how much of a log file.
-	logLines = 500
-	logBytes = 256 << 10
-	// toolPatience is how long a tool of the system may take.
-	toolPatience = 5 * time.Second
+	logLines = 500       // of the service's log
+	maxText  = 256 << 10 // of each file, in bytes
+	maxNames = 500       // in each folder
+	toolTime = 5 * time.Second
 )
 
 func bundleCommand(set *flag.FlagSet) func(*env, []string) error {
@@ -39,7 +40,8 @@ func bundleCommand(set *flag.FlagSet) func(*env, []string) error {
 	}
 }
 
-// bundle writes all that a support ticket wants into one file, which only its owner may read.
+// bundle writes everything that a support ticket needs into one file that only
+// its owner may read.
 func (e *env) bundle(path, folder string, now time.Time) (err error) {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, os.ErrExist) {
@@ -50,14 +52,10 @@ func (e *env) bundle(path, folder string, now time.Time) (err error) {
 	}
 	defer func() {
 		if err = errors.Join(err, f.Close()); err != nil {
-			os.Remove(path) // a half is of no use
+			os.Remove(path) // half a bundle is useless
 		}
 	}()
-	conf, confErr := e.loadConfig()
-	if confErr != nil {
-		conf = &config.Config{}
-	}
-	b := &bundle{env: e, conf: conf, out: newTarGz(f, now), folder: folder, secrets: secretsOf(conf)}
+	b := &bundle{env: e, out: newTarGz(f, now), folder: folder}
 	b.collect()
 	if err := b.out.close(); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
@@ -66,60 +64,62 @@ func (e *env) bundle(path, folder string, now time.Time) (err error) {
 	return err
 }
 
-// bundle is one in the making. What can't be had is said in the file where it would be.
+// bundle is a bundle that is being made. An error is written into the file that
+// it concerns.
 type bundle struct {
 	*env
-	conf    *config.Config // of zeros where it is not usable
-	out     *tarGz
-	folder  string
-	secrets []string // that are known
-	files   int
+	out    *tarGz
+	folder string
+	masker *doctor.Masker
+	files  int
 }
 
-// secretsOf are those that the configuration holds.
-func secretsOf(conf *config.Config) []string {
-	var secrets []string
-	for _, app := range conf.Apps {
-		secrets = append(secrets, app.SoftwareStatement)
-		secrets = append(secrets, strings.Split(app.SoftwareStatement, ".")...)
-	}
-	if proxy := conf.HTTP.Proxy; proxy != nil {
-		if password, ok := proxy.User.Password(); ok {
-			secrets = append(secrets, password)
-		}
-	}
-	return secrets
-}
-
-// add masks every byte, wherever it comes from.
-func (b *bundle) add(name, content string) {
-	b.out.add(b.folder+"/"+name, []byte(doctor.Mask(content, b.secrets...)))
+// add masks a text and adds it to the archive.
+func (b *bundle) add(name, text string) {
+	b.out.add(b.folder+"/"+name, []byte(b.masker.Mask(text)))
 	b.files++
 }
 
 func (b *bundle) collect() {
-	b.add("version.txt", b.own("version")+kernel()+"\n"+b.content("/etc/os-release"))
+	conf, err := b.loadConfig()
+	if err != nil {
+		conf = &config.Config{} // config check says what is wrong
+	}
+	shown, secrets := b.configuration()
+	for _, app := range conf.Apps {
+		secrets = append(secrets, app.SoftwareStatement)
+		secrets = append(secrets, strings.Split(app.SoftwareStatement, ".")...)
+	}
+	b.masker = doctor.NewMasker(secrets...)
+	b.add("version.txt", b.own("version")+kernel()+"\n"+content("/etc/os-release", hostfile.Rule{}))
 	b.add("status.json", b.own("status", "--json"))
 	b.add("status.txt", b.own("status"))
 	b.add("device.json", b.own("device", "--json"))
 	b.examined()
-	b.configuration()
-	b.disk()
+	path := cmp.Or(b.configFile, config.DefaultFile)
+	b.add("config/check.txt", b.own("config", "check")+"\n"+list(filepath.Dir(path))+"\n"+list(appsDir(path)))
+	for _, file := range shown {
+		b.add("config/"+file.name, file.text)
+	}
+	b.add("disk.txt", b.disk(conf.StateDir))
 	b.add("log.txt", b.log())
 }
 
-// own is what one of tvpassd's commands says.
+// own returns what a command of tvpassd prints.
 func (b *bundle) own(args ...string) string {
 	var said bytes.Buffer
 	e := *b.env
 	e.stdout, e.stderr = &said, &said
-	if err := e.dispatch(args); err != nil && !errors.As(err, new(exitStatus)) {
-		e.complain(err)
+	if err := e.dispatch(args); err != nil {
+		if _, silent := errors.AsType[exitStatus](err); !silent {
+			e.complain(err)
+		}
 	}
 	return said.String()
 }
 
-// examined adds the doctor's report in both forms: it is made once, for it costs a request.
+// examined adds the doctor's report in both forms. The report is made once, as it
+// costs a request.
 func (b *bundle) examined() {
 	r, err := b.examine()
 	if err != nil {
@@ -136,91 +136,124 @@ func (b *bundle) examined() {
 	b.add("doctor.txt", doctorText(r))
 }
 
-// configuration adds the files as they stand, but for their secrets, and a list of what is there.
-func (b *bundle) configuration() {
+// textFile is a file of the bundle.
+type textFile struct{ name, text string }
+
+// configuration returns the files of the configuration without anything that may
+// be a secret, and the secrets that they hold. Of apps.d it reads regular files
+// only: a link could lead to a file that only root may read.
+func (b *bundle) configuration() (files []textFile, secrets []string) {
 	path := cmp.Or(b.configFile, config.DefaultFile)
-	apps := filepath.Join(filepath.Dir(path), "apps.d")
-	b.add("config/check.txt", b.own("config", "check")+"\n"+folderList(filepath.Dir(path))+"\n"+folderList(apps))
-	b.add("config/config.toml", b.content(path))
-	files, _ := filepath.Glob(filepath.Join(apps, "*.toml")) // the pattern is sound
-	for _, file := range files {
-		name := filepath.Base(file)
-		b.add("config/apps.d/"+name[max(len(name)-40, 0):], b.content(file)) // an archive's names are short
+	show := func(name string, file *hostfile.File, err error, inApps bool) {
+		if err != nil {
+			files = append(files, textFile{name, err.Error() + "\n"})
+			return
+		}
+		shown := config.Show(file.Data, inApps)
+		secrets = append(secrets, shown.Secrets...)
+		files = append(files, textFile{name, shown.Text})
 	}
+	file, err := hostfile.Read(path, maxText, hostfile.Rule{})
+	show("config.toml", file, err, false)
+	dir, err := hostfile.Open(appsDir(path), hostfile.Rule{NoLinks: true})
+	if err != nil {
+		return files, secrets // the list of the folder says why
+	}
+	defer dir.Close()
+	folder, err := dir.List(".", maxNames)
+	if err != nil {
+		return files, secrets
+	}
+	for _, entry := range folder.Entries {
+		if strings.HasSuffix(entry.Name, ".toml") {
+			file, err := dir.Read(entry.Name, maxText)
+			show("apps.d/"+entry.Name[max(len(entry.Name)-40, 0):], file, err, true) // an archive's names are short
+		}
+	}
+	return files, secrets
 }
 
-// disk adds where the state is, and how much room it has.
-func (b *bundle) disk() {
-	dir := b.conf.StateDir
+func appsDir(configFile string) string { return filepath.Join(filepath.Dir(configFile), "apps.d") }
+
+// disk returns what the state directory holds, and how much room is left.
+func (b *bundle) disk(dir string) string {
 	if dir == "" {
-		b.add("disk.txt", "the configuration is not usable: no state directory is known\n")
-		return
+		return "the configuration can't be used: no state directory is known\n"
 	}
-	text := folderList(dir) + "\n" + b.tool("df", "-k", dir) + "\n" + b.tool("df", "-i", dir) + "\n"
-	for line := range strings.Lines(b.content("/proc/self/mounts")) {
+	text := list(dir) + "\n" + b.tool("df", "-k", dir) + "\n" + b.tool("df", "-i", dir) + "\n"
+	for line := range strings.Lines(content("/proc/self/mounts", hostfile.Rule{})) {
 		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(dir+"/", strings.TrimSuffix(f[1], "/")+"/") {
 			text += line
 		}
 	}
-	b.add("disk.txt", text)
+	return text
 }
 
-// log is the end of the service's log, from where there is one.
+// log returns the end of the service's log.
 func (b *bundle) log() string {
-	const about = "tvpassd"
-	for _, call := range [][]string{{"journalctl", "-u", "tvpassd", "-n", fmt.Sprint(logLines), "--no-pager", "-o", "short-iso"}, {"logread", "-e", "tvpassd"}} {
-		if text := b.tool(call...); strings.Contains(text, about) {
+	for _, call := range [][]string{
+		{"journalctl", "-u", "tvpassd", "-n", strconv.Itoa(logLines), "--no-pager", "-o", "short-iso"},
+		{"logread", "-e", "tvpassd"},
+	} {
+		if text := b.tool(call...); strings.Contains(text, "tvpassd") {
 			return lastLines(text, logLines)
 		}
 	}
 	var found strings.Builder
 	for _, path := range []string{"/var/log/tvpassd.log", "/var/log/tvpassd.err"} {
-		if text, err := os.ReadFile(path); err == nil {
-			fmt.Fprintf(&found, "== %s\n%s\n", path, lastLines(string(text[max(len(text)-logBytes, 0):]), logLines))
+		if _, err := os.Lstat(path); err == nil {
+			fmt.Fprintf(&found, "== %s\n%s\n", path, lastLines(content(path, hostfile.Rule{Tail: true}), logLines))
 		}
 	}
 	if found.Len() == 0 {
-		return "no log was found: neither journalctl nor logread has one, nor is there /var/log/tvpassd.log\n"
+		return "no log was found: journalctl and logread have none, and /var/log/tvpassd.log does not exist\n"
 	}
 	return found.String()
 }
 
-// tool is what a program of the system prints; its error where it can't be run.
+// tool returns what a program of the system prints, with its error if it fails.
 func (b *bundle) tool(call ...string) string {
-	ctx, cancel := context.WithTimeout(b.ctx, toolPatience)
+	ctx, cancel := context.WithTimeout(b.ctx, toolTime)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, call[0], call[1:]...).CombinedOutput()
+	cmd := exec.CommandContext(ctx, call[0], call[1:]...)
+	cmd.WaitDelay = time.Second
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Sprintf("%s%s: %v\n", out, call[0], err)
 	}
 	return string(out)
 }
 
-func (b *bundle) content(path string) string {
-	text, err := os.ReadFile(path)
+// content returns the text of a file, or why it can't be read.
+func content(path string, rule hostfile.Rule) string {
+	file, err := hostfile.Read(path, maxText, rule)
 	if err != nil {
 		return err.Error() + "\n"
 	}
-	return string(text)
+	return string(file.Data)
 }
 
-// folderList is what ls -ln shows, in the words of Go.
-func folderList(dir string) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s:\n", dir)
-	entries, err := os.ReadDir(dir)
+// list returns what `ls -ln` prints of a folder, in Go's form.
+func list(dir string) string {
+	text := dir + ":\n"
+	root, err := hostfile.Open(dir, hostfile.Rule{})
 	if err != nil {
-		return b.String() + err.Error() + "\n"
+		return text + err.Error() + "\n"
 	}
-	for _, entry := range entries {
-		var st unix.Stat_t
-		info, err := entry.Info()
-		if err != nil || unix.Lstat(filepath.Join(dir, entry.Name()), &st) != nil {
-			continue // it has just gone
+	defer root.Close()
+	folder, err := root.List(".", maxNames)
+	if err != nil {
+		return text + err.Error() + "\n"
+	}
+	folder.Name = "."
+	for _, e := range append([]hostfile.Entry{folder.Entry}, folder.Entries...) {
+		name := e.Name
+		if quoted := strconv.Quote(name); quoted != `"`+name+`"` {
+			name = quoted
 		}
-		fmt.Fprintf(&b, "%v %d:%d %d %s %s\n", info.Mode(), st.Uid, st.Gid, info.Size(), stamp(info.ModTime()), entry.Name())
+		text += fmt.Sprintf("%v %d:%d %d %s %s\n", e.Mode, e.Owner, e.Group, e.Size, stamp(e.Changed), name)
 	}
-	return b.String()
+	return text
 }
 
 func kernel() string {

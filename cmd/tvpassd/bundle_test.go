@@ -3,11 +3,15 @@ package main
 import (
 	"archive/tar"
 	"compress/gzip"
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // unpack reads a bundle with tools of others, and returns what is in it, by the name behind the folder's.
@@ -58,10 +62,15 @@ func TestBundle(t *testing.T) {
 		credentials = append(credentials, secret)
 	}
 	secrets = append(secrets, credentials...)
-	// All of it also where it has no business to be: in comments, in a file that can't be parsed, in the log.
+	identifier := field(t, l.run("device", "--json").stdout, "x_device_info") // hidden as a whole
+	var shown ipc.Device
+	l.must(json.Unmarshal([]byte(l.run("device", "--json").stdout), &shown))
+	secrets = append(secrets, identifier, shown.Identifier.Value, strings.TrimPrefix(shown.Identifier.Header, "fingerprint "))
+	// All of it also where it does not belong: in comments, in files that can't be
+	// parsed, in the log.
 	folded := statement[:40] + "\n  " + statement[40:]
-	l.write("apps.d/inline.toml", "# keep this line\n[[app]]\nid = \"inline\"\nsoftware_statement = \"\"\"\n"+folded+"\"\"\"\n# once: "+statement+"\n")
-	l.write("apps.d/broken.toml", "[[app]\nid = \"broken\"\nsoftware_statement = \"short-secret\nproxy = \"http://me:pr0xy-pass/word@proxy\"\n")
+	l.write("apps.d/inline.toml", "# my pr0xy-pass/word\n[[app]]\nid = \"inline\"\nsoftware_statement = \"\"\"\n"+folded+"\"\"\"\n# once: "+statement+"\n")
+	l.write("apps.d/broken.toml", "[[app]]\nid = \"broken\"\nsoftware_statement = \"short-secret\nproxy = \"http://me:pr0xy-pass/word@proxy\"\n")
 	l.write("journal", "tvpassd["+"1]: level=INFO msg=\"a line of the log\"\n"+
 		"tvpassd[1]: msg=\"Authorization: Bearer "+token+"\" id="+"\n"+
 		"tvpassd[1]: "+token[len(token)/2:]+" "+statement+"\n"+
@@ -75,8 +84,8 @@ func TestBundle(t *testing.T) {
 		for name, want := range map[string]string{
 			"version.txt": "tvpassd 1.2.3 (commit ", "status.json": status, "status.txt": "", "doctor.json": `"worst"`, "doctor.txt": "checks: ",
 			"device.json": `"model"`, "config/config.toml": "state_dir = \"state\"", "config/apps.d/ref30.toml": "software_statement_file = \"ref30.jwt\"",
-			"config/apps.d/inline.toml": "# keep this line\n[[app]]\nid = \"inline\"\nsoftware_statement = \"\"\"[masked]\"\"\"\n# once: [masked]\n",
-			"config/apps.d/broken.toml": "id = \"broken\"", "config/check.txt": "broken.toml", "disk.txt": "tvpassd.db", "log.txt": "a line of the log",
+			"config/apps.d/inline.toml": "[[app]]\nid = \"inline\"\nsoftware_statement = \"[masked]\"\n",
+			"config/apps.d/broken.toml": "id = \"broken\"\n# line 3: not valid TOML; the rest is left out\n", "config/check.txt": "broken.toml", "disk.txt": "tvpassd.db", "log.txt": "a line of the log",
 		} {
 			content, there := files[name]
 			if !there || !strings.Contains(content, want) {
@@ -109,4 +118,51 @@ func TestBundle(t *testing.T) {
 	name, _, _ := strings.Cut(r.stdout, ":")
 	check(l.unpack(l.path(name)), `"health":"not_running"`)
 	l.expectCalls(1, 3) // the daemon's, and the doctor's two
+}
+
+// TestBundleOfABadConfiguration makes bundles when they are made: something is
+// wrong with the configuration, and secrets are where nobody expects them. Files
+// that lead out of apps.d, or that never end, are left out.
+func TestBundleOfABadConfiguration(t *testing.T) {
+	l := newLab(t)
+	good := l.read("config.toml")
+	for name, config := range map[string]string{
+		"a proxy without scheme":  strings.Replace(good, "[http]", "[http]\nproxy = \"me:hunter2@proxy:3128\"", 1),
+		"a proxy with a quote":    strings.Replace(good, "[http]", "[http]\nproxy = \"http://me:pa\"hunter2@proxy\"", 1),
+		"a proxy with a blank":    strings.Replace(good, "[http]", "[http]\nproxy = \"http://me:pa hunter2@proxy\"", 1),
+		"a proxy with a slash":    strings.Replace(good, "[http]", "[http]\nproxy = \"http://me:pa/hunter2@proxy\"", 1),
+		"a proxy without quotes":  strings.Replace(good, "[http]", "[http]\nproxy = http://me:hunter2@proxy", 1),
+		"a proxy of another name": strings.Replace(good, "[http]", "[http]\nprox = \"http://me:hunter2@proxy\"", 1),
+		"unknown keys":            good + "psk = \"hunter2\"\nsecret = 'hunter2'\ntoken = \"hunter2\"\n[wifi]\npsk = \"hunter2\"\n",
+		"a comment":               "# it is hunter2\n" + good + "# hunter2\n",
+		"an endpoint with a key":  strings.Replace(good, l.endpoint, "https://me:hunter2@sp.example", 1),
+		"a statement":             good + "[[app]]\nid = \"x\"\nsoftware_statement = \"hunter2\"\n",
+	} {
+		l.write("config.toml", config)
+		out := l.path("bundle.tar.gz")
+		l.run("bundle", "--output", out).expect(t, 0)
+		for file, content := range l.unpack(out) {
+			if strings.Contains(content, "hunter2") {
+				t.Errorf("%s: %s holds the secret:\n%s", name, file, content)
+			}
+		}
+		l.must(os.Remove(out))
+	}
+
+	l.write("config.toml", good)
+	l.write("outside", "[[app]]\nid = \"hunter2\"\n")
+	l.must(os.Symlink(l.path("outside"), l.path("apps.d/link.toml")))
+	l.must(os.Symlink("/dev/zero", l.path("apps.d/zero.toml")))
+	l.must(os.Mkdir(l.path("apps.d/folder.toml"), 0o755))
+	l.must(syscall.Mkfifo(l.path("apps.d/fifo.toml"), 0o644))
+	l.run("bundle", "--output", l.path("bundle.tar.gz")).expect(t, 0)
+	files := l.unpack(l.path("bundle.tar.gz"))
+	for _, name := range []string{"link", "zero", "folder", "fifo"} {
+		if text := files["config/apps.d/"+name+".toml"]; !strings.Contains(text, "a symbolic link") && !strings.Contains(text, "not a regular file") {
+			t.Errorf("%s.toml: %q", name, text)
+		}
+	}
+	if !strings.Contains(files["config/check.txt"], "prw-r--r--") || !strings.Contains(files["config/apps.d/ref30.toml"], "ref30.jwt") {
+		t.Errorf("%q", files["config/check.txt"])
+	}
 }

@@ -43,6 +43,7 @@ type Rule struct {
 
 	NoLinks bool          // refuse symbolic links instead of following them
 	Special bool          // read FIFOs and character devices too
+	Tail    bool          // read the end of a file that is longer than the limit
 	Within  time.Duration // limit of each call; 2 s if it is zero
 }
 

@@ -117,6 +117,17 @@ func TestReadIsBounded(t *testing.T) {
 	}
 }
 
+func TestTail(t *testing.T) {
+	root := writeTree(t, map[string]string{"log": "first\nlast\n"})
+	d := open(t, root, Rule{Tail: true})
+	for limit, want := range map[int]string{5: "last\n", 11: "first\nlast\n", 100: "first\nlast\n"} {
+		file, err := d.Read("log", limit)
+		if err != nil || string(file.Data) != want || file.Cut != (limit == 5) {
+			t.Errorf("limit %d: %+v, %v", limit, file, err)
+		}
+	}
+}
+
 func TestOnlyRegularFilesUnlessAsked(t *testing.T) {
 	root := writeTree(t, map[string]string{"folder/file": "", "null": "-> /dev/null"})
 	must(t, unix.Mkfifo(filepath.Join(root, "fifo"), 0o644))

@@ -2,6 +2,7 @@ package hostfile
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -68,13 +69,20 @@ func (w *worker) read(name string, limit int, deadline time.Time) (*File, error)
 	if err != nil {
 		return nil, err
 	}
-	n, err := w.readFull(fd, limit+1, deadline)
+	skipped := w.dir.rule.Tail && o.stat.Size > int64(limit)
+	if skipped {
+		_, err = unix.Seek(fd, o.stat.Size-int64(limit), io.SeekStart)
+	}
+	n := 0
+	if err == nil {
+		n, err = w.readFull(fd, limit+1, deadline)
+	}
 	if err := errors.Join(err, unix.Close(fd)); err != nil {
 		return nil, err
 	}
 	return &File{
 		Data:   slices.Clone(w.buf[:min(n, limit)]),
-		Cut:    n > limit,
+		Cut:    skipped || n > limit,
 		Owner:  o.stat.Uid,
 		Group:  o.stat.Gid,
 		Mode:   fs.FileMode(o.stat.Mode & 0o777),
