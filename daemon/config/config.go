@@ -52,8 +52,8 @@ type Config struct {
 	// does not survive a reboot.
 	AcceptVolatileState bool
 
-	unread  []*Error // the part of Bad that does not depend on who has which id
-	sources []source // config.toml, then the files in apps.d by name
+	unread  []*Error  // the part of Bad that does not depend on who has which id
+	sources []*source // config.toml, then the files in apps.d by name
 }
 
 // Socket holds the settings of the socket that players connect to.
@@ -159,7 +159,7 @@ func (d *document) config() *Config {
 	c.Gateway.Enabled = read(gateway, "enabled", true, parseBool)
 	c.Gateway.Timeout = readText(gateway, "timeout", 30*time.Second, "30s", parseTimeout)
 	c.Device = overrides(top.table("device"))
-	c.sources = []source{{top: true, file: d.file, author: d.stat.Owner, claims: d.claims(top)}}
+	c.sources = []*source{{top: true, file: d.file, author: d.stat.Owner, claims: d.claims(top)}}
 	d.unknownKeys()
 	return c
 }

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 )
 
 // Holder is the file that has an id, and with it the client credentials of the
@@ -49,7 +48,7 @@ func (c *Config) resolve(held map[string]Holder) (waiting map[string][]Holder) {
 	maps.Copy(c.Holders, held)
 	waiting = map[string][]Holder{}
 	held = c.inherited(held)
-	places := map[string]*Error{}
+	places, apps := map[string]*Error{}, map[string]App{}
 	for _, s := range c.sources {
 		fault := s.fault
 		for _, claim := range s.claims {
@@ -71,11 +70,13 @@ func (c *Config) resolve(held map[string]Holder) (waiting map[string][]Holder) {
 				c.Bad = append(c.Bad, claim.disabled)
 				continue
 			}
-			c.Apps = append(c.Apps, claim.App)
+			apps[claim.ID] = claim.App
 			c.Holders[claim.ID] = Holder{s.file, s.author}
 		}
 	}
-	slices.SortFunc(c.Apps, func(a, b App) int { return strings.Compare(a.ID, b.ID) })
+	for _, id := range slices.Sorted(maps.Keys(apps)) {
+		c.Apps = append(c.Apps, apps[id])
+	}
 	return waiting
 }
 
@@ -84,16 +85,16 @@ func (c *Config) resolve(held map[string]Holder) (waiting map[string][]Holder) {
 func (c *Config) inherited(held map[string]Holder) map[string]Holder {
 	now := maps.Clone(held)
 	for id, holder := range held {
-		if slices.ContainsFunc(c.sources, func(s source) bool { return s.has(holder, id) }) {
+		if slices.ContainsFunc(c.sources, func(s *source) bool { return s.has(holder, id) }) {
 			continue
 		}
-		var heirs []source
+		var heirs []*source
 		for _, s := range c.sources {
 			if (s.author == 0 || s.author == holder.UID) && s.names(id) {
 				heirs = append(heirs, s)
 			}
 		}
-		i := slices.IndexFunc(heirs, func(s source) bool { return s.fault == nil })
+		i := slices.IndexFunc(heirs, func(s *source) bool { return s.fault == nil })
 		if len(heirs) > 0 {
 			heir := heirs[max(i, 0)]
 			now[id] = Holder{heir.file, heir.author}
@@ -104,7 +105,7 @@ func (c *Config) inherited(held map[string]Holder) map[string]Holder {
 
 // refusal says why a file can't have an id, or "", and whether it waits for an
 // admin to accept it. places has the ids of earlier files.
-func (c *Config) refusal(s source, id string, held map[string]Holder, places map[string]*Error) (why string, waits bool) {
+func (c *Config) refusal(s *source, id string, held map[string]Holder, places map[string]*Error) (why string, waits bool) {
 	if first, ok := places[id]; ok {
 		return taken(id, first), false
 	}
@@ -112,7 +113,7 @@ func (c *Config) refusal(s source, id string, held map[string]Holder, places map
 	switch {
 	case s.top, !known, holder == Holder{s.file, s.author}:
 		return "", false
-	case slices.ContainsFunc(c.sources, func(other source) bool { return other.has(holder, id) }):
+	case slices.ContainsFunc(c.sources, func(other *source) bool { return other.has(holder, id) }):
 		return taken(id, &Error{File: holder.File}), false
 	}
 	return fmt.Sprintf("[[app]] id %s belongs to user %d, who claimed it in %s, and user %d wrote this file: "+
@@ -121,7 +122,7 @@ func (c *Config) refusal(s source, id string, held map[string]Holder, places map
 
 // has reports whether the file is the one that has an id, and still claims it. A
 // file that can't be read may claim it: an id must not move by accident.
-func (s source) has(holder Holder, id string) bool {
+func (s *source) has(holder Holder, id string) bool {
 	if s.file != holder.File {
 		return false
 	}
@@ -129,6 +130,6 @@ func (s source) has(holder Holder, id string) bool {
 }
 
 // names reports whether the file claims an id.
-func (s source) names(id string) bool {
+func (s *source) names(id string) bool {
 	return slices.ContainsFunc(s.claims, func(c claim) bool { return c.ID == id })
 }

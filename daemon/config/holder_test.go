@@ -10,8 +10,8 @@ import (
 // sourceOf makes a source of a text such as "0:a.toml x y": the user, the file and
 // the ids that it claims. "?" stands for a file that can't be read, "!" for a
 // fault of the file.
-func sourceOf(text string) source {
-	var s source
+func sourceOf(text string) *source {
+	s := &source{}
 	f := strings.Fields(text)
 	if _, err := fmt.Sscanf(strings.Replace(f[0], ":", " ", 1), "%d %s", &s.author, &s.file); err != nil {
 		panic(err)
@@ -128,7 +128,7 @@ func TestWhoHasAnID(t *testing.T) {
 // TestIDsOfRemovedAppsAreRemembered resolves twice: an app that is gone keeps its
 // record, or its credentials would go to whoever comes next.
 func TestIDsOfRemovedAppsAreRemembered(t *testing.T) {
-	c := &Config{sources: []source{sourceOf("1:a.toml x")}}
+	c := &Config{sources: []*source{sourceOf("1:a.toml x")}}
 	if err := c.Resolve(map[string]Holder{"gone": {"b.toml", 2}}, ""); err != nil {
 		t.Fatal(err)
 	}

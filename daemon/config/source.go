@@ -1,7 +1,6 @@
 package config
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -57,25 +56,26 @@ func (c *Config) readApps(dir string, top *document) {
 	if len(folder.Entries) == maxNames {
 		c.unread = append(c.unread, &Error{File: dir, Detail: fmt.Sprintf("has %d entries or more: some were not read", maxNames)})
 	}
-	// Files that take long must not use up the time of root's.
-	slices.SortStableFunc(folder.Entries, func(a, b hostfile.Entry) int { return cmp.Compare(min(a.Owner, 1), min(b.Owner, 1)) })
-	for _, entry := range folder.Entries {
-		if !strings.HasPrefix(entry.Name, ".") && strings.HasSuffix(entry.Name, ".toml") {
-			top.files.author = entry.Owner
-			c.sources = append(c.sources, top.readSource(filepath.Join(dir, entry.Name), entry))
+	found := make([]*source, len(folder.Entries))
+	for _, roots := range []bool{true, false} { // files that take long must not use up the time of root's
+		for i, entry := range folder.Entries {
+			if (entry.Owner == 0) == roots && !strings.HasPrefix(entry.Name, ".") && strings.HasSuffix(entry.Name, ".toml") {
+				top.files.author = entry.Owner
+				found[i] = top.readSource(filepath.Join(dir, entry.Name), entry)
+			}
 		}
 	}
-	slices.SortFunc(c.sources[1:], func(a, b source) int { return strings.Compare(a.file, b.file) })
+	c.sources = append(c.sources, slices.DeleteFunc(found, func(s *source) bool { return s == nil })...)
 }
 
 // readSource reads a file in apps.d.
-func (top *document) readSource(path string, entry hostfile.Entry) source {
+func (top *document) readSource(path string, entry hostfile.Entry) *source {
 	d := &document{file: path, inApps: true, files: top.files, names: top.names}
 	err := d.read()
 	if err == nil && (entry.Mode&fs.ModeSymlink == 0 || entry.Owner == 0) {
 		d.files.author = d.stat.Owner // else whoever made the link chose the file
 	}
-	s := source{file: path, author: d.files.author}
+	s := &source{file: path, author: d.files.author}
 	if err == nil {
 		s.claims = d.claims(d.top())
 		d.unknownKeys()

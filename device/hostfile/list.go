@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -42,6 +41,7 @@ func (d *Dir) List(name string, limit int) (*Folder, error) {
 		if err != nil && !errors.Is(err, io.EOF) { // EOF: the folder is empty
 			return err
 		}
+		slices.Sort(names)
 		folder = &Folder{Entry: entryOf(name, &o.stat)}
 		for _, name := range names {
 			var stat unix.Stat_t
@@ -49,7 +49,6 @@ func (d *Dir) List(name string, limit int) (*Folder, error) {
 				folder.Entries = append(folder.Entries, entryOf(name, &stat))
 			}
 		}
-		slices.SortFunc(folder.Entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
 		return nil
 	})
 	if err != nil {
