@@ -16,13 +16,14 @@ import (
 	"github.com/kardianos/service"
 )
 
-// name is what the service is called on every system.
+// name is the name of the service on every system.
 const name = "tvpassd"
 
-// packagedExecutable is where the packages put the program; tvpassd.service names it.
+// packagedExecutable is where the packages put the program; the unit and the
+// scripts name it.
 const packagedExecutable = "/usr/bin/tvpassd"
 
-// systemd is what kardianos/service calls it.
+// systemd is the name that kardianos/service has for it.
 const systemd = "linux-systemd"
 
 var (
@@ -34,18 +35,19 @@ var (
 	prepare string
 )
 
-// Options say what the service is to run. All but Stdout matter to install alone.
+// Options say what the service runs. Only install uses more than Stdout.
 type Options struct {
 	Executable string    // "" is the running program
 	ConfigFile string    // "" is the default
-	Stdout     io.Writer // what was done, for the person who asked; nil: nobody wants to know
+	Stdout     io.Writer // what was done, for the person who asked; nil discards it
 }
 
-// Control installs, uninstalls, starts, stops or restarts the system service; action is one of these words. Installing
-// again brings the service up to date. Neither installing nor uninstalling touches the configuration or the state.
+// Control installs, uninstalls, starts, stops or restarts the system service; action
+// is one of these words. Installing again brings the service up to date. Neither
+// installing nor uninstalling touches the configuration or the state.
 func Control(action string, o Options) error {
 	if !slices.Contains(service.ControlAction[:], action) {
-		return fmt.Errorf("a service can't be told to %s", action)
+		return fmt.Errorf("unknown action %q for a service", action)
 	}
 	if os.Geteuid() != 0 {
 		return fmt.Errorf("only root may %s the service: sudo tvpassd %s", action, action)
@@ -53,41 +55,47 @@ func Control(action string, o Options) error {
 	if o.Stdout == nil {
 		o.Stdout = io.Discard
 	}
-	s, err := o.service()
+	m, err := o.installer()
 	if err != nil {
 		return err
 	}
 	do := map[string]func() error{
-		"install":   func() error { return install(s, o) },
-		"uninstall": func() error { return uninstall(s, o) },
-		"start":     s.Start,
-		"stop":      s.Stop,
-		"restart":   s.Restart,
+		"install":   func() error { return install(m, o) },
+		"uninstall": func() error { return uninstall(m, o) },
+		"start":     func() error { return m.control("start") },
+		"stop":      func() error { return m.control("stop") },
+		"restart":   func() error { return m.control("restart") },
 	}[action]
 	if err := do(); err != nil {
-		return fmt.Errorf("%s the service: %w%s", action, err, hint(s, err))
+		return fmt.Errorf("%s the service: %w%s", action, err, hint(m, err))
 	}
 	return nil
 }
 
-// hint is where to go from an error; the service manager's own says little more than its exit status.
-func hint(s service.Service, err error) string {
-	var exit *exec.ExitError
+// installer is what starts services on this device.
+type installer interface {
+	install(Options) error
+	control(action string) error
+	where() string // a person finds the reason of a failure there
+}
+
+// hint says where to go from an error; the service manager's own says little more
+// than its exit status.
+func hint(m installer, err error) string {
+	_, exited := errors.AsType[*exec.ExitError](err)
 	switch {
 	case errors.Is(err, syscall.EROFS):
-		return "; put the service into the image that the box boots (the packages hold the files)"
-	case !errors.As(err, &exit):
+		return "; put the service into the image that the device boots (the packages hold the files)"
+	case !exited:
 		return ""
 	case ours() == "" && packagedUnit() == "":
 		return "; it is not installed: tvpassd install"
-	case s.Platform() == systemd:
-		return "; the reason is in: systemctl status tvpassd; journalctl -u tvpassd"
 	}
-	return "; the reason is in /var/log/tvpassd.err or in the system's log"
+	return "; the reason is in " + m.where()
 }
 
-// service is what kardianos/service makes of the options.
-func (o *Options) service() (service.Service, error) {
+// installer returns the one of this device, and completes the options.
+func (o *Options) installer() (installer, error) {
 	if o.Executable == "" {
 		self, err := os.Executable()
 		if err != nil {
@@ -95,6 +103,23 @@ func (o *Options) service() (service.Service, error) {
 		}
 		o.Executable = self
 	}
+	if o.ConfigFile != "" {
+		path, err := filepath.Abs(o.ConfigFile)
+		if err != nil {
+			return nil, err
+		}
+		o.ConfigFile = path
+	}
+	if other := otherInit(); other != nil {
+		return other, nil
+	}
+	return o.library()
+}
+
+// library is kardianos/service, for systemd and upstart.
+type library struct{ service.Service }
+
+func (o *Options) library() (library, error) {
 	c := &service.Config{
 		Name:        name,
 		DisplayName: name,
@@ -103,18 +128,18 @@ func (o *Options) service() (service.Service, error) {
 		Arguments:   []string{"run"},
 		Option:      service.KeyValue{"SystemdScript": unitTemplate()},
 	}
-	if o.ConfigFile != "" {
-		path, err := filepath.Abs(o.ConfigFile)
-		if err != nil {
-			return nil, err
-		}
-		o.ConfigFile = path
-		c.Arguments = append(c.Arguments, "--config", path)
+	if service.ChosenSystem().String() != systemd {
+		c.Arguments = append(c.Arguments, "--user", "tvpass")
 	}
-	return service.New(nil, c)
+	if o.ConfigFile != "" {
+		c.Arguments = append(c.Arguments, "--config", o.ConfigFile)
+	}
+	s, err := service.New(nil, c)
+	return library{s}, err
 }
 
-// unitTemplate is the unit that the packages ship, with the call in kardianos/service's template language.
+// unitTemplate is the unit that the packages ship, with the call in
+// kardianos/service's template language.
 func unitTemplate() string {
 	return strings.NewReplacer(
 		packagedExecutable+" run", "{{Path | cmdEscape}}{{range Arguments}} {{. | cmd}}{{end}}",
@@ -122,30 +147,43 @@ func unitTemplate() string {
 	).Replace(unit)
 }
 
-func install(s service.Service, o Options) error {
+func (l library) control(action string) error { return service.Control(l.Service, action) }
+
+func (l library) where() string {
+	if l.Platform() == systemd {
+		return "`systemctl status tvpassd` and `journalctl -u tvpassd`"
+	}
+	return "/var/log/upstart/tvpassd.log"
+}
+
+func (l library) install(o Options) error {
+	// The library refuses to replace what is there, even if it is out of date.
+	if err := clear(); err != nil {
+		return err
+	}
+	if l.Platform() == systemd {
+		if err := os.WriteFile(unitFolder+name+".socket", []byte(socketUnit), 0o644); err != nil {
+			return err
+		}
+	}
+	return l.Install()
+}
+
+func install(m installer, o Options) error {
 	if err := o.check(); err != nil {
 		return err
 	}
 	if out, err := exec.Command("sh", "-c", prepare).CombinedOutput(); err != nil {
 		return errors.New(strings.TrimSpace(string(out)))
 	}
-	if path := packagedUnit(); path != "" && s.Platform() == systemd {
+	if path := packagedUnit(); path != "" && service.ChosenSystem().String() == systemd {
 		if err := exec.Command("systemctl", "enable", name).Run(); err != nil {
 			return err
 		}
 		fmt.Fprintf(o.Stdout, "%s came with a package: enabled; start it with: tvpassd start\n", path)
 		return nil
 	}
-	// kardianos/service refuses what is there already, were it out of date.
-	if err := clear(); err != nil {
-		return err
-	}
-	if s.Platform() == systemd {
-		if err := os.WriteFile(unitFolder+name+".socket", []byte(socketUnit), 0o644); err != nil {
-			return err
-		}
-	}
-	if err := s.Install(); err != nil {
+	if err := m.install(o); err != nil {
 		return err
 	}
 	fmt.Fprintf(o.Stdout, "installed %s, which runs %s; start it with: tvpassd start\n", ours(), o.Executable)
@@ -168,7 +206,8 @@ func (o *Options) check() error {
 	return nil
 }
 
-// lasting refuses a file that the service could not rely on: its sandbox hides the homes, and the others are gone after a boot.
+// lasting refuses a file that the service could not rely on: its sandbox hides the
+// homes, and the other folders are empty after a boot.
 func lasting(path string) error {
 	for _, folder := range []string{"/home/", "/root/", "/run/", "/tmp/"} {
 		if strings.HasPrefix(path, folder) {
@@ -178,7 +217,7 @@ func lasting(path string) error {
 	return nil
 }
 
-func uninstall(s service.Service, o Options) error {
+func uninstall(m installer, o Options) error {
 	if path := packagedUnit(); path != "" && ours() == "" {
 		return fmt.Errorf("%s came with a package: remove the package", path)
 	}
@@ -186,13 +225,15 @@ func uninstall(s service.Service, o Options) error {
 	if path == "" {
 		return service.ErrNotInstalled
 	}
-	if s.Platform() == systemd { // or the next player would start the service again
-		_ = exec.Command("systemctl", "disable", "--now", name+".socket").Run() // it need not be enabled
+	l, isLibrary := m.(library)
+	if isLibrary && l.Platform() == systemd { // or the next player would start the service again
+		_ = exec.Command("systemctl", "disable", "--now", name+".socket").Run() // it may not be enabled
 	}
-	// A service that does not run can't be stopped on every system.
-	stopped := s.Stop()
-	if err := s.Uninstall(); err != nil {
-		return errors.Join(stopped, err)
+	stopped := m.control("stop") // which fails on some systems if the service does not run
+	if isLibrary {
+		if err := l.Uninstall(); err != nil {
+			return errors.Join(stopped, err)
+		}
 	}
 	if err := clear(); err != nil {
 		return err
@@ -203,9 +244,9 @@ func uninstall(s service.Service, o Options) error {
 
 const unitFolder = "/etc/systemd/system/"
 
-// ours is the file that an installation by this package made; "" if there is none.
+// ours is the file that `tvpassd install` made; "" if there is none.
 func ours() string {
-	return firstOf(unitFolder+name+".service", "/etc/init.d/"+name, "/etc/init/"+name+".conf")
+	return firstOf(unitFolder+name+".service", busyboxInit, etcInit, "/etc/init/"+name+".conf")
 }
 
 // packagedUnit is the unit that a package brought; "" if there is none.
@@ -222,13 +263,10 @@ func firstOf(paths ...string) string {
 	return ""
 }
 
-// clear removes all files of an installation, and the links that kardianos/service leaves behind for SysV.
+// clear removes all files of an installation, also those of earlier versions.
 func clear() error {
 	var all error
-	for _, pattern := range []string{
-		unitFolder + name + ".service", unitFolder + name + ".socket", unitFolder + "*.wants/" + name + ".*",
-		"/etc/init/" + name + ".conf", "/etc/init.d/" + name, "/etc/rc*.d/[SK][0-9][0-9]" + name,
-	} {
+	for _, pattern := range leftovers() {
 		paths, _ := filepath.Glob(pattern) // only a malformed pattern is an error
 		for _, path := range paths {
 			if err := os.Remove(path); !errors.Is(err, fs.ErrNotExist) {

@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"errors"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -10,16 +9,17 @@ import (
 	"github.com/kardianos/service"
 )
 
-// State is how the service stands, as far as the service manager tells: only systemd tells all of it.
+// State is the state of the service, as far as the service manager tells it: only
+// systemd tells all of it.
 type State struct {
-	Manager    string // "systemd", or what kardianos/service calls the other; "" unknown
+	Manager    string // "systemd", or the name of another init system; "" if nothing is installed
 	Installed  bool
-	Enabled    bool   // it starts at boot, or when a player comes
-	Active     string // in systemd's words: active, activating, inactive, failed; "" not told
+	Enabled    bool   // the boot starts it, or a player that connects
+	Active     string // in systemd's words: active, activating, inactive, failed; "" if unknown
 	Result     string // of its last end: success, exit-code, signal, watchdog, oom-kill, ...
 	ExitStatus int    // the same
 	Restarts   int    // by the manager, since it was started
-	User       string // that it runs as; "" root, or not told
+	User       string // it runs as; "" is root, or unknown
 }
 
 // Look asks the service manager. The error is that of asking.
@@ -59,29 +59,22 @@ func properties(text string) map[string]string {
 	return of
 }
 
-// lookElsewhere asks any other service manager, by way of the script that an installation made.
+// lookElsewhere looks at any other init system.
 func lookElsewhere(ctx context.Context) (State, error) {
-	if ours() == "" {
+	path := ours()
+	if path == "" {
 		return State{}, nil
 	}
-	s, err := (&Options{}).service()
-	if err != nil {
-		return State{}, err
+	i := otherInit()
+	if i == nil {
+		return State{Manager: service.ChosenSystem().String(), Installed: true, Enabled: true}, nil
 	}
-	st := State{Manager: s.Platform(), Installed: true, Enabled: true} // installing enables there
-	told := make(chan error, 1)
-	go func() {
-		status, err := s.Status()
-		st.Active = map[service.Status]string{service.StatusRunning: "active", service.StatusStopped: "inactive"}[status]
-		told <- err
-	}()
-	select {
-	case err := <-told:
-		if errors.Is(err, service.ErrNotInstalled) { // what it says of an answer that it does not know, too
-			err = nil
+	st := State{Manager: i.name, Installed: path == i.path, Enabled: path == i.path && i.boots() == nil, User: "tvpass"}
+	if st.Installed {
+		st.Active = "inactive"
+		if exec.CommandContext(ctx, i.path, "status").Run() == nil {
+			st.Active = "active"
 		}
-		return st, err
-	case <-ctx.Done():
-		return State{}, ctx.Err()
 	}
+	return st, ctx.Err()
 }
