@@ -82,6 +82,7 @@ e2e: ## the packages on a real systemd in a box, every foreign binary under an e
 	@scripts/setup e2e
 	$(MAKE) --no-print-directory build cross
 	scripts/e2e/native
+	scripts/e2e/init
 	scripts/e2e/qemu-user
 
 e2e-arm: ## the packages on ARM machines with their own kernel, under an emulator (root, Debian, half an hour)
