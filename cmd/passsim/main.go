@@ -1,16 +1,28 @@
-// Command passsim simulates Adobe Pass for labs, the demo and tests: client registration, access tokens, REST API V2 with a
-// TV provider's sign-in page, the throttle, a name server, and faults of all of them. It is never shipped to a device.
+// Command passsim simulates Adobe Pass for labs, the demo and tests: client
+// registration, access tokens, REST API V2 with a TV provider's sign-in page,
+// the throttle, a name server, and faults of all of them. It is never shipped
+// to a device.
 //
-// It owns the flags, the listeners and the files with their addresses. What it answers is decided by package dcrtest.
-// With -admin there is an admin API on a loopback address, in JSON:
+// It owns the flags, the listeners and the files with their addresses. What it
+// answers is decided by package dcrtest. With -admin there is an admin API on a
+// loopback address, in JSON:
 //
-//	POST /fault {"path","kind","count",…} · DELETE /fault       what goes wrong; see dcrtest.Fault
-//	POST /sign-in {"code","mvpd"} · POST /sign-out              a person signs in with a code · everybody is signed out
-//	GET /sessions                                               the codes that wait for a person
-//	POST /revoke {"client_id"} · /unauthorize · /revoke-tokens  what the server no longer knows; no client_id is all
-//	POST /statement {"approved"} · /clock {"offset"} · /token-life {"life"} · /throttle {"on"}
-//	GET /requests · GET /counts · DELETE /requests              what came
-//	POST /dns/fault · DELETE /dns/fault · POST /dns/host {"name","addresses"} · GET /dns/queries · DELETE /dns/queries
+//	POST /fault {"path","kind","count",…}   something goes wrong: see dcrtest.Fault
+//	DELETE /fault                           nothing does
+//	POST /sign-in {"code","mvpd"}           a person signs in with a code
+//	POST /sign-out                          everybody is signed out
+//	GET /sessions                           the codes that are valid
+//	POST /revoke {"client_id"}              forget a client, or all
+//	POST /unauthorize {"client_id"}         refuse a client tokens
+//	POST /revoke-tokens                     forget all access tokens
+//	POST /statement {"approved"}
+//	POST /clock {"offset"}
+//	POST /token-life {"life"}
+//	POST /throttle {"on"}
+//	GET /requests, GET /counts, DELETE /requests
+//	POST /dns/fault, DELETE /dns/fault      see dcrtest.NameFault
+//	POST /dns/host {"name","addresses"}
+//	GET /dns/queries, DELETE /dns/queries
 package main
 
 import (
@@ -41,7 +53,8 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// run is the whole command. It ends when ctx is done, and returns the exit status.
+// run is the whole command. It ends when ctx is done, and returns the exit
+// status.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args, stderr)
 	switch {
@@ -76,7 +89,8 @@ type options struct {
 	names           *dcrtest.NameServer
 }
 
-// parse reads the command line. It prints the usage on stderr only if help is asked for.
+// parse reads the command line. It prints the usage on stderr only if help is
+// asked for.
 func parse(args []string, stderr io.Writer) (options, error) {
 	var o options
 	f := flag.NewFlagSet("passsim", flag.ContinueOnError)
@@ -99,10 +113,11 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.IntVar(&o.sim.TokenStatus, "token-status", http.StatusCreated, "HTTP `status` of an issued token, 200 or 201")
 	f.DurationVar(&o.sim.ClockOffset, "clock-offset", 0, "how far the server's clock is ahead")
 	f.BoolVar(&o.sim.NoThrottle, "no-throttle", false, "never answer 429 unless a fault is set")
-	f.Func("providers", "`names` of the service providers that tokens are for, separated by commas; default any", func(list string) error {
-		o.sim.Providers = strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
-		return nil
-	})
+	f.Func("providers", "`names` of the service providers that tokens are for, separated by commas; default any",
+		func(list string) error {
+			o.sim.Providers = strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
+			return nil
+		})
 	f.Func("fault", "a `fault`, such as \"path=token kind=status status=503 count=2\"; may be repeated",
 		func(text string) error {
 			fault, err := dcrtest.ParseFault(text)
@@ -124,29 +139,33 @@ func parse(args []string, stderr io.Writer) (options, error) {
 func (o *options) dnsFlags(f *flag.FlagSet) {
 	o.names = dcrtest.NewNameServer()
 	f.StringVar(&o.dns, "dns", "", "`address` of a name server, such as 192.0.2.53:53; none without it")
-	f.Func("dns-host", "what the name server knows, such as \"`sp.example=192.0.2.10,2001:db8::10`\"; may be repeated", func(text string) error {
-		name, list, _ := strings.Cut(text, "=")
-		var addrs []netip.Addr
-		for word := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ',' }) {
-			addr, err := netip.ParseAddr(word)
+	f.Func("dns-host", "what the name server knows, such as \"`sp.example=192.0.2.10`\"; may be repeated", o.setHost)
+	f.Func("dns-fault", "a `fault` of the name server, such as \"type=AAAA kind=drop\"; may be repeated",
+		func(text string) error {
+			fault, err := dcrtest.ParseNameFault(text)
 			if err != nil {
 				return err
 			}
-			addrs = append(addrs, addr)
-		}
-		if name == "" {
-			return errors.New("the name is empty")
-		}
-		o.names.SetHost(name, addrs...)
-		return nil
-	})
-	f.Func("dns-fault", "a `fault` of the name server, such as \"type=AAAA kind=drop\"; may be repeated", func(text string) error {
-		fault, err := dcrtest.ParseNameFault(text)
+			return o.names.SetFault(fault)
+		})
+}
+
+// setHost reads a name and its addresses, separated by commas.
+func (o *options) setHost(text string) error {
+	name, list, _ := strings.Cut(text, "=")
+	var addrs []netip.Addr
+	for word := range strings.FieldsFuncSeq(list, func(r rune) bool { return r == ',' }) {
+		addr, err := netip.ParseAddr(word)
 		if err != nil {
 			return err
 		}
-		return o.names.SetFault(fault)
-	})
+		addrs = append(addrs, addr)
+	}
+	if name == "" {
+		return errors.New("the name is empty")
+	}
+	o.names.SetHost(name, addrs...)
+	return nil
 }
 
 func (o *options) check(rest []string) error {

@@ -123,11 +123,13 @@ func TestServeTLS(t *testing.T) {
 	if _, err := (&http.Client{}).Get(base); err == nil {
 		t.Error("the certificate is good without the CA")
 	}
-	if status, body := get(strings.TrimSpace(read(t, admin)) + "/counts"); status != 200 || !strings.Contains(body, `"api":2`) {
+	if status, body := get(strings.TrimSpace(read(t, admin)) + "/counts"); status != 200 ||
+		!strings.Contains(body, `"api":2`) {
 		t.Errorf("admin: %d %s, want 2 api requests", status, body)
 	}
 
-	// A hanging request does not keep it from stopping, and ends without an answer.
+	// A hanging request does not keep it from stopping, and ends without an
+	// answer.
 	hanging := make(chan error, 1)
 	go func() {
 		resp, err := client.Post(base+"/o/client/token", "text/plain", nil)
@@ -151,7 +153,7 @@ func TestServeTLS(t *testing.T) {
 	}
 }
 
-// Registers and fetches a token with flags that change the answers, over plain HTTP, and stops at SIGINT.
+// Flags change the answers, over plain HTTP too, and SIGINT stops the server.
 func TestServeFlags(t *testing.T) {
 	binary, dir := build(t), t.TempDir()
 	addr := filepath.Join(dir, "addr")
@@ -222,7 +224,7 @@ func TestStatementFlag(t *testing.T) {
 
 func TestWrongUsage(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	cancel() // what is accepted by mistake ends at once
+	cancel() // a command line that is accepted by mistake ends at once
 	for _, tc := range []struct {
 		args []string
 		why  string
@@ -255,7 +257,8 @@ func TestWrongUsage(t *testing.T) {
 
 func TestHelp(t *testing.T) {
 	var stdout, stderr bytes.Buffer
-	if got := run(t.Context(), []string{"-help"}, &stdout, &stderr); got != 0 || !strings.Contains(stderr.String(), "-addr-out") {
+	if got := run(t.Context(), []string{"-help"}, &stdout, &stderr); got != 0 ||
+		!strings.Contains(stderr.String(), "-addr-out") {
 		t.Errorf("exit %d, %s", got, &stderr)
 	}
 }
@@ -271,13 +274,14 @@ func TestCannotListen(t *testing.T) {
 		{[]string{"-dns", "127.0.0.1:99999"}, "99999"},
 	} {
 		var stdout, stderr bytes.Buffer
-		if got := run(t.Context(), tc.args, &stdout, &stderr); got != 1 || !strings.Contains(stderr.String(), tc.why) {
+		if got := run(t.Context(), tc.args, &stdout, &stderr); got != 1 ||
+			!strings.Contains(stderr.String(), tc.why) {
 			t.Errorf("%q: exit %d, %s; want 1 and a word about %s", tc.args, got, &stderr, tc.why)
 		}
 	}
 }
 
-// Who reads a file while it is replaced sees the old or the new.
+// A reader of a file that is replaced sees the old or the new content.
 func TestWriteFileReplaces(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "addr")
 	old := strings.Repeat("old", 1000)
@@ -301,7 +305,8 @@ func TestWriteFileReplaces(t *testing.T) {
 	if info, err := os.Stat(path); err != nil || info.Mode() != 0o644 { // a daemon of another user reads the CA
 		t.Errorf("its mode is %v, %v", info.Mode(), err)
 	}
-	if err := writeFile(filepath.Join(path, "x"), ""); !errors.Is(err, syscall.ENOTDIR) || !strings.Contains(err.Error(), path) {
+	if err := writeFile(filepath.Join(path, "x"), ""); !errors.Is(err, syscall.ENOTDIR) ||
+		!strings.Contains(err.Error(), path) {
 		t.Errorf("%v, want %v with the path", err, syscall.ENOTDIR)
 	}
 }

@@ -160,7 +160,8 @@ func serveAll(ctx context.Context, services []service) error {
 	}
 }
 
-// writeFile replaces a file, so that whoever waits for it never sees half of the content. It does nothing if path is "".
+// writeFile replaces a file, so that whoever waits for it never sees half of
+// the content. It does nothing if path is "".
 func writeFile(path, content string) (err error) {
 	if path == "" {
 		return nil

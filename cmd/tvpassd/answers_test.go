@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// Answers that are a little off are accepted, rather than answered with registration after registration.
+// Answers that are a little off are accepted, rather than answered with
+// registration after registration.
 func TestLenientAnswers(t *testing.T) {
 	for name, fault := range map[string]string{
 		"gzip":              "kind=gzip",
@@ -25,7 +26,8 @@ func TestLenientAnswers(t *testing.T) {
 	}
 }
 
-// Answers that can't be used are a server error that names what is wrong, and none of them is kept.
+// Answers that can't be used are a server error that names what is wrong, and
+// none of them is kept.
 func TestUnusableAnswers(t *testing.T) {
 	for name, tc := range map[string]struct{ fault, told string }{
 		"not labelled":      {"path=register kind=unlabelled", "is compressed (gzip), and does not say so"},
@@ -38,20 +40,29 @@ func TestUnusableAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t, "-fault", tc.fault)
 			l.up()
-			l.daemon.until("the error in status", func() bool { return strings.Contains(l.run("status", "--json").stdout, tc.told) })
-			if r := l.curl("/v1/apps/ref30/token?wait=0s"); r.code != 503 || field(t, r.stdout, "code") != "server_error" || strings.Contains(r.stdout, "xxxx") {
+			l.daemon.until(
+				"the error in status",
+				func() bool { return strings.Contains(l.run("status", "--json").stdout, tc.told) },
+			)
+			if r := l.curl("/v1/apps/ref30/token?wait=0s"); r.code != 503 ||
+				field(t, r.stdout, "code") != "server_error" ||
+				strings.Contains(r.stdout, "xxxx") {
 				t.Errorf("%d %s", r.code, r.stdout)
 			}
 		})
 	}
 }
 
-// A path that ends the TLS handshake is told as that; a middlebox that resets only long ones lets the daemon through.
+// A path that ends the TLS handshake is told as that; a middlebox that resets
+// only long ones lets the daemon through.
 func TestHandshakes(t *testing.T) {
 	l := newLab(t, "-fault", "path=tls kind=reset")
 	l.up()
 	l.daemon.until("the error in status", func() bool {
-		return strings.Contains(l.run("status", "--json").stdout, "the TLS handshake breaks off (connection reset by peer)")
+		return strings.Contains(
+			l.run("status", "--json").stdout,
+			"the TLS handshake breaks off (connection reset by peer)",
+		)
 	})
 	l.order("DELETE", "/fault", "")
 	l.order("POST", "/fault", `{"path":"tls","kind":"reset","size":1000}`)

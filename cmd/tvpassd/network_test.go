@@ -8,8 +8,9 @@ import (
 	"testing"
 )
 
-// networkLab is a lab in a network namespace of its own: the server is sp.example at 192.0.2.10, and the name server at
-// 192.0.2.53 is the only one in /etc/resolv.conf.
+// networkLab is a lab in a network namespace of its own: the server is
+// sp.example at 192.0.2.10, and the name server at 192.0.2.53 is the only one
+// in /etc/resolv.conf.
 type networkLab struct {
 	*lab
 	enter []string // enters the namespace
@@ -96,7 +97,12 @@ func (l *networkLab) check(id string) string {
 	var report struct {
 		Checks []struct{ ID, Status, Detail, Todo string }
 	}
-	l.must(json.Unmarshal([]byte(l.do(programs.tvpassd, "doctor", "--json", "--config", l.path("config.toml")).stdout), &report))
+	l.must(
+		json.Unmarshal(
+			[]byte(l.do(programs.tvpassd, "doctor", "--json", "--config", l.path("config.toml")).stdout),
+			&report,
+		),
+	)
 	for _, c := range report.Checks {
 		if c.ID == id {
 			return c.Status + ": " + c.Detail + ": " + c.Todo
@@ -105,7 +111,8 @@ func (l *networkLab) check(id string) string {
 	return ""
 }
 
-// The name servers of home routers that glibc copes with give a token here too, and the doctor names the fault.
+// The name servers of home routers that glibc copes with give a token here too,
+// and the doctor names the fault.
 func TestRouters(t *testing.T) {
 	for name, tc := range map[string]struct{ faults, told string }{
 		"EDNS0 refused":      {"edns=true kind=formerr", "192.0.2.53 answers FORMERR when asked with EDNS0"},
@@ -130,7 +137,9 @@ func TestRouters(t *testing.T) {
 			l := newNetworkLab(t, flags...)
 			l.up()
 			l.token()
-			if got := l.check("dns"); !strings.Contains(got, tc.told) || (tc.told != "") != strings.HasPrefix(got, "warning: ") && name != "AAAA fails" && name != "answers over TCP" {
+			if got := l.check("dns"); !strings.Contains(got, tc.told) ||
+				(tc.told != "") != strings.HasPrefix(got, "warning: ") && name != "AAAA fails" &&
+					name != "answers over TCP" {
 				t.Errorf("the doctor says %q, want %q", got, tc.told)
 			}
 		})
@@ -161,7 +170,8 @@ func TestTheLastGoodAddress(t *testing.T) {
 	})
 }
 
-// What a DNS blocker gives as the server's address is named, and never connected to: the simulator serves there too.
+// What a DNS blocker gives as the server's address is named, and never
+// connected to: the simulator serves there too.
 func TestABlocker(t *testing.T) {
 	for name, tc := range map[string]struct{ fault, hosts, told string }{
 		"0.0.0.0":    {"kind=address address=0.0.0.0", "", "a DNS blocker answers 0.0.0.0 for sp.example"},
@@ -179,7 +189,10 @@ func TestABlocker(t *testing.T) {
 				l.do("mount", "--bind", l.path("hosts"), "/etc/hosts").expect(t, 0)
 			}
 			l.up()
-			l.daemon.until("the blocker in status", func() bool { return strings.Contains(l.run("status", "--json").stdout, tc.told) })
+			l.daemon.until(
+				"the blocker in status",
+				func() bool { return strings.Contains(l.run("status", "--json").stdout, tc.told) },
+			)
 			if got := l.check("dns"); !strings.HasPrefix(got, "failed: ") || !strings.Contains(got, tc.told) {
 				t.Errorf("the doctor says %q, want %q", got, tc.told)
 			}

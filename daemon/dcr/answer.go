@@ -26,7 +26,8 @@ type answer struct {
 	fields map[string]json.RawMessage
 }
 
-// read judges the answer to what was sent. witness reports whether its Date can be trusted.
+// read judges the answer to what was sent. witness reports whether its Date can
+// be trusted.
 func (c *Client) read(ctx context.Context, resp *http.Response, sent string, witness bool) (*answer, error) {
 	ans := &answer{status: resp.StatusCode}
 	date, dateErr := http.ParseTime(resp.Header.Get("Date"))
@@ -44,10 +45,11 @@ func (c *Client) read(ctx context.Context, resp *http.Response, sent string, wit
 		return nil, fail(Throttled, "the server's throttle is shut: too many requests from this address")
 	}
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
-		return nil, fail(ServerError, "%s answers with a redirect, which is not followed: a captive portal, or a wrong endpoint", host)
+		return nil, fail(ServerError,
+			"%s answers with a redirect, which is not followed: a captive portal, or a wrong endpoint", host)
 	}
 	body, err := readBody(resp)
-	if err == nil && ctx.Err() != nil && !json.Valid(body) { // a call that is given up ends the body like a server does
+	if err == nil && ctx.Err() != nil && !json.Valid(body) { // giving a call up ends the body like a server does
 		err = context.Cause(ctx)
 	}
 	slow, isNet := errors.AsType[net.Error](err)
@@ -56,7 +58,8 @@ func (c *Client) read(ctx context.Context, resp *http.Response, sent string, wit
 	case isNet && slow.Timeout(), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return nil, c.noAnswer(err, &progress{})
 	case isCoding:
-		return nil, fail(ServerError, "the answer of %s (HTTP %d) is compressed (%s), which was not asked for: check what stands between",
+		return nil, fail(ServerError,
+			"the answer of %s (HTTP %d) is compressed (%s), which was not asked for: check what stands between",
 			host, resp.StatusCode, string(coding))
 	case err != nil:
 		return nil, fail(ServerError, "the answer of %s (HTTP %d) is cut short", host, resp.StatusCode)
@@ -74,12 +77,14 @@ func (c *Client) read(ctx context.Context, resp *http.Response, sent string, wit
 		e.ServerCode = code
 		return nil, e
 	case compression(body) != "":
-		return nil, fail(ServerError, "the answer of %s (HTTP %d) is compressed (%s), and does not say so: check what stands between",
+		return nil, fail(ServerError,
+			"the answer of %s (HTTP %d) is compressed (%s), and does not say so: check what stands between",
 			host, resp.StatusCode, compression(body))
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return nil, fail(ServerError, "%s answers HTTP %d without an error code", host, resp.StatusCode)
 	case !isObject:
-		return nil, fail(ServerError, "%s answers HTTP %d with something other than a JSON object: a captive portal, or a wrong endpoint",
+		return nil, fail(ServerError,
+			"%s answers HTTP %d with something other than a JSON object: a captive portal, or a wrong endpoint",
 			host, resp.StatusCode)
 	}
 	return ans, nil
@@ -90,8 +95,9 @@ type codingError string
 
 func (e codingError) Error() string { return "content encoding " + string(e) }
 
-// readBody reads at most one byte more than maxBody. Caches and proxies compress answers without being asked, or
-// decompress them and leave the label: gzip is undone if it is there.
+// readBody reads at most one byte more than maxBody. Caches and proxies
+// compress answers without being asked, or decompress them and leave the label:
+// gzip is undone if it is there.
 func readBody(resp *http.Response) ([]byte, error) {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	body = bytes.TrimPrefix(body, []byte(bom))
@@ -126,11 +132,13 @@ func compression(body []byte) string {
 	return ""
 }
 
-// retryAfter reads the header: seconds, rounded up, or a date, which counts by the server's own clock if it has one.
+// retryAfter reads the header: seconds, rounded up, or a date, which counts by
+// the server's own clock if it has one.
 func (c *Client) retryAfter(value string, date time.Time) time.Duration {
 	whole, fraction, _ := strings.Cut(value, ".")
-	if seconds, err := strconv.ParseUint("0"+whole, 10, 31); strings.Trim(fraction, "0123456789") == "" && value != "" &&
-		(err == nil || errors.Is(err, strconv.ErrRange)) { // out of range is the highest number, 68 years
+	seconds, err := strconv.ParseUint("0"+whole, 10, 31)
+	numeric := err == nil || errors.Is(err, strconv.ErrRange) // then it is the highest number, 68 years
+	if numeric && value != "" && strings.Trim(fraction, "0123456789") == "" {
 		if strings.Trim(fraction, "0") != "" {
 			seconds++
 		}

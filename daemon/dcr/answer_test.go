@@ -94,12 +94,12 @@ func TestTokens(t *testing.T) {
 		{"everything", `{"id":"n","access_token":"a.b-c","created_at":1930132800000,"expires_in":21600,"token_type":"bearer"}`, named},
 		{"the least", `{"access_token":"a.b-c","expires_in":1}`, token(time.Second)},
 		{"token_type in another case", `{"access_token":"a.b-c","expires_in":1,"token_type":"Bearer"}`, token(time.Second)},
-		{"an id that is no text", `{"access_token":"a.b-c","expires_in":1,"id":7}`, token(time.Second)},
+		{"an id that is a number", `{"access_token":"a.b-c","expires_in":1,"id":7}`, token(time.Second)},
 		{"a life in decimals", `{"access_token":"a.b-c","expires_in":1.5e0}`, token(1500 * time.Millisecond)},
 		{"a life without end", `{"access_token":"a.b-c","expires_in":1e300}`, token(366 * 24 * time.Hour)},
 		{"no access_token", `{"expires_in":1}`, nil},
 		{"an empty access_token", `{"access_token":"","expires_in":1}`, nil},
-		{"an access_token that is no text", `{"access_token":["a.b-c"],"expires_in":1}`, nil},
+		{"an access_token that is a list", `{"access_token":["a.b-c"],"expires_in":1}`, nil},
 		{"an access_token of two lines", `{"access_token":"a\r\nb: c","expires_in":1}`, nil},
 		{"an access_token beyond ASCII", `{"access_token":"ä","expires_in":1}`, nil},
 		{"no expires_in", `{"access_token":"a.b-c"}`, nil},
@@ -124,7 +124,7 @@ func TestTokens(t *testing.T) {
 		{"an id of two lines", `{"access_token":"a.b-c","id":"a\nb","expires_in":1}`, nil},
 		{"an access_token with a space", `{"access_token":"a b","expires_in":1}`, nil},
 		{"another token_type", `{"access_token":"a.b-c","expires_in":1,"token_type":"mac"}`, nil},
-		{"a token_type that is no text", `{"access_token":"a.b-c","expires_in":1,"token_type":1}`, nil},
+		{"a token_type that is a number", `{"access_token":"a.b-c","expires_in":1,"token_type":1}`, nil},
 	} {
 		got, err := answers(t, 200, test.body).client(t).Token(t.Context(), labTokenRequest)
 		if test.want == nil {
@@ -153,7 +153,7 @@ func TestRefusals(t *testing.T) {
 		{"a code with more than a code in it", 400, `{"error":"no such client ` + labID + `"}`, Error{Kind: ServerError}},
 		{"a code that is too long", 400, `{"error":"` + strings.Repeat("x", 65) + `"}`, Error{Kind: ServerError}},
 		{"a code for a terminal", 400, `{"error":"\u001b[2J"}`, Error{Kind: ServerError}},
-		{"a code that is no text", 400, `{"error":{"code":"invalid_client"}}`, Error{Kind: ServerError}},
+		{"a code that is an object", 400, `{"error":{"code":"invalid_client"}}`, Error{Kind: ServerError}},
 		{"no code", 400, `{}`, Error{Kind: ServerError}},
 		{"no JSON", 404, "<html>" + labSecret + "</html>", Error{Kind: ServerError}},
 		{"nothing", 403, "", Error{Kind: ServerError}},
@@ -176,7 +176,8 @@ func TestRefusals(t *testing.T) {
 		_, tokenErr := c.Token(t.Context(), labTokenRequest)
 		for _, err := range []error{registerErr, tokenErr} {
 			e := failure(t, err)
-			if e.Kind != test.want.Kind || e.ServerCode != test.want.ServerCode || e.Status != test.status || !e.Date.Equal(labTime) {
+			if e.Kind != test.want.Kind || e.ServerCode != test.want.ServerCode || e.Status != test.status ||
+				!e.Date.Equal(labTime) {
 				t.Errorf("%s: %+v, %+v", test.name, e.Kind, e)
 			}
 		}
@@ -324,7 +325,8 @@ func TestOddAnswers(t *testing.T) {
 	}
 }
 
-// readRequest reads a whole request, so that closing the connection does not reset it.
+// readRequest reads a whole request, so that closing the connection does not
+// reset it.
 func readRequest(t *testing.T, conn net.Conn) {
 	var got []byte
 	buf := make([]byte, 4096)
@@ -371,7 +373,8 @@ func squeezed(t *testing.T, body string) string {
 	return b.String()
 }
 
-// An answer may be compressed although nobody asked for that. What can't be read is named.
+// An answer may be compressed although nobody asked for that. What can't be
+// read is named.
 func TestCoding(t *testing.T) {
 	const good = `{"client_id":"i","client_secret":"s"}`
 	zipped := squeezed(t, good)
@@ -393,7 +396,14 @@ func TestCoding(t *testing.T) {
 		{"half of gzip", "gzip", zipped[:len(zipped)/2], "is cut short"},
 		{"a bomb", "gzip", squeezed(t, good+strings.Repeat(" ", 2<<20)), "longer than 1 MiB"},
 	} {
-		_, err := answers(t, 201, test.body, "Content-Encoding", test.coding).client(t).Register(t.Context(), labRegistration)
+		_, err := answers(
+			t,
+			201,
+			test.body,
+			"Content-Encoding",
+			test.coding,
+		).client(t).
+			Register(t.Context(), labRegistration)
 		if test.want == "" {
 			if err != nil {
 				t.Errorf("%s: %v", test.name, err)
@@ -402,13 +412,21 @@ func TestCoding(t *testing.T) {
 			t.Errorf("%s: %v", test.name, e)
 		}
 	}
-	_, err := answers(t, 400, squeezed(t, `{"error":"invalid_client"}`), "Content-Encoding", "gzip").client(t).Token(t.Context(), labTokenRequest)
+	_, err := answers(
+		t,
+		400,
+		squeezed(t, `{"error":"invalid_client"}`),
+		"Content-Encoding",
+		"gzip",
+	).client(t).
+		Token(t.Context(), labTokenRequest)
 	if e := failure(t, err); e.ServerCode != "invalid_client" {
 		t.Error(e)
 	}
 }
 
-// No answer, whatever is in it, makes a value that does not fit where it goes, or an error that tells what was sent.
+// No answer makes a value that does not fit where it goes, or an error that
+// holds what was sent.
 func FuzzAnswer(f *testing.F) {
 	for _, seed := range []struct {
 		status int
@@ -432,12 +450,14 @@ func FuzzAnswer(f *testing.F) {
 		ans, err := c.read(t.Context(), resp, "client_secret="+labSecret, true)
 		if err != nil {
 			e := failure(t, err)
-			if e.RetryAfter < 0 || e.Kind == Rejected && e.ServerCode == "" || strings.ContainsFunc(e.Detail, unicode.IsControl) {
+			if e.RetryAfter < 0 || e.Kind == Rejected && e.ServerCode == "" ||
+				strings.ContainsFunc(e.Detail, unicode.IsControl) {
 				t.Errorf("%+v", e)
 			}
 			return
 		}
-		if cred, err := ans.credentials(); err == nil && (!fits(cred.ClientID, 4<<10) || !fits(cred.ClientSecret, 4<<10)) {
+		if cred, err := ans.credentials(); err == nil &&
+			(!fits(cred.ClientID, 4<<10) || !fits(cred.ClientSecret, 4<<10)) {
 			t.Errorf("%+v", cred)
 		}
 		tok, err := ans.token()
@@ -451,5 +471,9 @@ func FuzzAnswer(f *testing.F) {
 }
 
 func fits(s string, most int) bool {
-	return s != "" && len(s) <= most && strings.Trim(s, " !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~") == ""
+	return s != "" && len(s) <= most &&
+		strings.Trim(
+			s,
+			" !\"#$%&'()*+,-./0123456789:;<=>?@ABCDEFGHIJKLMNOPQRSTUVWXYZ[\\]^_`abcdefghijklmnopqrstuvwxyz{|}~",
+		) == ""
 }

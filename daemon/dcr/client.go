@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// idleTimeout keeps the connection between a registration and the token call that follows it. The next call is hours
-// away.
+// idleTimeout keeps the connection between a registration and the token call
+// that follows it. The next call is hours away.
 const idleTimeout = 30 * time.Second
 
 // Config says where the server is and who calls it.
@@ -24,8 +24,9 @@ type Config struct {
 	UserAgent string
 	Now       func() time.Time // for the validity of certificates
 
-	// DeviceInfo returns the X-Device-Info of a request that leaves from a local address. The address is the zero
-	// AddrPort if the request goes through a proxy: the server sees the proxy's address then.
+	// DeviceInfo returns the X-Device-Info of a request that leaves from a
+	// local address. The address is the zero AddrPort if the request goes
+	// through a proxy: the server sees the proxy's address then.
 	DeviceInfo func(applicationID string, local netip.AddrPort) string
 	// Done is called at the end of each call; nil for nothing.
 	Done func()
@@ -49,8 +50,8 @@ type Client struct {
 	transport *http.Transport // nil until a call needs it: it holds all trusted roots
 }
 
-// New returns a client, or an error if the endpoint or ca_file is unusable. Nothing but ca_file is read before the first
-// call, and nothing is sent.
+// New returns a client, or an error if the endpoint or ca_file is unusable.
+// Nothing but ca_file is read before the first call, and nothing is sent.
 func New(cfg Config) (*Client, error) {
 	u, err := url.Parse(cfg.Endpoint)
 	if err != nil {
@@ -72,7 +73,8 @@ func New(cfg Config) (*Client, error) {
 	return c, nil
 }
 
-// ServerOf returns the host and port of an https URL for [Dialer.Server]; "" for any other URL.
+// ServerOf returns the host and port of an https URL for [Dialer.Server]; ""
+// for any other URL.
 func ServerOf(u *url.URL) string {
 	if u.Scheme != "https" {
 		return ""
@@ -84,9 +86,10 @@ func ServerOf(u *url.URL) string {
 	return net.JoinHostPort(u.Hostname(), port)
 }
 
-// TLSConfig returns what every connection to the server has in common. Its ClientHello offers only the classic curves,
-// and so fits into one packet: with a post-quantum key (ML-KEM) it has 1.5 kB, and middleboxes that expect it in one
-// packet reset the connection. The secrets that it protects live for hours.
+// TLSConfig returns what every connection to the server has in common. Its
+// ClientHello offers only the classic curves, and so fits into one packet: with
+// a post-quantum key (ML-KEM) it has 1.5 kB, and middleboxes that expect it in
+// one packet reset the connection. The secrets that it protects live for hours.
 func TLSConfig(now func() time.Time) *tls.Config {
 	return &tls.Config{
 		MinVersion:       tls.VersionTLS12,
@@ -95,8 +98,10 @@ func TLSConfig(now func() time.Time) *tls.Config {
 	}
 }
 
-// Forget drops idle connections and the trusted roots, which nobody needs for the next hours. TLS sessions stay, so that
-// the next handshake is a short one. While a call is under way Forget does nothing: the next call may be a moment away.
+// Forget drops idle connections and the trusted roots, which nobody needs for
+// the next hours. TLS sessions stay, so that the next handshake is a short one.
+// While a call is under way Forget does nothing: the next call may be a moment
+// away.
 func (c *Client) Forget() {
 	c.mu.Lock()
 	t := c.transport
@@ -111,7 +116,8 @@ func (c *Client) Forget() {
 	}
 }
 
-// begin notes a call, and returns the transport. It is made by the first call, since only a call needs the roots.
+// begin notes a call, and returns the transport. It is made by the first call,
+// since only a call needs the roots.
 func (c *Client) begin() (*http.Transport, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -130,14 +136,16 @@ func (c *Client) begin() (*http.Transport, error) {
 		ProxyConnectHeader:     http.Header{"User-Agent": {c.userAgent}},
 		OnProxyConnectResponse: acceptTunnel,
 		DialContext:            c.dialer.DialContext,
-		// A call ends in its time; this ends a handshake that the transport goes on with.
+		// A call ends in its time; this ends a handshake that the transport
+		// goes on with.
 		TLSHandshakeTimeout:    c.timeout,
 		TLSClientConfig:        config,
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConnsPerHost:    1,
 		MaxResponseHeaderBytes: 64 << 10,
 		DisableCompression:     true,
-		// The server also offers HTTP/2. For a call every few hours HTTP/1.1 does the same in half a megabyte less.
+		// The server also offers HTTP/2. For a call every few hours HTTP/1.1
+		// does the same in half a megabyte less.
 	}
 	return c.transport, nil
 }

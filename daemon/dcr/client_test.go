@@ -28,11 +28,15 @@ func TestRegisterAndToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tok, err := c.Token(t.Context(), TokenRequest{ClientID: cred.ClientID, ClientSecret: cred.ClientSecret, ApplicationID: labApp})
+	tok, err := c.Token(
+		t.Context(),
+		TokenRequest{ClientID: cred.ClientID, ClientSecret: cred.ClientSecret, ApplicationID: labApp},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if cred.ClientID != up.Requests()[0].ClientID || cred.ClientSecret == "" || tok.AccessToken == "" || tok.ID == "" {
+	if cred.ClientID != up.Requests()[0].ClientID || cred.ClientSecret == "" || tok.AccessToken == "" ||
+		tok.ID == "" {
 		t.Errorf("got %+v and %+v", cred, tok)
 	}
 	cred.ClientID, cred.ClientSecret, tok.AccessToken, tok.ID = "", "", "", ""
@@ -86,17 +90,23 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// Without a User-Agent none is sent, not even a library's. User and password in an endpoint are not sent either.
+// Without a User-Agent none is sent, not even a library's. User and password in
+// an endpoint are not sent either.
 func TestNothingIsAdded(t *testing.T) {
 	s := serve(t, newSim())
-	c := newClient(t, strings.Replace(s.URL, "://", "://user:password@", 1), func(c *Config) { c.CAFile, c.UserAgent = s.caFile, "" })
+	c := newClient(
+		t,
+		strings.Replace(s.URL, "://", "://user:password@", 1),
+		func(c *Config) { c.CAFile, c.UserAgent = s.caFile, "" },
+	)
 	register(t, c)
 	if h := s.asked()[0].header; h["User-Agent"] != nil || h["Authorization"] != nil {
 		t.Errorf("got %v", h)
 	}
 }
 
-// After Forget there is a new connection, with a short handshake if the server allows it.
+// After Forget there is a new connection, with a short handshake if the server
+// allows it.
 func TestForget(t *testing.T) {
 	for name, version := range map[string]uint16{"TLS 1.2": tls.VersionTLS12, "TLS 1.3": tls.VersionTLS13} {
 		s := serve(t, newSim(), func(c *tls.Config) { c.MinVersion, c.MaxVersion = version, version })
@@ -126,7 +136,8 @@ func TestForget(t *testing.T) {
 	}
 }
 
-// connectionOf returns the address and port in a request's X-Device-Info; "" if there is none.
+// connectionOf returns the address and port in a request's X-Device-Info; "" if
+// there is none.
 func connectionOf(t *testing.T, r seen) string {
 	t.Helper()
 	raw, err := base64.StdEncoding.DecodeString(r.header.Get("X-Device-Info"))
@@ -146,7 +157,8 @@ func connectionOf(t *testing.T, r seen) string {
 	return netip.AddrPortFrom(info.IP, info.Port).String()
 }
 
-// A server that closes a kept connection instead of answering may have acted on the request, which is not repeated.
+// A server that closes a kept connection instead of answering may have acted on
+// the request, which is not repeated.
 func TestNothingIsSentTwice(t *testing.T) {
 	for name, end := range map[string]http.HandlerFunc{
 		"FIN": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
@@ -219,7 +231,8 @@ func TestConcurrentCalls(t *testing.T) {
 	}
 }
 
-// Date is a witness of the time over TLS and on a loopback address, and nowhere else.
+// Date is a witness of the time over TLS and on a loopback address, and nowhere
+// else.
 func TestDate(t *testing.T) {
 	plain := servePlain(t, newSim()).client(t)
 	cred, err := plain.Register(t.Context(), labRegistration)
@@ -265,21 +278,29 @@ func TestNewChecks(t *testing.T) {
 		cfg := good
 		test.change(&cfg)
 		_, err := New(cfg)
-		if test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+		if test.want == "" && err != nil ||
+			test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("got %v, want %q", err, test.want)
 		}
 	}
 }
 
-// Each kind has the name that the socket's errors have. This package must not know ipc; its tests may.
+// Each kind has the name that the socket's errors have. This package must not
+// know ipc; its tests may.
 func TestKinds(t *testing.T) {
-	want := []string{Offline: ipc.CodeOffline, Throttled: ipc.CodeThrottled, ServerError: ipc.CodeServerError, Rejected: ipc.CodeRejected}
+	want := []string{
+		Offline:     ipc.CodeOffline,
+		Throttled:   ipc.CodeThrottled,
+		ServerError: ipc.CodeServerError,
+		Rejected:    ipc.CodeRejected,
+	}
 	if diff := cmp.Diff(want, kinds[:]); diff != "" {
 		t.Error(diff)
 	}
 }
 
-// Forget leaves a call that is under way its connection, for the call that follows.
+// Forget leaves a call that is under way its connection, for the call that
+// follows.
 func TestForgetDuringACall(t *testing.T) {
 	up := newSim()
 	var c *Client
@@ -301,7 +322,8 @@ func TestForgetDuringACall(t *testing.T) {
 	}
 }
 
-// The ClientHello fits into one packet, and into the 512 bytes that some middleboxes expect.
+// The ClientHello fits into one packet, and into the 512 bytes that some
+// middleboxes expect.
 func TestClientHello(t *testing.T) {
 	hello := make(chan int, 1)
 	address := raw(t, nil, func(c net.Conn) {

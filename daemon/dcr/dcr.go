@@ -1,9 +1,11 @@
-// Package dcr speaks Dynamic Client Registration (RFC 7591, as Adobe Pass has it): it turns a software statement into
-// client credentials, and client credentials into an access token.
+// Package dcr speaks Dynamic Client Registration (RFC 7591, as Adobe Pass has
+// it): it turns a software statement into client credentials, and client
+// credentials into an access token.
 //
-// It owns the wire: how the server is reached, one HTTP exchange for each call, what counts as an answer, and a typed error
-// for everything else. It remembers nothing but connections, TLS sessions and the server's last good address. It never
-// repeats a call: that is the broker's decision.
+// It owns the wire: how the server is reached, one HTTP exchange for each call,
+// what counts as an answer, and a typed error for everything else. It remembers
+// nothing but connections, TLS sessions and the server's last good address. It
+// never repeats a call: that is the broker's decision.
 package dcr
 
 import (
@@ -20,7 +22,8 @@ type RegisterRequest struct {
 	ApplicationID     string // for X-Device-Info; "" leaves it out
 }
 
-// Credentials are the answer to a registration. A server must give id and secret; the rest is kept if it is given.
+// Credentials are the answer to a registration. A server must give id and
+// secret; the rest is kept if it is given.
 type Credentials struct {
 	ClientID     string
 	ClientSecret string
@@ -49,7 +52,8 @@ type Token struct {
 	Date time.Time // as in Credentials
 }
 
-// Register makes one call to /o/client/register ("Retrieve client credentials"). Its error is an *Error.
+// Register makes one call to /o/client/register ("Retrieve client
+// credentials"). Its error is an *Error.
 func (c *Client) Register(ctx context.Context, r RegisterRequest) (Credentials, error) {
 	body, err := json.Marshal(struct {
 		SoftwareStatement string `json:"software_statement"`
@@ -59,7 +63,8 @@ func (c *Client) Register(ctx context.Context, r RegisterRequest) (Credentials, 
 		return Credentials{}, &Error{Kind: ServerError, Detail: "the registration can't be encoded", err: err}
 	}
 	ans, err := c.exchange(ctx, exchange{
-		path: "/o/client/register", contentType: "application/json;charset=utf-8", body: string(body), applicationID: r.ApplicationID,
+		path: "/o/client/register", contentType: "application/json;charset=utf-8",
+		body: string(body), applicationID: r.ApplicationID,
 	})
 	if err != nil {
 		return Credentials{}, err
@@ -67,14 +72,16 @@ func (c *Client) Register(ctx context.Context, r RegisterRequest) (Credentials, 
 	return ans.credentials()
 }
 
-// Token makes one call to /o/client/token ("Retrieve access token"). Its error is an *Error. The credentials go in the
-// body: the server refuses two ways of authentication at once, and a URL is no place for a secret.
+// Token makes one call to /o/client/token ("Retrieve access token"). Its error
+// is an *Error. The credentials go in the body: the server refuses two ways of
+// authentication at once, and a URL is no place for a secret.
 func (c *Client) Token(ctx context.Context, r TokenRequest) (Token, error) {
 	form := url.Values{
 		"client_id": {r.ClientID}, "client_secret": {r.ClientSecret}, "grant_type": {"client_credentials"},
 	}
 	ans, err := c.exchange(ctx, exchange{
-		path: "/o/client/token", contentType: "application/x-www-form-urlencoded", body: form.Encode(), applicationID: r.ApplicationID,
+		path: "/o/client/token", contentType: "application/x-www-form-urlencoded",
+		body: form.Encode(), applicationID: r.ApplicationID,
 	})
 	if err != nil {
 		return Token{}, err

@@ -12,18 +12,22 @@ import (
 )
 
 const (
-	// nextAddress is how long a connection may take before the next address is tried beside it (RFC 8305).
+	// nextAddress is how long a connection may take before the next address is
+	// tried beside it (RFC 8305).
 	nextAddress = 300 * time.Millisecond
 	// lastGoodFor is how long an address may be used that no look-up confirms.
 	lastGoodFor = 24 * time.Hour
 )
 
-// Dialer makes connections to a server, or to the proxy in front of it. Each connection begins with a look-up: answers of
-// name servers are not kept, since the server's addresses change (Adobe asks for at most 30 s). Its methods may be called
-// from any goroutine.
+// Dialer makes connections to a server, or to the proxy in front of it. Each
+// connection begins with a look-up: answers of name servers are not kept, since
+// the server's addresses change (Adobe asks for at most 30 s). Its methods may
+// be called from any goroutine.
 type Dialer struct {
-	// Server is the host and port of the https server, which is treated with care: no connection is made to what a
-	// DNS blocker gives as its address, and when all look-ups fail, the address that was good last is used. "" is none.
+	// Server is the host and port of the https server, which is treated with
+	// care: no connection is made to what a DNS blocker gives as its address,
+	// and when all look-ups fail, the address that was good last is used. "" is
+	// none.
 	Server  string
 	Timeout time.Duration    // of connecting; the look-up has a time of its own
 	Now     func() time.Time // for the age of the last good address
@@ -47,15 +51,16 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	return d.connect(ctx, network, addrs, port)
 }
 
-// Faults returns what the name servers did wrong in the latest look-up, for people. A look-up may have succeeded all
-// the same.
+// Faults returns what the name servers did wrong in the latest look-up, for
+// people. A look-up may have succeeded all the same.
 func (d *Dialer) Faults() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.faults
 }
 
-// Confirm notes the address of a server that has just proved by its certificate who it is.
+// Confirm notes the address of a server that has just proved by its certificate
+// who it is.
 func (d *Dialer) Confirm(addr netip.Addr) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -81,7 +86,8 @@ func (e *LookupError) Error() string { return fmt.Sprintf("look up %s: %s", e.Ho
 
 func (e *LookupError) Unwrap() error { return e.err }
 
-// BlockedError means that the address of a public name leads to this device: DNS blockers answer so.
+// BlockedError means that the address of a public name leads to this device:
+// DNS blockers answer so.
 type BlockedError struct {
 	Host string
 	Addr netip.Addr
@@ -136,8 +142,9 @@ func reasonOf(err error, faults []string) string {
 	return err.Error()
 }
 
-// unblocked leaves out the addresses with which a DNS blocker keeps this device from a server. A name that the hosts file
-// leads to this device is a lab if the endpoint has a port of its own.
+// unblocked leaves out the addresses with which a DNS blocker keeps this device
+// from a server. A name that the hosts file leads to this device is a lab if
+// the endpoint has a port of its own.
 func unblocked(server string, addrs []netip.Addr, asked bool) ([]netip.Addr, error) {
 	host, port, _ := net.SplitHostPort(server) // DialContext has split it before
 	var rest []netip.Addr
@@ -152,7 +159,8 @@ func unblocked(server string, addrs []netip.Addr, asked bool) ([]netip.Addr, err
 	return rest, nil
 }
 
-// connect connects to the first of several addresses that takes a connection. While one stays silent the next is tried.
+// connect connects to the first of several addresses that takes a connection.
+// While one stays silent the next is tried.
 func (d *Dialer) connect(ctx context.Context, network string, addrs []netip.Addr, port string) (net.Conn, error) {
 	type outcome struct {
 		conn net.Conn

@@ -23,13 +23,15 @@ const (
 	Rejected                // the server refuses, with a code
 )
 
-// kinds are the names of the kinds: the codes of the socket's errors, which this package must not know.
+// kinds are the names of the kinds: the codes of the socket's errors, which
+// this package must not know.
 var kinds = [...]string{Offline: "offline", Throttled: "throttled", ServerError: "server_error", Rejected: "rejected"}
 
 // String returns the kind's name.
 func (k Kind) String() string { return kinds[k] }
 
-// Error says why a call failed. It holds no secret, and nothing of the answer but the server's code.
+// Error says why a call failed. It holds no secret, and nothing of the answer
+// but the server's code.
 type Error struct {
 	Kind       Kind
 	Status     int           // HTTP; 0 without an answer
@@ -44,7 +46,8 @@ func (e *Error) Error() string { return e.Kind.String() + ": " + e.Detail }
 
 func (e *Error) Unwrap() error { return e.err }
 
-// noAnswer words an error of the network for a technician. p is how far the exchange came; nil if it never began.
+// noAnswer words an error of the network for a technician. p is how far the
+// exchange came; nil if it never began.
 func (c *Client) noAnswer(err error, p *progress) *Error {
 	host := c.endpoint.Host
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "proxyconnect" {
@@ -63,15 +66,18 @@ func (c *Client) noAnswer(err error, p *progress) *Error {
 	const between = "something on the way interrupts TLS, such as a firewall, a filter or a router"
 	switch {
 	case late && p != nil && p.shaking.Load():
-		e.Detail = fmt.Sprintf("%s takes connections, but does not finish the TLS handshake within %v: %s", host, c.timeout, between)
+		e.Detail = fmt.Sprintf("%s takes connections, but does not finish the TLS handshake within %v: %s",
+			host, c.timeout, between)
 	case late:
 		e.Detail = fmt.Sprintf("%s did not answer within %v: check the network", host, c.timeout)
 	case errors.Is(err, context.Canceled):
 		e.Detail = "the call was given up"
 	case p != nil && p.answered.Load():
-		e.Kind, e.Detail = ServerError, fmt.Sprintf("the answer of %s is cut short, or is not HTTP: check what stands between", host)
+		e.Kind = ServerError
+		e.Detail = fmt.Sprintf("the answer of %s is cut short, or is not HTTP: check what stands between", host)
 	case p != nil && p.shaking.Load() && (isErrno || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
-		e.Detail = fmt.Sprintf("%s takes connections, but the TLS handshake breaks off (%s): %s", host, errnoOf(err), between)
+		e.Detail = fmt.Sprintf("%s takes connections, but the TLS handshake breaks off (%s): %s",
+			host, errnoOf(err), between)
 	case isErrno:
 		e.Detail = fmt.Sprintf("%s can't be reached (%v): check the network", host, errno)
 	case errors.Is(err, io.EOF):
@@ -88,10 +94,12 @@ func (c *Client) pathTrouble(host string, err error) string {
 		return blocked.Error() + ": " + blocked.Advice()
 	}
 	if lookup, ok := errors.AsType[*LookupError](err); ok {
-		return fmt.Sprintf("the name %s can't be resolved: %s: check the network and its DNS server", lookup.Host, lookup.Reason)
+		return fmt.Sprintf("the name %s can't be resolved: %s: check the network and its DNS server",
+			lookup.Host, lookup.Reason)
 	}
 	if refusal, ok := errors.AsType[proxyRefusal](err); ok {
-		return fmt.Sprintf("the proxy refuses to connect to %s (HTTP %d): check [http] proxy, or HTTPS_PROXY", host, int(refusal))
+		return fmt.Sprintf("the proxy refuses to connect to %s (HTTP %d): check [http] proxy, or HTTPS_PROXY",
+			host, int(refusal))
 	}
 	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return fmt.Sprintf("%s does not speak TLS: something intercepts the connection, or the endpoint is wrong", host)
@@ -99,7 +107,8 @@ func (c *Client) pathTrouble(host string, err error) string {
 	return ""
 }
 
-// certificateTrouble words what is wrong with a certificate; "" if that is not it.
+// certificateTrouble words what is wrong with a certificate; "" if that is not
+// it.
 func certificateTrouble(host string, err error) string {
 	bad, ok := errors.AsType[*tls.CertificateVerificationError](err)
 	if !ok {
@@ -110,7 +119,8 @@ func certificateTrouble(host string, err error) string {
 		return fmt.Sprintf("the certificate of %s comes from an authority that this device does not know: "+
 			"something intercepts the connection, or [http] ca_file is missing", host)
 	case x509.HostnameError:
-		return fmt.Sprintf("what answers as %s has a certificate for another name: check the endpoint, or what intercepts the connection", host)
+		return fmt.Sprintf("what answers as %s has a certificate for another name: "+
+			"check the endpoint, or what intercepts the connection", host)
 	case x509.CertificateInvalidError:
 		if cause.Reason == x509.Expired {
 			return fmt.Sprintf("the certificate of %s is not valid at the device's time: check the clock", host)
@@ -119,7 +129,8 @@ func certificateTrouble(host string, err error) string {
 	return fmt.Sprintf("the certificate of %s can't be trusted: %v", host, bad.Err)
 }
 
-// readable returns a server's error code if it looks like one, else "": it is shown and logged.
+// readable returns a server's error code if it looks like one, else "": it is
+// shown and logged.
 func readable(code string) string {
 	strange := func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-", r)

@@ -15,15 +15,17 @@ import (
 // exchange is one request.
 type exchange struct{ path, contentType, body, applicationID string }
 
-// progress is how far an exchange has come. The transport's goroutines note it, also after a call was given up.
+// progress is how far an exchange has come. The transport's goroutines note it,
+// also after a call was given up.
 type progress struct {
 	shaking  atomic.Bool // a TLS handshake has begun, and not ended well
 	answered atomic.Bool // the first byte of an answer is there
 }
 
-// exchange sends one request and reads the answer. It uses the transport itself, which follows no redirect: that would
-// carry secrets elsewhere. The transport repeats a POST only if a kept connection turns out to be dead before the first
-// byte was written.
+// exchange sends one request and reads the answer. It uses the transport
+// itself, which follows no redirect: that would carry secrets elsewhere. The
+// transport repeats a POST only if a kept connection turns out to be dead
+// before the first byte was written.
 func (c *Client) exchange(ctx context.Context, x exchange) (*answer, error) {
 	transport, err := c.begin()
 	defer c.end()
@@ -54,7 +56,8 @@ func (c *Client) exchange(ctx context.Context, x exchange) (*answer, error) {
 	req = req.WithContext(httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		DNSStart: func(httptrace.DNSStartInfo) { timer.Reset(c.timeout + lookupTime) },
 		DNSDone:  func(httptrace.DNSDoneInfo) { timer.Reset(c.timeout) },
-		// The header tells the address that the request leaves from, which is known only once there is a connection.
+		// The header tells the address that the request leaves from, which is
+		// known only once there is a connection.
 		GotConn: func(info httptrace.GotConnInfo) {
 			local := addrPort(info.Conn.LocalAddr())
 			remote = addrPort(info.Conn.RemoteAddr()).Addr()

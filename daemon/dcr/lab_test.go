@@ -23,7 +23,8 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
-// labTime is what every clock shows: far from the true time, so that certificates are valid only by the injected clock.
+// labTime is what every clock shows: far from the true time, so that
+// certificates are valid only by the injected clock.
 var labTime = time.Date(2031, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func labNow() time.Time { return labTime }
@@ -115,7 +116,8 @@ func newServer(h http.Handler) *server {
 	return s
 }
 
-// labTLS returns a server's TLS configuration, and the file with the root that a client must trust.
+// labTLS returns a server's TLS configuration, and the file with the root that
+// a client must trust.
 func labTLS(t *testing.T) (*tls.Config, string) {
 	t.Helper()
 	ca, cert, err := dcrtest.NewCA(labTime, "0.0.0.0", "sp.example")
@@ -164,7 +166,11 @@ func newSim() *dcrtest.Server {
 }
 
 var (
-	labRegistration = RegisterRequest{SoftwareStatement: labStatement, RedirectURI: "adobepass://com.programmer", ApplicationID: labApp}
+	labRegistration = RegisterRequest{
+		SoftwareStatement: labStatement,
+		RedirectURI:       "adobepass://com.programmer",
+		ApplicationID:     labApp,
+	}
 	labTokenRequest = TokenRequest{ClientID: labID, ClientSecret: labSecret, ApplicationID: labApp}
 )
 
@@ -178,7 +184,8 @@ func register(t *testing.T, c *Client) TokenRequest {
 	return TokenRequest{ClientID: cred.ClientID, ClientSecret: cred.ClientSecret, ApplicationID: labApp}
 }
 
-// failure returns the error of a call that must fail. No part of it may hold a secret.
+// failure returns the error of a call that must fail. No part of it may hold a
+// secret.
 func failure(t *testing.T, err error) *Error {
 	t.Helper()
 	e, ok := err.(*Error)
@@ -197,7 +204,8 @@ func failure(t *testing.T, err error) *Error {
 	return e
 }
 
-// raw serves each connection with f until the end of the test, over TLS if config is not nil.
+// raw serves each connection with f until the end of the test, over TLS if
+// config is not nil.
 func raw(t *testing.T, config *tls.Config, f func(net.Conn)) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

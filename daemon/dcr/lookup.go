@@ -14,18 +14,23 @@ import (
 )
 
 const (
-	// lookupTime is how long a look-up may take. It does not count as time of the call.
+	// lookupTime is how long a look-up may take. It does not count as time of
+	// the call.
 	lookupTime = 10 * time.Second
-	// plainAfter is how long a query with EDNS0 may stay unanswered before it is repeated without.
+	// plainAfter is how long a query with EDNS0 may stay unanswered before it
+	// is repeated without.
 	plainAfter = time.Second
-	// lonely is how long the addresses of one family wait for those of the other.
+	// lonely is how long the addresses of one family wait for those of the
+	// other.
 	lonely = 2 * time.Second
-	// turn is how long a name server has before the next one is asked too. A late answer still counts.
+	// turn is how long a name server has before the next one is asked too. A
+	// late answer still counts.
 	turn = 2500 * time.Millisecond
 )
 
-// lookup is one look-up of a name. The standard resolver decides what to ask whom (hosts file, search list, order of
-// servers); lookup carries its queries, in a way that copes with the name servers of home routers:
+// lookup is one look-up of a name. The standard resolver decides what to ask
+// whom (hosts file, search list, order of servers); lookup carries its queries,
+// in a way that copes with the name servers of home routers:
 //
 //   - Some answer a query with EDNS0 (RFC 6891) by an error, nonsense or not at all. They are asked again without.
 //   - Some never answer for AAAA records. After [lonely] the look-up goes on with the A records alone.
@@ -58,8 +63,9 @@ func newLookup() *lookup {
 	return &lookup{over: make(chan struct{}), settled: make(chan struct{}), questions: map[string]*question{}}
 }
 
-// addresses looks a host up. The faults are told even if there are addresses. asked reports whether a name server was
-// asked, rather than the hosts file alone.
+// addresses looks a host up. The faults are told even if there are addresses.
+// asked reports whether a name server was asked, rather than the hosts file
+// alone.
 func addresses(ctx context.Context, host string) (addrs []netip.Addr, asked bool, faults []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
@@ -104,7 +110,8 @@ func (l *lookup) takeWaiting() bool {
 	return waiting
 }
 
-// settle notes what is known. Queries without an answer are given up once an address is known and the wait is over.
+// settle notes what is known. Queries without an answer are given up once an
+// address is known and the wait is over.
 func (l *lookup) settle(found, late bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -127,8 +134,9 @@ func (l *lookup) fault(server, what string) {
 	}
 }
 
-// dial gives the standard resolver a connection to a name server. In place of UDP that is a conversation: since it is not
-// a packet connection, the resolver writes and reads messages as over TCP.
+// dial gives the standard resolver a connection to a name server. In place of
+// UDP that is a conversation: since it is not a packet connection, the resolver
+// writes and reads messages as over TCP.
 func (l *lookup) dial(ctx context.Context, network, server string) (net.Conn, error) {
 	if network != "udp" { // an answer was cut short, or resolv.conf has "options use-vc"
 		conn, err := (&net.Dialer{Timeout: turn}).DialContext(ctx, network, server)
@@ -221,8 +229,8 @@ func (c *conversation) wait() []byte {
 	return nil
 }
 
-// ask sends the query, and again without EDNS0 unless that brings a good answer in time. It takes answers until the end
-// of the look-up.
+// ask sends the query, and again without EDNS0 unless that brings a good answer
+// in time. It takes answers until the end of the look-up.
 func (c *conversation) ask(socket net.Conn) {
 	again := time.AfterFunc(plainAfter, func() { _, _ = socket.Write(c.plain) }) // reading shows a failure, too
 	defer again.Stop()
@@ -249,7 +257,8 @@ func (c *conversation) ask(socket net.Conn) {
 		v := judge(buf[:n], c.plain)
 		switch {
 		case v == goodAnswer || !toEDNS && (v == emptyAnswer || v == cutAnswer): // the resolver gets the rest over TCP
-			// Most names have no AAAA record, and some long answers fit no packet: those are no faults.
+			// Most names have no AAAA record, and some long answers fit no
+			// packet: those are no faults.
 			if !toEDNS && edns && bad != emptyAnswer && v != cutAnswer {
 				c.fault(c.server, bad+" when asked with EDNS0")
 			}
@@ -274,7 +283,8 @@ func (c *conversation) fail(what string) {
 	}
 }
 
-// deliver takes an answer; the first one counts. It is there before the look-up counts as settled.
+// deliver takes an answer; the first one counts. It is there before the look-up
+// counts as settled.
 func (c *conversation) deliver(answer []byte) {
 	c.mu.Lock()
 	if c.answer == nil {

@@ -18,7 +18,8 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
-// nameServer serves a name server that knows sp.example, with faults as [dcrtest.ParseNameFault] reads them.
+// nameServer serves a name server that knows sp.example, with faults as
+// [dcrtest.ParseNameFault] reads them.
 func nameServer(t *testing.T, faults ...string) (n *dcrtest.NameServer, address string) {
 	t.Helper()
 	free, err := net.Listen("tcp", "127.0.0.1:0")
@@ -54,7 +55,8 @@ func begin(t *testing.T) *lookup {
 	return l
 }
 
-// converse sends a query as the standard resolver does, and describes the answer.
+// converse sends a query as the standard resolver does, and describes the
+// answer.
 func (l *lookup) converse(t *testing.T, query []byte, network, server string) string {
 	t.Helper()
 	conn, err := l.dial(t.Context(), network, server)
@@ -83,7 +85,9 @@ func (l *lookup) converse(t *testing.T, query []byte, network, server string) st
 func resolverQuery(t *testing.T, qtype dnsmessage.Type, edns bool) []byte {
 	t.Helper()
 	m := dnsmessage.Message{Header: dnsmessage.Header{ID: 0x1234, RecursionDesired: true}}
-	m.Questions = []dnsmessage.Question{{Name: dnsmessage.MustNewName("sp.example."), Type: qtype, Class: dnsmessage.ClassINET}}
+	m.Questions = []dnsmessage.Question{
+		{Name: dnsmessage.MustNewName("sp.example."), Type: qtype, Class: dnsmessage.ClassINET},
+	}
 	if edns {
 		var opt dnsmessage.ResourceHeader
 		if err := opt.SetEDNS0(1232, 0, false); err != nil {
@@ -105,7 +109,8 @@ func read(t *testing.T, raw []byte) string {
 	if err := m.Unpack(raw); err != nil {
 		t.Fatal(err)
 	}
-	if m.ID != 0x1234 || !m.Response || m.Truncated || len(m.Questions) != 1 || m.RCode != 0 && m.RCode != dnsmessage.RCodeNameError {
+	if m.ID != 0x1234 || !m.Response || m.Truncated || len(m.Questions) != 1 ||
+		m.RCode != 0 && m.RCode != dnsmessage.RCodeNameError {
 		t.Errorf("the resolver would refuse %+v", m.Header)
 	}
 	if m.RCode == dnsmessage.RCodeNameError {
@@ -123,7 +128,8 @@ func read(t *testing.T, raw []byte) string {
 	return m.Answers[0].GoString()
 }
 
-// A question gets its answer from name servers that misbehave, and the fault has a name.
+// A question is answered by name servers that misbehave, and the fault is
+// named.
 func TestConverse(t *testing.T) {
 	const good = "192.0.2.10"
 	for _, tc := range []struct {
@@ -172,7 +178,7 @@ func TestConverse(t *testing.T) {
 	}
 }
 
-// GODEBUG=netedns0=0 and "options use-vc" are the administrator's.
+// GODEBUG=netedns0=0 and "options use-vc" are respected.
 func TestConverseAsConfigured(t *testing.T) {
 	n, address := nameServer(t)
 	for _, network := range []string{"udp", "tcp"} {
@@ -237,10 +243,12 @@ func TestAnAnswerBesideASettledLookup(t *testing.T) {
 	}
 }
 
-// A name server that is not there is known at once, and one without a port of its own is called by its address.
+// A name server that is not there is known at once, and one without a port of
+// its own is called by its address.
 func TestNoNameServer(t *testing.T) {
 	l := begin(t)
-	if got := l.converse(t, resolverQuery(t, dnsmessage.TypeA, true), "udp", vacant(t)); got != "none" || l.takeWaiting() {
+	if got := l.converse(t, resolverQuery(t, dnsmessage.TypeA, true), "udp", vacant(t)); got != "none" ||
+		l.takeWaiting() {
 		t.Errorf("got %s", got)
 	}
 	if len(l.faults) != 1 || !strings.Contains(l.faults[0], "can't be reached (connection refused)") {
@@ -275,7 +283,8 @@ func FuzzJudge(f *testing.F) {
 	})
 }
 
-// noName is a name that no name server is asked for: its first label is too long.
+// noName is a name that no name server is asked for: its first label is too
+// long.
 var noName = strings.Repeat("x", 64) + ".example"
 
 func TestDialer(t *testing.T) {
@@ -297,7 +306,8 @@ func TestDialer(t *testing.T) {
 	}
 	fails := func(what, address string) {
 		t.Helper()
-		if e, ok := errors.AsType[*LookupError](dial(address)); !ok || e.Host != noName || e.Reason != "there is no such name" {
+		if e, ok := errors.AsType[*LookupError](dial(address)); !ok || e.Host != noName ||
+			e.Reason != "there is no such name" {
 			t.Errorf("%s: %v", what, e)
 		}
 	}
@@ -317,7 +327,8 @@ func TestDialer(t *testing.T) {
 	fails("before it was good", server)
 }
 
-// Of several addresses the first that takes the connection is used, and a silent one delays it by a moment.
+// Of several addresses the first that takes the connection is used, and a
+// silent one delays it by a moment.
 func TestAddresses(t *testing.T) {
 	var hello sync.WaitGroup
 	good := raw(t, nil, func(c net.Conn) { hello.Done(); _, _ = c.Read(make([]byte, 1)) })
@@ -341,7 +352,12 @@ func TestAddresses(t *testing.T) {
 		hello.Wait()
 		conn.Close()
 	}
-	_, err := d.connect(t.Context(), "tcp", []netip.Addr{netip.MustParseAddr("127.0.0.9"), netip.MustParseAddr("127.0.0.8")}, port)
+	_, err := d.connect(
+		t.Context(),
+		"tcp",
+		[]netip.Addr{netip.MustParseAddr("127.0.0.9"), netip.MustParseAddr("127.0.0.8")},
+		port,
+	)
 	if op, ok := errors.AsType[*net.OpError](err); !ok || !strings.HasPrefix(op.Addr.String(), "127.0.0.9:") {
 		t.Errorf("none is good: %v, want the error of the first", err)
 	}
@@ -353,7 +369,12 @@ func TestAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	conn, err := d.connect(t.Context(), "tcp", []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")}, port)
+	conn, err := d.connect(
+		t.Context(),
+		"tcp",
+		[]netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("127.0.0.2")},
+		port,
+	)
 	if err != nil || !strings.HasPrefix(conn.RemoteAddr().String(), "127.0.0.2:") {
 		t.Fatalf("%v, %v", conn, err)
 	}
@@ -392,7 +413,8 @@ func TestUnblocked(t *testing.T) {
 		if text := strings.Join(words, " "); text != tc.want || (err == nil) == (tc.want == "") {
 			t.Errorf("%s is %s (asked %v): %q, %v", tc.server, tc.addrs, tc.asked, text, err)
 		}
-		if e, ok := errors.AsType[*BlockedError](err); ok && (e.File == tc.asked || e.Addr != addrs[0] || e.Advice() == "") {
+		if e, ok := errors.AsType[*BlockedError](err); ok &&
+			(e.File == tc.asked || e.Addr != addrs[0] || e.Advice() == "") {
 			t.Errorf("%+v", e)
 		}
 	}

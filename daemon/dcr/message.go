@@ -28,8 +28,8 @@ const (
 // codes are the names of the response codes of RFC 1035.
 var codes = [...]string{1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
 
-// judge looks at an answer to a query. It checks only what a broken name server or a box on the way spoils; the
-// resolver reads the records.
+// judge looks at an answer to a query. It checks only what a broken name server
+// or a box on the way spoils; the resolver reads the records.
 func judge(reply, query []byte) string {
 	if len(reply) < headerSize || reply[2]&flagResponse == 0 {
 		return brokenAnswer
@@ -43,7 +43,8 @@ func judge(reply, query []byte) string {
 	}
 	question := query[headerSize:]
 	rest := reply[headerSize:]
-	if binary.BigEndian.Uint16(reply[4:]) != 1 || len(rest) < len(question) || !bytes.EqualFold(rest[:len(question)], question) {
+	if binary.BigEndian.Uint16(reply[4:]) != 1 || len(rest) < len(question) ||
+		!bytes.EqualFold(rest[:len(question)], question) {
 		return brokenAnswer
 	}
 	switch {
@@ -88,8 +89,8 @@ func kindOf(query []byte) string {
 	return "A"
 }
 
-// withoutEDNS returns a query of the standard resolver without its OPT record, which is its last one. A query without
-// such a record is returned as it is.
+// withoutEDNS returns a query of the standard resolver without its OPT record,
+// which is its last one. A query without such a record is returned as it is.
 func withoutEDNS(query []byte) []byte {
 	last := len(query) - sizeOPT
 	if last < headerSize || query[11] != 1 || query[last] != 0 || binary.BigEndian.Uint16(query[last+1:]) != typeOPT {

@@ -41,7 +41,8 @@ func TestHangs(t *testing.T) {
 			ctx, giveUp := context.WithCancel(t.Context())
 			go func() { <-m.reached; giveUp() }()
 			_, err = newClient(t, "", trust, change(m)).Token(ctx, labTokenRequest)
-			if e := failure(t, err); e.Kind != Offline || !strings.Contains(e.Detail, "given up") || !errors.Is(e, context.Canceled) {
+			if e := failure(t, err); e.Kind != Offline || !strings.Contains(e.Detail, "given up") ||
+				!errors.Is(e, context.Canceled) {
 				t.Error(e)
 			}
 		})
@@ -56,8 +57,9 @@ type mute struct {
 	reached chan struct{} // gets a value when a client begins to wait in vain
 }
 
-// serve says something once a client has written, and then hangs until the client goes. With drip it goes on writing
-// that, often enough for a timeout that counts from the last byte.
+// serve says something once a client has written, and then hangs until the
+// client goes. With drip it goes on writing that, often enough for a timeout
+// that counts from the last byte.
 func (m *mute) serve(config *tls.Config, says, drip string) (address string) {
 	return raw(m.t, config, func(conn net.Conn) {
 		if _, err := conn.Read(make([]byte, 1)); err != nil {
@@ -75,7 +77,8 @@ func (m *mute) serve(config *tls.Config, says, drip string) (address string) {
 	})
 }
 
-// full returns the address of a socket with a full queue: the kernel ignores further attempts to connect.
+// full returns the address of a socket with a full queue: the kernel ignores
+// further attempts to connect.
 func (m *mute) full() (address string) {
 	m.t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
@@ -141,14 +144,22 @@ func TestOffline(t *testing.T) {
 		{"nobody there", "https://" + vacant(t), "", labTime, "connection refused"},
 		{"no such name", "https://" + noName, "", labTime, "the name " + noName + " can't be resolved: there is no such name"},
 	} {
-		c := newClient(t, test.endpoint, func(c *Config) { c.CAFile, c.Now = test.caFile, func() time.Time { return test.now } })
+		c := newClient(
+			t,
+			test.endpoint,
+			func(c *Config) { c.CAFile, c.Now = test.caFile, func() time.Time { return test.now } },
+		)
 		_, err := c.Token(t.Context(), labTokenRequest)
 		if e := failure(t, err); e.Kind != Offline || e.Status != 0 || !strings.Contains(e.Detail, test.want) {
 			t.Errorf("%s: %v", test.name, e)
 		}
 	}
 	// The server of TLS 1.1 works with a client that allows TLS 1.0.
-	conn, err := tls.Dial("tcp", old.Listener.Addr().String(), &tls.Config{MinVersion: tls.VersionTLS10, InsecureSkipVerify: true})
+	conn, err := tls.Dial(
+		"tcp",
+		old.Listener.Addr().String(),
+		&tls.Config{MinVersion: tls.VersionTLS10, InsecureSkipVerify: true},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,7 +20,8 @@ func throughProxy(address string) func(*Config) {
 	}
 }
 
-// tunnels is a proxy that connects every client to one server, whatever name it asks for.
+// tunnels is a proxy that connects every client to one server, whatever name it
+// asks for.
 func tunnels(t *testing.T, to *server) *server {
 	return servePlain(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodConnect {
@@ -51,7 +52,12 @@ func tunnels(t *testing.T, to *server) *server {
 func TestProxy(t *testing.T) {
 	s := serve(t, newSim())
 	proxy := tunnels(t, s)
-	c := newClient(t, "https://sp.example", func(c *Config) { c.CAFile = s.caFile }, throughProxy(proxy.Listener.Addr().String()))
+	c := newClient(
+		t,
+		"https://sp.example",
+		func(c *Config) { c.CAFile = s.caFile },
+		throughProxy(proxy.Listener.Addr().String()),
+	)
 	if _, err := c.Token(t.Context(), register(t, c)); err != nil {
 		t.Fatal(err)
 	}
@@ -89,8 +95,8 @@ func TestProxyFails(t *testing.T) {
 	}
 }
 
-// net/http reads the environment once in a process, and never uses a proxy for a loopback address; 0.0.0.0 is this
-// machine, but does not count as one.
+// net/http reads the environment once in a process, and never uses a proxy for
+// a loopback address; 0.0.0.0 is this machine, but does not count as one.
 func TestProxyFromEnvironment(t *testing.T) {
 	s := serve(t, newSim())
 	proxy := tunnels(t, s)

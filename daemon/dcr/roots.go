@@ -9,16 +9,18 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// rootSources are the places that trusted roots come from: the system, the bundle inside this program (boxes in the
-// field carry expired ones), and the file that the configuration names.
+// rootSources are where trusted roots come from: the system, the bundle inside
+// this program (devices in the field carry expired ones), and the file that the
+// configuration names.
 type rootSources struct{ caFile string }
 
-// check tells early whether the configured file can be used.
+// check returns an error if the configured file can't be used.
 func (s rootSources) check() error {
 	return s.addFile(x509.NewCertPool())
 }
 
-// pool reads them all. It costs some 20 million instructions on ARM: only a handshake is worth it.
+// pool reads all of them. That takes some 20 million instructions on ARM: only
+// a handshake is worth it.
 func (s rootSources) pool() (*x509.CertPool, error) {
 	pool := systemPool()
 	if err := addEmbedded(pool); err != nil {
@@ -29,7 +31,7 @@ func (s rootSources) pool() (*x509.CertPool, error) {
 
 func systemPool() *x509.CertPool {
 	pool, err := x509.SystemCertPool()
-	if err != nil { // a box without a readable one is what the bundle is for
+	if err != nil { // a device without a readable one has the bundle
 		pool = x509.NewCertPool()
 	}
 	return pool
@@ -56,7 +58,7 @@ type Roots struct {
 	Pool  *x509.CertPool
 }
 
-// RootsByPlace are the roots that a Client trusts all together, for who wants to tell where one comes from.
+// RootsByPlace returns the roots that a Client trusts, by where they come from.
 func RootsByPlace(caFile string) ([]Roots, error) {
 	embedded, file := x509.NewCertPool(), x509.NewCertPool()
 	err := errors.Join(addEmbedded(embedded), rootSources{caFile}.addFile(file))

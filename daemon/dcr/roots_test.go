@@ -13,7 +13,8 @@ import (
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
-// childEnv makes the test binary register at this endpoint, in an environment of its own, instead of running tests.
+// childEnv makes the test binary register at this endpoint, in an environment
+// of its own, instead of running tests.
 const childEnv = "TVPASSD_DCR_CHILD"
 
 func TestMain(m *testing.M) {
@@ -36,8 +37,8 @@ func callFrom(endpoint, caFile string) error {
 	return err
 }
 
-// call registers from another process, whose environment has no proxy variables but those in env. Its error is what that
-// process printed.
+// call registers from another process, whose environment has no proxy variables
+// but those in env. Its error is what that process printed.
 func call(t *testing.T, endpoint, caFile string, env ...string) error {
 	t.Helper()
 	exe, err := os.Executable()
@@ -67,12 +68,14 @@ func TestSystemRoots(t *testing.T) {
 	if err := call(t, s.URL, "", "SSL_CERT_FILE="+s.caFile); err != nil {
 		t.Error(err)
 	}
-	if err := call(t, s.URL, "", "SSL_CERT_FILE=/nonexistent"); err == nil || !strings.Contains(err.Error(), "an authority that this device does not know") {
+	if err := call(t, s.URL, "", "SSL_CERT_FILE=/nonexistent"); err == nil ||
+		!strings.Contains(err.Error(), "an authority that this device does not know") {
 		t.Errorf("without: %v", err)
 	}
 }
 
-// Every embedded root is trusted, beside the one in ca_file. Most are the system's too, so this checks all.
+// Every embedded root is trusted, beside the one in ca_file. Most are the
+// system's too, so this checks all.
 func TestEmbeddedRoots(t *testing.T) {
 	_, caFile := labTLS(t)
 	pool, err := rootSources{caFile: caFile}.pool()
@@ -86,7 +89,13 @@ func TestEmbeddedRoots(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = cert.Verify(x509.VerifyOptions{Roots: pool, CurrentTime: cert.NotBefore, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}})
+		_, err = cert.Verify(
+			x509.VerifyOptions{
+				Roots:       pool,
+				CurrentTime: cert.NotBefore,
+				KeyUsages:   []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+			},
+		)
 		if err != nil && root.Constraint == nil {
 			t.Errorf("%s: %v", cert.Subject, err)
 		}
@@ -96,7 +105,8 @@ func TestEmbeddedRoots(t *testing.T) {
 	}
 }
 
-// A ca_file that is gone when a call needs it fails the call, with an error that names the file.
+// A ca_file that is gone when a call needs it fails the call, with an error
+// that names the file.
 func TestRootsVanish(t *testing.T) {
 	s := serve(t, newSim())
 	c := s.client(t)

@@ -22,7 +22,9 @@ func TestADateOverPlainHTTPIsNoWitness(t *testing.T) {
 		}
 	}
 	if address == nil {
-		t.Skip("this machine has no address but loopback: ip link add dummy0 type dummy && ip address add 192.0.2.1/24 dev dummy0")
+		t.Skip(
+			"this machine has no address but loopback: ip link add dummy0 type dummy && ip address add 192.0.2.1/24 dev dummy0",
+		)
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(address.String(), "0"))
 	if err != nil {

@@ -16,9 +16,11 @@ import (
 )
 
 const (
-	// maxSkew is how far the device's clock may be from the server's: its Date has whole seconds, and an answer takes time.
+	// maxSkew is how far the device's clock may be from the server's: its Date
+	// has whole seconds, and an answer takes time.
 	maxSkew = time.Minute
-	// soon is the rest of a certificate's life in which it should have been replaced.
+	// soon is the rest of a certificate's life in which it should have been
+	// replaced.
 	soon = 3 * 24 * time.Hour
 
 	checkNetwork = "check the cable or Wi-Fi, and what the router lets through"
@@ -45,7 +47,8 @@ func judgeClock(f *facts) Check {
 	now := f.cfg.Clock.Now().Wall
 	if now.Before(f.cfg.BuildDate) {
 		return fail("set the clock, or wait for the time service: check that NTP gets through (UDP port 123)",
-			"the clock shows %s, which is before this program was built (%s): no certificate can be checked", stamp(now), stamp(f.cfg.BuildDate))
+			"the clock shows %s, which is before this program was built (%s): no certificate can be checked",
+			stamp(now), stamp(f.cfg.BuildDate))
 	}
 	if date, ok := f.server.date(); ok {
 		// The answer was made between these two.
@@ -81,8 +84,9 @@ func judgeRoute(f *facts) Check {
 	return fail("check the cable or Wi-Fi, and DHCP; ip route shows the routes", "there is no default route")
 }
 
-// judgeProxy finds what net/http does not report: it silently ignores a variable that it can't parse, so that calls leave
-// directly, or takes "http" for the proxy's name.
+// judgeProxy finds what net/http does not report: it silently ignores a
+// variable that it can't parse, so that calls leave directly, or takes "http"
+// for the proxy's name.
 func judgeProxy(f *facts) Check {
 	if p := f.conf.HTTP.Proxy; p != nil {
 		return pass("%s://%s, from [http] proxy", p.Scheme, p.Host)
@@ -97,7 +101,8 @@ func judgeProxy(f *facts) Check {
 		}
 		u, err := url.Parse(value)
 		if err != nil || u.Hostname() == "" {
-			return warn("write "+name+"=http://host:port, or [http] proxy in config.toml", "%s of %s is not a URL: it is silently ignored, or misread", name, f.cfg.EnvOf)
+			return warn("write "+name+"=http://host:port, or [http] proxy in config.toml",
+				"%s of %s is not a URL: it is silently ignored, or misread", name, f.cfg.EnvOf)
 		}
 		if f.server.proxy == nil {
 			return pass("none: %s of %s names one, but NO_PROXY or the address excludes this endpoint", name, f.cfg.EnvOf)
@@ -144,7 +149,8 @@ func (r *reach) addresses() string {
 func judgePortal(f *facts) Check {
 	switch {
 	case f.portal != "":
-		return fail("sign this device in to the network, or have the portal let its address through", "in place of %s something %s", f.server.host, f.portal)
+		return fail("sign this device in to the network, or have the portal let its address through",
+			"in place of %s something %s", f.server.host, f.portal)
 	case f.server.verified():
 		return pass("none: the server itself answers")
 	}
@@ -194,7 +200,8 @@ func judgeHandshake(f *facts) Check {
 			"%s takes connections, but the TLS handshake breaks off: %s", r.host, reason(err, r.err))
 	}
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
-		return fail("if a proxy of yours intercepts TLS, name its root in [http] ca_file; otherwise find out what stands between",
+		return fail("if a proxy of yours intercepts TLS, name its root in [http] ca_file; "+
+			"otherwise find out what stands between",
 			"this device does not know the authority behind the certificate of %s: %s", r.host, r.chain())
 	}
 	if _, other := errors.AsType[x509.HostnameError](err); other {
@@ -203,11 +210,13 @@ func judgeHandshake(f *facts) Check {
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
 		leaf := r.tls.PeerCertificates[0]
-		return fail("check the clock; if it is right, tell the server's operator, or find out what intercepts the connection",
+		return fail("check the clock; if it is right, tell the server's operator, "+
+			"or find out what intercepts the connection",
 			"the certificate of %s is valid from %s to %s, or its issuer's is not valid, and the clock shows %s: %s", r.host,
 			stamp(leaf.NotBefore), stamp(leaf.NotAfter), stamp(f.cfg.Clock.Now().Wall), r.chain())
 	}
-	return fail("find out what intercepts the connection", "the certificate of %s can't be trusted: %s: %s", r.host, reason(err, r.err), r.chain())
+	return fail("find out what intercepts the connection",
+		"the certificate of %s can't be trusted: %s: %s", r.host, reason(err, r.err), r.chain())
 }
 
 // chain lists the certificates that the peer sent, and their issuers.
@@ -238,7 +247,8 @@ func judgeEndpoint(f *facts) Check {
 		return fail("try again; "+checkNetwork, "%s gives no answer: %s", r.host, reason(r.err, nil))
 	}
 	var refusal struct{ Error string }
-	const wrong = "sign this device in if its network has a captive portal; otherwise correct environment or endpoint in config.toml"
+	const wrong = "sign this device in if its network has a captive portal; " +
+		"otherwise correct environment or endpoint in config.toml"
 	switch status := r.answer.StatusCode; {
 	case status == http.StatusTooManyRequests:
 		return pass("it answers that there were too many requests")
@@ -270,7 +280,8 @@ func judgeThrottle(f *facts) Check {
 	return pass("open")
 }
 
-// reason words an error, or another one if it is nil, without the operation and the address.
+// reason words an error, or another one if it is nil, without the operation and
+// the address.
 func reason(err, otherwise error) string {
 	if err == nil {
 		err = otherwise

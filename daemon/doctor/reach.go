@@ -20,8 +20,8 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 )
 
-// reach is what one request to the server shows, stage by stage. It uses the same look-up, library, roots and proxy as the
-// daemon's own calls.
+// reach is what one request to the server shows, stage by stage. It uses the
+// same look-up, library, roots and proxy as the daemon's own calls.
 type reach struct {
 	host    string   // of the endpoint
 	proxy   *url.URL // nil for none
@@ -50,11 +50,16 @@ type reach struct {
 	at     time.Time // when the answer came
 }
 
-// ask makes the one request: POST /o/client/token with a grant type and nothing else. It costs one of the throttle's
-// requests, and is worth it. Among the calls that need no secret it is the one whose right answer is documented (400 with
-// the code invalid_request, "Retrieve access token"). So it alone tells Adobe Pass from a portal, a wrong host or a proxy
-// with a certificate, and shows the throttle. GET / is outside the throttle, but no page says what it answers.
-func (r *reach) ask(ctx context.Context, conf *config.Config, proxy func(*http.Request) (*url.URL, error), agent string, now func() time.Time) {
+// ask makes the one request: POST /o/client/token with a grant type and nothing
+// else. It costs one of the throttle's requests, and is worth it. Among the
+// calls that need no secret it is the one whose right answer is documented (400
+// with the code invalid_request, "Retrieve access token"). So it alone tells
+// Adobe Pass from a portal, a wrong host or a proxy with a certificate, and
+// shows the throttle. GET / is outside the throttle, but no page says what it
+// answers.
+func (r *reach) ask(ctx context.Context, conf *config.Config, proxy func(*http.Request) (*url.URL, error),
+	agent string, now func() time.Time,
+) {
 	ctx, cancel := context.WithTimeout(ctx, serverPatience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, r.trace()), http.MethodPost,
@@ -77,7 +82,8 @@ func (r *reach) ask(ctx context.Context, conf *config.Config, proxy func(*http.R
 	r.rootsErr = err
 	r.dialer = &dcr.Dialer{Server: dcr.ServerOf(req.URL), Timeout: serverPatience, Now: now}
 	tlsConfig := dcr.TLSConfig(now)
-	// VerifyConnection does it all, and says more than crypto/tls about a chain that is not trusted.
+	// VerifyConnection does it all, and says more than crypto/tls about a chain
+	// that is not trusted.
 	tlsConfig.InsecureSkipVerify, tlsConfig.VerifyConnection = true, r.verifier(places, now)
 	transport := &http.Transport{
 		Proxy:                  http.ProxyURL(r.proxy),
@@ -153,8 +159,8 @@ func (r *reach) tunnel(_ context.Context, _ *url.URL, _ *http.Request, resp *htt
 	return fmt.Errorf("the proxy answers HTTP %d", resp.StatusCode)
 }
 
-// verifier checks a chain as the daemon does, and notes which root it leads to, and where that root is. Nothing is sent to
-// a peer that fails here.
+// verifier checks a chain as the daemon does, and notes which root it leads to,
+// and where that root is. Nothing is sent to a peer that fails here.
 func (r *reach) verifier(places []dcr.Roots, now func() time.Time) func(tls.ConnectionState) error {
 	toProxy := r.proxy != nil && r.proxy.Scheme == "https" // then the first handshake is with the proxy
 	return func(cs tls.ConnectionState) error {
@@ -177,7 +183,8 @@ func (r *reach) verifier(places []dcr.Roots, now func() time.Time) func(tls.Conn
 				r.root, r.from = chains[0][len(chains[0])-1], place.Place
 				return nil
 			}
-			// That one place does not know the authority is the least telling error.
+			// That one place does not know the authority is the least telling
+			// error.
 			if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); worst == nil || !unknown {
 				worst = err
 			}
@@ -187,13 +194,15 @@ func (r *reach) verifier(places []dcr.Roots, now func() time.Time) func(tls.Conn
 	}
 }
 
-// blocked returns the error of a DNS blocker's answer; nil if that is not what happened.
+// blocked returns the error of a DNS blocker's answer; nil if that is not what
+// happened.
 func (r *reach) blocked() *dcr.BlockedError {
 	blocked, _ := errors.AsType[*dcr.BlockedError](r.err)
 	return blocked
 }
 
-// verified reports whether the server itself has answered, as far as cryptography can tell.
+// verified reports whether the server itself has answered, as far as
+// cryptography can tell.
 func (r *reach) verified() bool { return r.answer != nil }
 
 // date returns the server's clock at the moment of its answer.
@@ -205,8 +214,9 @@ func (r *reach) date() (time.Time, bool) {
 	return date, err == nil
 }
 
-// findPortal asks for a page without TLS, as a browser would: a captive portal shows itself there. It returns what answers
-// in the server's place; "" if nothing does, or the server itself. The request is outside the throttle.
+// findPortal asks for a page without TLS, as a browser would: a captive portal
+// shows itself there. It returns what answers in the server's place; "" if
+// nothing does, or the server itself. The request is outside the throttle.
 func (r *reach) findPortal(ctx context.Context, page string) string {
 	ctx, cancel := context.WithTimeout(ctx, portalPatience)
 	defer cancel()

@@ -11,13 +11,15 @@ import (
 	"time"
 )
 
-// Revoke makes the server forget a client: its credentials are invalid_client from now on. Its access tokens stay valid,
-// RevokeTokens ends those. It reports whether there is such a client.
+// Revoke makes the server forget a client: its credentials are invalid_client
+// from now on. Its access tokens stay valid, RevokeTokens ends those. It
+// reports whether there is such a client.
 func (s *Server) Revoke(clientID string) bool {
 	return s.change(clientID, func(c *client) { c.revoked = true })
 }
 
-// RevokeAll revokes every client that exists. One that registers later is not revoked.
+// RevokeAll revokes every client that exists. One that registers later is not
+// revoked.
 func (s *Server) RevokeAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -26,7 +28,8 @@ func (s *Server) RevokeAll() {
 	}
 }
 
-// Unauthorize makes the server refuse tokens to a client: unauthorized_client. It reports whether there is such a client.
+// Unauthorize makes the server refuse tokens to a client: unauthorized_client.
+// It reports whether there is such a client.
 func (s *Server) Unauthorize(clientID string) bool {
 	return s.change(clientID, func(c *client) { c.unauthorized = true })
 }
@@ -49,7 +52,8 @@ func (s *Server) RevokeTokens() {
 	clear(s.tokens)
 }
 
-// SetStatement sets whether software statements are approved. Unless they are, nobody registers.
+// SetStatement sets whether software statements are approved. Unless they are,
+// nobody registers.
 func (s *Server) SetStatement(approved bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -70,7 +74,8 @@ func (s *Server) SetTokenLife(life time.Duration) {
 	s.tokenLife = life
 }
 
-// SetThrottle turns the throttle on or off. Turned on, it begins with full buckets.
+// SetThrottle turns the throttle on or off. Turned on, it begins with full
+// buckets.
 func (s *Server) SetThrottle(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -78,7 +83,8 @@ func (s *Server) SetThrottle(on bool) {
 	clear(s.buckets)
 }
 
-// Requests returns the requests that came, oldest first, at most the last 10,000.
+// Requests returns the requests that came, oldest first, at most the last
+// 10,000.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,8 +105,9 @@ func (s *Server) ClearRequests() {
 	s.requests, s.counts = nil, Counts{}
 }
 
-// Admin returns the admin API: JSON over HTTP, for a loopback listener of its own. Its commands answer 204, or 400 with
-// words if they can't read what they get.
+// Admin returns the admin API: JSON over HTTP, for a loopback listener of its
+// own. Its commands answer 204, or 400 with words if they can't read what they
+// get.
 func (s *Server) Admin() http.Handler {
 	mux := http.NewServeMux()
 	s.adminFaults(mux)
@@ -186,7 +193,8 @@ func (s *Server) adminLog(mux *http.ServeMux) {
 	mux.HandleFunc("DELETE /requests", plain(s.ClearRequests))
 }
 
-// Admin returns the admin API of the name server, in the form of [Server.Admin].
+// Admin returns the admin API of the name server, in the form of
+// [Server.Admin].
 func (n *NameServer) Admin() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /dns/fault", command(func(in struct {
@@ -236,7 +244,8 @@ func given[T any](value *T, name string, set func(T)) error {
 	return nil
 }
 
-// command reads the JSON that a command takes, for which no body will do, and carries it out.
+// command reads the JSON that a command takes, for which no body will do, and
+// carries it out.
 func command[T any](do func(T) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var in T

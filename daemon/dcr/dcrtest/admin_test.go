@@ -157,7 +157,7 @@ func TestAdminRequests(t *testing.T) {
 	}
 }
 
-// decoded is what JSON makes of a map.
+// decoded returns a map as JSON decodes it.
 func decoded(t *testing.T, v map[string]any) map[string]any {
 	t.Helper()
 	raw, err := json.Marshal(v)
@@ -205,7 +205,7 @@ func TestAdminBadInput(t *testing.T) {
 	}
 }
 
-// What is kept of a request holds no secret, and shows what a test of a forwarder wants to know.
+// The log of requests holds no secret, and shows what a forwarder did.
 func TestRecordedRequest(t *testing.T) {
 	l := newLab(t)
 	id, secret := l.register(t)
@@ -229,7 +229,9 @@ func TestRecordedRequest(t *testing.T) {
 			t.Errorf("%.20s... is kept", text)
 		}
 	}
-	if want := fmt.Sprintf("sha256 %x", sha256.Sum256([]byte("Bearer "+access))); last.Header.Get("Authorization") != want {
+	if want := fmt.Sprintf("sha256 %x", sha256.Sum256([]byte("Bearer "+access))); last.Header.Get(
+		"Authorization",
+	) != want {
 		t.Errorf("Authorization is kept as %q, want %q", last.Header.Get("Authorization"), want)
 	}
 }
@@ -242,7 +244,7 @@ func TestRandomFails(t *testing.T) {
 	}
 }
 
-// The log of requests ends where memory would, the counting does not.
+// The log of requests is limited, the counts are not.
 func TestLongRun(t *testing.T) {
 	l := newLab(t)
 	for range 10_050 {

@@ -12,29 +12,29 @@ const helpURL = "https://experienceleague.adobe.com/docs/pass/authentication/aut
 
 // operation is one of REST API V2.
 type operation struct {
-	name    string // as faults and the log of requests call it
-	method  string
-	path    string // behind /api/v2/, with names of parameters in braces
-	answer  func(*Server, *call) answer
-	browser bool // it is opened in a browser: no headers are asked for
+	name   string // as faults and the log of requests call it
+	method string
+	path   string // behind /api/v2/, with names of parameters in braces
+	answer func(*Server, *call) answer
 }
 
-// operations are those of Adobe's "REST API V2". The first whose path fits a request answers it.
+// operations are those of Adobe's "REST API V2". The first whose path fits a
+// request answers it.
 func operations() []operation {
 	return []operation{
-		{name: "authenticate", method: "GET", path: "authenticate/{provider}/{code}", answer: (*Server).authenticate, browser: true},
-		{name: "configuration", method: "GET", path: "{provider}/configuration", answer: (*Server).configuration},
-		{name: "sessions", method: "POST", path: "{provider}/sessions", answer: (*Server).createSession},
-		{name: "sso", method: "POST", path: "{provider}/sessions/sso/{partner}", answer: (*Server).partnerRequest},
-		{name: "sessions", method: "POST", path: "{provider}/sessions/{code}", answer: (*Server).resumeSession},
-		{name: "sessions", method: "GET", path: "{provider}/sessions/{code}", answer: (*Server).showSession},
-		{name: "profiles", method: "GET", path: "{provider}/profiles", answer: (*Server).showProfiles},
-		{name: "sso", method: "POST", path: "{provider}/profiles/sso/{partner}", answer: (*Server).partnerProfile},
-		{name: "profiles_code", method: "GET", path: "{provider}/profiles/code/{code}", answer: (*Server).codeProfile},
-		{name: "profiles", method: "GET", path: "{provider}/profiles/{mvpd}", answer: (*Server).showProfiles},
-		{name: "preauthorize", method: "POST", path: "{provider}/decisions/preauthorize/{mvpd}", answer: (*Server).preauthorize},
-		{name: "authorize", method: "POST", path: "{provider}/decisions/authorize/{mvpd}", answer: (*Server).authorize},
-		{name: "logout", method: "GET", path: "{provider}/logout/{mvpd}", answer: (*Server).logout},
+		{"authenticate", "GET", "authenticate/{provider}/{code}", (*Server).authenticate},
+		{"configuration", "GET", "{provider}/configuration", (*Server).configuration},
+		{"sessions", "POST", "{provider}/sessions", (*Server).createSession},
+		{"sso", "POST", "{provider}/sessions/sso/{partner}", (*Server).partnerRequest},
+		{"sessions", "POST", "{provider}/sessions/{code}", (*Server).resumeSession},
+		{"sessions", "GET", "{provider}/sessions/{code}", (*Server).showSession},
+		{"profiles", "GET", "{provider}/profiles", (*Server).showProfiles},
+		{"sso", "POST", "{provider}/profiles/sso/{partner}", (*Server).partnerProfile},
+		{"profiles_code", "GET", "{provider}/profiles/code/{code}", (*Server).codeProfile},
+		{"profiles", "GET", "{provider}/profiles/{mvpd}", (*Server).showProfiles},
+		{"preauthorize", "POST", "{provider}/decisions/preauthorize/{mvpd}", (*Server).preauthorize},
+		{"authorize", "POST", "{provider}/decisions/authorize/{mvpd}", (*Server).authorize},
+		{"logout", "GET", "{provider}/logout/{mvpd}", (*Server).logout},
 	}
 }
 
@@ -48,8 +48,8 @@ func operationNames() []string {
 	return slices.Compact(names)
 }
 
-// operationOf returns the operation that a request asks for; false if there is none. Its method is another one if only
-// the path fits.
+// operationOf returns the operation that a request asks for; false if there is
+// none. Its method is another one if only the path fits.
 func operationOf(r *http.Request) (op operation, params map[string]string, ok bool) {
 	path := strings.Split(strings.TrimPrefix(r.URL.Path, apiPrefix), "/")
 	for _, candidate := range operations() {
@@ -64,7 +64,8 @@ func operationOf(r *http.Request) (op operation, params map[string]string, ok bo
 	return op, params, ok
 }
 
-// match compares a path with a pattern, and returns the values of its parameters.
+// match compares a path with a pattern, and returns the values of its
+// parameters.
 func match(pattern, path []string) (map[string]string, bool) {
 	if len(pattern) != len(path) {
 		return nil, false
@@ -82,12 +83,13 @@ func match(pattern, path []string) (map[string]string, bool) {
 	return values, true
 }
 
-// api answers everything under /api/v2/. It judges the headers that the checklist of "REST API V2" wants on every request,
-// though some pages make two of them optional.
+// api answers everything under /api/v2/. It judges the headers that the
+// checklist of "REST API V2" wants on every request, though some pages make two
+// of them optional.
 func (s *Server) api(c *call) answer {
 	op, params, ok := operationOf(c.Request)
 	c.params = params
-	if ok && op.browser {
+	if ok && op.name == "authenticate" { // a browser opens it, without the headers
 		return op.answer(s, c)
 	}
 	if why := s.checkBearer(c); why != "" {

@@ -111,7 +111,7 @@ func TestAPIRefusals(t *testing.T) {
 	}
 }
 
-// A token is good to its last millisecond, and a revoked client's is too.
+// A token is valid to its last millisecond, and so is a revoked client's.
 func TestTokenLife(t *testing.T) {
 	l := newLab(t, func(c *dcrtest.Config) { c.TokenLife = time.Minute })
 	id, secret := l.register(t)

@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// NewCA makes a throw-away certificate authority and a certificate of it for localhost, 127.0.0.1, ::1 and hosts (names
-// or addresses). Both are valid from a day before now until a year after. caPEM is what a client has to trust; the
+// NewCA makes a throw-away certificate authority and a certificate of it for
+// localhost, 127.0.0.1, ::1 and hosts (names or addresses). Both are valid from
+// a day before now until a year after. A client must trust caPEM. The
 // authority's key is forgotten.
 func NewCA(now time.Time, hosts ...string) (caPEM []byte, cert tls.Certificate, err error) {
 	ca := certificate(now, 1, "passsim throw-away CA")

@@ -7,10 +7,12 @@ import (
 	"time"
 )
 
-// portalPath is where a redirect leads. A client that follows it shows in the log of requests.
+// portalPath is where a redirect leads. A client that follows it shows in the
+// log of requests.
 const portalPath = "/captive-portal"
 
-// portal returns the page that a hotel's network shows instead of what was asked for.
+// portal returns the page that a hotel's network shows instead of what was
+// asked for.
 func portal() answer {
 	const page = "<!DOCTYPE html>\n<title>Welcome</title>\n<p>Please sign in to use this network.</p>\n"
 	a := answer{status: http.StatusOK, body: []byte(page)}
@@ -18,7 +20,8 @@ func portal() answer {
 	return a
 }
 
-// deliver sends an answer, or lets it meet its fault on the way. A write fails if the client is gone.
+// deliver sends an answer, or lets it meet its fault on the way. A write fails
+// if the client is gone.
 func deliver(w http.ResponseWriter, r *http.Request, a answer, f Fault) {
 	if f.Delay > 0 && f.Kind != FaultDrip {
 		pause(r, f.Delay)
@@ -53,7 +56,8 @@ func deliver(w http.ResponseWriter, r *http.Request, a answer, f Fault) {
 	}
 }
 
-// pause waits, or ends the request without an answer once the client or the server goes.
+// pause waits, or ends the request without an answer once the client or the
+// server goes.
 func pause(r *http.Request, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

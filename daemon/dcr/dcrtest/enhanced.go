@@ -6,12 +6,14 @@ type enhanced struct {
 	action, message string
 }
 
-// enhancedCode returns the entry of a code, with a message of the simulator's own. One that it does not know counts as a
-// 403 about which nothing can be done: the page says that the set of codes may grow.
+// enhancedCode returns the entry of a code, with a message of the simulator's
+// own. One that it does not know counts as a 403 about which nothing can be
+// done: the page says that the set of codes may grow.
 func enhancedCode(code string) enhanced {
+	const registration = "application-registration"
 	known := map[string]enhanced{
-		"invalid_access_token_service_provider":   {401, "application-registration", "The access token is not valid for this service provider."},
-		"invalid_access_token_client_application": {401, "application-registration", "The access token is unknown, expired or of an invalid client application."},
+		"invalid_access_token_service_provider":   {401, registration, "The access token is for other service providers."},
+		"invalid_access_token_client_application": {401, registration, "The access token is unknown or has expired."},
 
 		"invalid_header_device_info":         {400, "none", "The X-Device-Info header is missing or invalid."},
 		"invalid_header_device_identifier":   {400, "none", "The AP-Device-Identifier header is missing or invalid."},
@@ -69,7 +71,8 @@ func (s *Server) refuseAPI(code, why string) answer {
 	return a
 }
 
-// apiAnswer returns an answer of the protected APIs. No page shows a Cache-Control.
+// apiAnswer returns an answer of the protected APIs. No page shows a
+// Cache-Control.
 func apiAnswer(status int, v any) answer {
 	a := jsonAnswer(status, v)
 	a.header().Del("Cache-Control")

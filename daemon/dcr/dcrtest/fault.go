@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// The kinds of faults. With the first group the server never acts on the request. With the second it does: credentials
-// may be issued whose holder never learns of them.
+// The kinds of faults. With the first group the server never acts on the
+// request. With the second it does: credentials may be issued whose holder
+// never learns of them.
 const (
 	FaultStatus   = "status"   // answers with Status and a page of HTML
 	FaultHTML     = "html"     // a captive portal's page, 200
@@ -50,15 +51,17 @@ const maxDelay = 5 * time.Minute
 
 // Fault is something to go wrong.
 type Fault struct {
-	// Path says which requests it strikes: register, token, api, one operation of the protected APIs as [Request] names
-	// it, or all, the default. With tls it strikes the ClientHello of a connection (see [Server.Listener]); of the kinds
-	// there are hang, reset and close then.
+	// Path says which requests it strikes: register, token, api, one operation
+	// of the protected APIs as [Request] names it, or all, the default. With
+	// tls it strikes the ClientHello of a connection (see [Server.Listener]);
+	// of the kinds there are hang, reset and close then.
 	Path   string `json:"path"`
 	Kind   string `json:"kind"`   // one of the constants
 	Count  int    `json:"count"`  // how many requests; 0: all until it is cleared
 	Status int    `json:"status"` // for status; default 503
 	Code   string `json:"code"`   // for error and label
-	// RetryAfter is the header of status and 429, word for word; "+30s" means the date 30 s ahead of the server's clock.
+	// RetryAfter is the header of status and 429, word for word; "+30s" means
+	// the date 30 s ahead of the server's clock.
 	RetryAfter string          `json:"retry_after"`
 	Field      string          `json:"field"` // for missing, types, value and long; default: every field
 	Value      json.RawMessage `json:"value"` // for value
@@ -66,8 +69,9 @@ type Fault struct {
 	Delay      time.Duration   `json:"-"`     // before the answer, with any kind
 }
 
-// SetFault adds a fault behind those that are set: of those that fit a request the first strikes, until it is used up.
-// An error says what is wrong with the fault.
+// SetFault adds a fault behind those that are set: of those that fit a request
+// the first strikes, until it is used up. An error says what is wrong with the
+// fault.
 func (s *Server) SetFault(f Fault) error {
 	f, err := f.checked()
 	if err != nil {
@@ -129,7 +133,8 @@ func (f Fault) check() error {
 	return nil
 }
 
-// ParseFault reads a fault from words such as "path=token kind=status status=503 count=2".
+// ParseFault reads a fault from words such as "path=token kind=status
+// status=503 count=2".
 func ParseFault(text string) (Fault, error) {
 	var f Fault
 	for word := range strings.FieldsSeq(text) {
@@ -166,7 +171,8 @@ func ParseFault(text string) (Fault, error) {
 	return f.checked()
 }
 
-// takeFault uses up one count of the first fault that strikes; the zero Fault does nothing.
+// takeFault uses up one count of the first fault that strikes; the zero Fault
+// does nothing.
 func (s *Server) takeFault(strikes func(Fault) bool) Fault {
 	i := slices.IndexFunc(s.faults, strikes)
 	if i < 0 {

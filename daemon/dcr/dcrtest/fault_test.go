@@ -36,7 +36,8 @@ func newWire(t *testing.T, change ...func(*dcrtest.Config)) *wire {
 	return &wire{lab: l, url: server.URL, client: client}
 }
 
-// seen is what a client got; err is the error of the call, or of reading the body.
+// seen is what a client got; err is the error of the call, or of reading the
+// body.
 type seen struct {
 	status int
 	header http.Header
@@ -232,8 +233,8 @@ func mustFault(t *testing.T, l *lab, f dcrtest.Fault) {
 	}
 }
 
-// A client that waits for an answer gets none. When it gives up, the request ends on the server too: otherwise Close would
-// hang.
+// A client that waits for an answer gets none. When it gives up, the request
+// ends on the server too: otherwise Close would hang.
 func TestFaultHang(t *testing.T) {
 	for _, f := range []dcrtest.Fault{{Kind: "hang"}, {Kind: "delay", Delay: time.Minute}} {
 		w := newWire(t)
@@ -266,7 +267,8 @@ func TestFaultDelay(t *testing.T) {
 	}
 }
 
-// A client that follows the redirect lands on a page of HTML, and shows in the log of requests.
+// A client that follows the redirect lands on a page of HTML, and shows in the
+// log of requests.
 func TestFaultRedirectFollowed(t *testing.T) {
 	w := newWire(t)
 	w.client.CheckRedirect = nil
@@ -280,7 +282,8 @@ func TestFaultRedirectFollowed(t *testing.T) {
 	}
 }
 
-// Faults strike in the order in which they were set, as often as they say, and only where they say.
+// Faults strike in the order in which they were set, as often as they say, and
+// only where they say.
 func TestFaultOrder(t *testing.T) {
 	l := newLab(t)
 	id, secret := l.register(t)
@@ -310,7 +313,8 @@ func TestFaultOrder(t *testing.T) {
 	}
 }
 
-// The protected APIs have errors of their own form, those of today and those to come.
+// The protected APIs have errors of their own form, those of today and those to
+// come.
 func TestFaultErrorOfAPI(t *testing.T) {
 	for _, tc := range []struct {
 		code   string
@@ -327,7 +331,8 @@ func TestFaultErrorOfAPI(t *testing.T) {
 	}
 }
 
-// A request that a fault strikes empties the throttle's bucket, and one that the throttle refuses uses up no fault.
+// A request that a fault strikes empties the throttle's bucket, and one that
+// the throttle refuses uses up no fault.
 func TestFaultBehindThrottle(t *testing.T) {
 	l := newLab(t, throttled)
 	mustFault(t, l, dcrtest.Fault{Kind: "status", Count: 12})
@@ -347,8 +352,19 @@ func TestFaultBehindThrottle(t *testing.T) {
 }
 
 func TestParseFault(t *testing.T) {
-	got, err := dcrtest.ParseFault("path=token kind=status status=502 count=2 retry_after=+5s delay=1s code=c field=f")
-	want := dcrtest.Fault{Path: "token", Kind: "status", Status: 502, Count: 2, RetryAfter: "+5s", Delay: time.Second, Code: "c", Field: "f"}
+	got, err := dcrtest.ParseFault(
+		"path=token kind=status status=502 count=2 retry_after=+5s delay=1s code=c field=f",
+	)
+	want := dcrtest.Fault{
+		Path:       "token",
+		Kind:       "status",
+		Status:     502,
+		Count:      2,
+		RetryAfter: "+5s",
+		Delay:      time.Second,
+		Code:       "c",
+		Field:      "f",
+	}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Error(err, diff)
 	}
@@ -387,7 +403,8 @@ func TestBadFaults(t *testing.T) {
 	}
 }
 
-// A fault may strike the ClientHello, if it is long enough; nothing of TLS is answered then.
+// A fault may strike the ClientHello, if it is long enough; nothing of TLS is
+// answered then.
 func TestFaultsOfTheHandshake(t *testing.T) {
 	l := newLab(t)
 	server := httptest.NewUnstartedServer(l)
@@ -397,7 +414,12 @@ func TestFaultsOfTheHandshake(t *testing.T) {
 	get := func(curves ...tls.CurveID) error {
 		config := server.Client().Transport.(*http.Transport).TLSClientConfig.Clone()
 		config.CurvePreferences = curves
-		conn, err := tls.DialWithDialer(&net.Dialer{Timeout: time.Second}, "tcp", server.Listener.Addr().String(), config)
+		conn, err := tls.DialWithDialer(
+			&net.Dialer{Timeout: time.Second},
+			"tcp",
+			server.Listener.Addr().String(),
+			config,
+		)
 		if err != nil {
 			return err
 		}
@@ -430,7 +452,8 @@ func TestFaultsOfTheHandshake(t *testing.T) {
 	}
 }
 
-// The faults of a connection work over TLS as well: there a reset has to get below it.
+// The faults of a connection work over TLS as well: there a reset has to get
+// below it.
 func TestFaultsOverTLS(t *testing.T) {
 	l := newLab(t)
 	server := httptest.NewTLSServer(l)

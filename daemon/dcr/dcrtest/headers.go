@@ -15,8 +15,10 @@ import (
 	"unicode/utf8"
 )
 
-// The keys of "Header - X-Device-Info" that must be there, those that are numbers, and the sets that are restricted.
-// Everything else that the page names is text, but for connectionSecure. Keys it does not name are let pass.
+// The keys of "Header - X-Device-Info" that must be there, those that are
+// numbers, and the sets that are restricted. Everything else that the page
+// names is text, except connectionSecure. Keys that it does not name are
+// allowed.
 var (
 	requiredKeys = []string{"model", "version", "osName", "osVersion", "connectionType"}
 	wholeKeys    = []string{"displayWidth", "displayHeight", "connectionPort"}
@@ -45,7 +47,8 @@ var (
 	}
 )
 
-// deviceInfo reads the X-Device-Info header. What can be read is returned beside the error that says what is wrong.
+// deviceInfo reads the X-Device-Info header. With an error it returns what can
+// be read.
 func deviceInfo(h http.Header) (map[string]any, error) {
 	values := h.Values("X-Device-Info")
 	if len(values) != 1 {
@@ -61,7 +64,7 @@ func deviceInfo(h http.Header) (map[string]any, error) {
 	}
 	for _, key := range requiredKeys {
 		if text, _ := info[key].(string); strings.TrimSpace(text) == "" {
-			return info, fmt.Errorf("the X-Device-Info header's %s is missing, empty or no text", key)
+			return info, fmt.Errorf("the X-Device-Info header's %s is missing, empty or not a string", key)
 		}
 	}
 	for key, value := range info {
@@ -72,7 +75,7 @@ func deviceInfo(h http.Header) (map[string]any, error) {
 	return info, nil
 }
 
-// wrongValue says what is wrong with the value of a key, "" if nothing is.
+// wrongValue returns what is wrong with the value of a key, "" if nothing is.
 func wrongValue(key string, value any) string {
 	number, isNumber := value.(float64)
 	text, isText := value.(string)
@@ -94,7 +97,7 @@ func wrongValue(key string, value any) string {
 		}
 	case slices.Contains(textKeys, key):
 		if !isText {
-			return "is no text"
+			return "is not a string"
 		}
 		if allowed := restricted[key]; allowed != nil && !slices.Contains(allowed, text) {
 			return fmt.Sprintf("is %q, which is not among the allowed values", text)
@@ -103,8 +106,8 @@ func wrongValue(key string, value any) string {
 	return ""
 }
 
-// checkIdentifier judges the AP-Device-Identifier header: "fingerprint" and the base64 of a SHA-256 in hexadecimal
-// ("Header - AP-Device-Identifier").
+// checkIdentifier judges the AP-Device-Identifier header: "fingerprint" and the
+// base64 of a SHA-256 in hexadecimal ("Header - AP-Device-Identifier").
 func checkIdentifier(h http.Header) error {
 	values := h.Values("AP-Device-Identifier")
 	if len(values) != 1 {
@@ -124,8 +127,9 @@ func checkIdentifier(h http.Header) error {
 	return nil
 }
 
-// decodeObject reads one JSON object. A repeated key is an error: readers differ in which of the two they take. Errors
-// complete a sentence and never quote what was read.
+// decodeObject reads one JSON object. A repeated key is an error: readers
+// differ in which of the two they take. Errors complete a sentence, and never
+// quote the object.
 func decodeObject(raw []byte) (map[string]any, error) {
 	errNoObject := errors.New("is not a JSON object")
 	if !utf8.Valid(raw) {
@@ -145,7 +149,7 @@ func decodeObject(raw []byte) (map[string]any, error) {
 		if err := d.Decode(&value); err != nil {
 			return nil, errNoObject
 		}
-		name, _ := key.(string) // the decoder lets nothing else stand there
+		name, _ := key.(string) // the decoder accepts nothing else
 		if _, ok := object[name]; ok {
 			return nil, errors.New("repeats a key")
 		}

@@ -7,8 +7,10 @@ import (
 	"sync"
 )
 
-// Listener returns a listener whose connections meet the server's faults with path tls. It goes below TLS: what reads from
-// such a connection gets its first record, the ClientHello, only if no fault strikes. Without TLS it changes nothing.
+// Listener returns a listener whose connections meet the server's faults with
+// path tls. It goes below TLS: what reads from such a connection gets its first
+// record, the ClientHello, only if no fault strikes. Without TLS it changes
+// nothing.
 func (s *Server) Listener(l net.Listener) net.Listener { return &helloListener{l, s} }
 
 type helloListener struct {

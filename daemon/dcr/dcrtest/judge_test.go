@@ -52,7 +52,8 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// Every registration makes another pair, as the real server's does: that is why a lost answer hurts.
+// Every registration makes another pair, like the real server: that is why a
+// lost answer hurts.
 func TestRegisterTwice(t *testing.T) {
 	l := newLab(t)
 	id1, secret1 := l.register(t)
@@ -205,7 +206,7 @@ func TestTokenRefusals(t *testing.T) {
 	}
 }
 
-// What both client endpoints ask of a request.
+// Both client endpoints refuse the same faults of a request.
 func TestClientEndpointRefusals(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(r *http.Request)

@@ -19,7 +19,7 @@ import (
 
 var labStart = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
-// lab is a simulator with a clock that stands still until it is told, and what it logged.
+// lab is a simulator with its log, and a clock that moves only in wait.
 type lab struct {
 	*dcrtest.Server
 	log *bytes.Buffer
@@ -28,7 +28,7 @@ type lab struct {
 	now time.Time
 }
 
-// newLab leaves the throttle off where change does not turn it on: few tests are about it.
+// newLab leaves the throttle off unless change turns it on.
 func newLab(t *testing.T, change ...func(*dcrtest.Config)) *lab {
 	t.Helper()
 	l := &lab{now: labStart, log: &bytes.Buffer{}}
@@ -56,7 +56,7 @@ func (l *lab) wait(d time.Duration) {
 	l.now = l.now.Add(d)
 }
 
-// send puts a request to the server, without a network in between.
+// send passes a request to the server without a network.
 func (l *lab) send(r *http.Request) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
 	l.ServeHTTP(w, r)
@@ -74,7 +74,8 @@ func goodDevice() map[string]any {
 	}
 }
 
-// device is the header of a good device info with some keys changed; nil takes one away.
+// device returns the header of a good device info with some keys changed; nil
+// removes one.
 func device(t *testing.T, changes map[string]any) string {
 	t.Helper()
 	info := goodDevice()
@@ -90,13 +91,18 @@ func device(t *testing.T, changes map[string]any) string {
 const identifier = "fingerprint " +
 	"ZTNiMGM0NDI5OGZjMWMxNDlhZmJmNGM4OTk2ZmI5MjQyN2FlNDFlNDY0OWI5MzRjYTQ5NTk5MWI3ODUyYjg1NQ=="
 
-// registration is a good registration request.
+// registration returns a good registration request.
 func registration(t *testing.T) *http.Request {
 	t.Helper()
-	return post(t, "/o/client/register", "application/json;charset=utf-8", `{"software_statement":"`+dcrtest.Statement("ref30")+`"}`)
+	return post(
+		t,
+		"/o/client/register",
+		"application/json;charset=utf-8",
+		`{"software_statement":"`+dcrtest.Statement("ref30")+`"}`,
+	)
 }
 
-// tokenRequest is a good token request.
+// tokenRequest returns a good token request.
 func tokenRequest(t *testing.T, id, secret string) *http.Request {
 	t.Helper()
 	form := url.Values{"client_id": {id}, "client_secret": {secret}, "grant_type": {"client_credentials"}}
@@ -112,7 +118,7 @@ func post(t *testing.T, path, contentType, body string) *http.Request {
 	return r
 }
 
-// apiRequest is a good request to a protected API.
+// apiRequest returns a good request to a protected API.
 func apiRequest(t *testing.T, access string) *http.Request {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodGet, "/api/v2/REF30/configuration", nil)

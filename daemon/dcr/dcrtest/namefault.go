@@ -33,8 +33,9 @@ const (
 	NameAddress  = "address"  // Address in place of the true one, as DNS blockers answer
 )
 
-var nameKinds = []string{NameDrop, NameFormErr, NameServFail, NameNotImp, NameRefused, NameBadVers, NameNXDomain, NameEmpty,
-	NameTruncate, NamePartial, NameCut, NameMangle, NameWrongID, NameQuestion, NameForge, NameDelay, NameAddress}
+var nameKinds = []string{NameDrop, NameFormErr, NameServFail, NameNotImp, NameRefused, NameBadVers, NameNXDomain,
+	NameEmpty, NameTruncate, NamePartial, NameCut, NameMangle, NameWrongID, NameQuestion, NameForge,
+	NameDelay, NameAddress}
 
 // NameFault is something to go wrong with DNS.
 type NameFault struct {
@@ -47,7 +48,8 @@ type NameFault struct {
 	Delay   time.Duration `json:"-"`       // before the answer, with any kind
 }
 
-// SetFault adds a fault behind those that are set: of those that fit a query the first strikes, until it is used up.
+// SetFault adds a fault behind those that are set: of those that fit a query
+// the first strikes, until it is used up.
 func (n *NameServer) SetFault(f NameFault) error {
 	f.Type, f.Proto = strings.ToUpper(f.Type), strings.ToLower(f.Proto)
 	if err := f.check(); err != nil {
@@ -86,7 +88,8 @@ func (f NameFault) check() error {
 	return nil
 }
 
-// ParseNameFault reads a fault from words such as "type=AAAA kind=drop count=2".
+// ParseNameFault reads a fault from words such as "type=AAAA kind=drop
+// count=2".
 func ParseNameFault(text string) (NameFault, error) {
 	var f NameFault
 	for word := range strings.FieldsSeq(text) {
@@ -117,7 +120,8 @@ func ParseNameFault(text string) (NameFault, error) {
 	return f, f.check()
 }
 
-// takeFault uses up one count of the fault that strikes a query; the zero NameFault does nothing.
+// takeFault uses up one count of the fault that strikes a query; the zero
+// NameFault does nothing.
 func (n *NameServer) takeFault(q NameQuery) NameFault {
 	i := slices.IndexFunc(n.faults, func(f NameFault) bool { return f.strikes(q) })
 	if i < 0 {
@@ -148,8 +152,11 @@ func (f NameFault) strikes(q NameQuery) bool {
 
 // refusals are the faults that answer with a code and nothing else.
 var refusals = map[string]dnsmessage.RCode{
-	NameFormErr: dnsmessage.RCodeFormatError, NameServFail: dnsmessage.RCodeServerFailure, NameNotImp: dnsmessage.RCodeNotImplemented,
-	NameRefused: dnsmessage.RCodeRefused, NameNXDomain: dnsmessage.RCodeNameError,
+	NameFormErr:  dnsmessage.RCodeFormatError,
+	NameServFail: dnsmessage.RCodeServerFailure,
+	NameNotImp:   dnsmessage.RCodeNotImplemented,
+	NameRefused:  dnsmessage.RCodeRefused,
+	NameNXDomain: dnsmessage.RCodeNameError,
 }
 
 // spoil turns the true answer into what the fault sends.

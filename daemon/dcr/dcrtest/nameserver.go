@@ -16,8 +16,9 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// NameServer is a DNS server for labs. It answers A and AAAA queries for the names it knows, over UDP and TCP, and
-// misbehaves as home routers do (see [NameFault]). Its methods may be called from any goroutine.
+// NameServer is a DNS server for labs. It answers A and AAAA queries for the
+// names it knows, over UDP and TCP, and misbehaves as home routers do (see
+// [NameFault]). Its methods may be called from any goroutine.
 type NameServer struct {
 	mu      sync.Mutex // guards all below
 	hosts   map[string][]netip.Addr
@@ -37,7 +38,8 @@ type NameQuery struct {
 // NewNameServer returns a name server that knows no name.
 func NewNameServer() *NameServer { return &NameServer{hosts: map[string][]netip.Addr{}} }
 
-// SetHost gives a name its addresses. Without addresses the name exists, but has neither A nor AAAA records.
+// SetHost gives a name its addresses. Without addresses the name exists, but
+// has neither A nor AAAA records.
 func (n *NameServer) SetHost(name string, addrs ...netip.Addr) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -60,8 +62,8 @@ func (n *NameServer) ClearQueries() {
 
 func canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
-// Listen serves UDP and TCP on an address such as 127.0.0.1:53 until ctx is done. The function that it returns waits
-// for the end.
+// Listen serves UDP and TCP on an address such as 127.0.0.1:53 until ctx is
+// done. The function that it returns waits for the end.
 func (n *NameServer) Listen(ctx context.Context, address string) (wait func(), err error) {
 	packets, err := net.ListenPacket("udp", address)
 	if err != nil {
@@ -127,15 +129,18 @@ func (n *NameServer) serveStreams(ctx context.Context, l net.Listener, all *sync
 	}
 }
 
-// reply returns the messages that answer a query: none, one, or several for a fault that sends more.
+// reply returns the messages that answer a query: none, one, or several for a
+// fault that sends more.
 func (n *NameServer) reply(ctx context.Context, query []byte, tcp bool) [][]byte {
 	var m dnsmessage.Message
 	if err := m.Unpack(query); err != nil || len(m.Questions) != 1 {
 		return nil
 	}
 	q := NameQuery{
-		Name: canonical(m.Questions[0].Name.String()), Type: strings.TrimPrefix(m.Questions[0].Type.String(), "Type"), TCP: tcp,
-		EDNS: slices.ContainsFunc(m.Additionals, func(r dnsmessage.Resource) bool { return r.Header.Type == dnsmessage.TypeOPT }),
+		Name: canonical(m.Questions[0].Name.String()),
+		Type: strings.TrimPrefix(m.Questions[0].Type.String(), "Type"),
+		EDNS: slices.ContainsFunc(m.Additionals, isOPT),
+		TCP:  tcp,
 	}
 	addrs, known, f := n.look(q)
 	if f.Delay > 0 {
@@ -150,7 +155,10 @@ func (n *NameServer) reply(ctx context.Context, query []byte, tcp bool) [][]byte
 	return f.spoil(answerTo(m, q, addrs, known), q)
 }
 
-// look notes a query and returns what is known of its name, and the fault that strikes.
+func isOPT(r dnsmessage.Resource) bool { return r.Header.Type == dnsmessage.TypeOPT }
+
+// look notes a query and returns what is known of its name, and the fault that
+// strikes.
 func (n *NameServer) look(q NameQuery) (addrs []netip.Addr, known bool, f NameFault) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -173,7 +181,8 @@ func answerTo(m dnsmessage.Message, q NameQuery, addrs []netip.Addr, known bool)
 	if !known {
 		a.RCode = dnsmessage.RCodeNameError
 	}
-	h := dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Type: m.Questions[0].Type, Class: dnsmessage.ClassINET, TTL: 30}
+	q0 := m.Questions[0]
+	h := dnsmessage.ResourceHeader{Name: q0.Name, Type: q0.Type, Class: dnsmessage.ClassINET, TTL: 30}
 	for _, addr := range addrs {
 		switch {
 		case q.Type == "A" && addr.Is4():

@@ -44,7 +44,9 @@ func names(t *testing.T) (n *dcrtest.NameServer, address string) {
 func query(t *testing.T, name string, qtype dnsmessage.Type, edns bool) []byte {
 	t.Helper()
 	m := dnsmessage.Message{Header: dnsmessage.Header{ID: 7, RecursionDesired: true}}
-	m.Questions = []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: qtype, Class: dnsmessage.ClassINET}}
+	m.Questions = []dnsmessage.Question{
+		{Name: dnsmessage.MustNewName(name), Type: qtype, Class: dnsmessage.ClassINET},
+	}
 	if edns {
 		var opt dnsmessage.ResourceHeader
 		if err := opt.SetEDNS0(1232, 0, false); err != nil {
@@ -188,7 +190,12 @@ func TestNameServerAdmin(t *testing.T) {
 		return told(t, "udp", address, query(t, name, dnsmessage.TypeA, true))
 	}
 	order("POST", "/dns/fault", `{"kind":"servfail","type":"a","count":1}`, http.StatusNoContent)
-	order("POST", "/dns/fault", `{"kind":"address","address":"127.0.0.1","delay":"1ms","count":2}`, http.StatusNoContent)
+	order(
+		"POST",
+		"/dns/fault",
+		`{"kind":"address","address":"127.0.0.1","delay":"1ms","count":2}`,
+		http.StatusNoContent,
+	)
 	got := []string{ask("sp.example."), ask("sp.example.")}
 	order("DELETE", "/dns/fault", "", http.StatusNoContent)
 	order("POST", "/dns/host", `{"name":"sp.example","addresses":["192.0.2.11"]}`, http.StatusNoContent)

@@ -30,7 +30,8 @@ type schema struct {
 	Items                *schema
 }
 
-// misfit returns where a value differs from a schema, "" if nowhere. Properties that the schema does not name are allowed.
+// misfit returns where a value differs from a schema, "" if nowhere. Properties
+// that the schema does not name are allowed.
 func (doc openapi) misfit(s schema, v any, where string) string {
 	if name, ok := strings.CutPrefix(s.Ref, "#/components/schemas/"); ok {
 		return doc.misfit(doc.Components.Schemas[name], v, where)
@@ -74,7 +75,8 @@ func (doc openapi) misfit(s schema, v any, where string) string {
 	return ""
 }
 
-// The answers are as Adobe's own description has them. The file is not part of this repository.
+// The answers are as Adobe's own description has them. The file is not part of
+// this repository.
 func TestAdobesDescription(t *testing.T) {
 	path := os.Getenv("TVPASSD_ADOBE_V2")
 	if path == "" {
@@ -120,8 +122,16 @@ func TestAdobesDescription(t *testing.T) {
 		check("GET REF30/profiles", provider+"/profiles", "")
 		check("GET REF30/profiles/Cablevision", provider+"/profiles/{mvpd}", "")
 		check("GET REF30/profiles/code/"+code, provider+"/profiles/code/{code}", "")
-		check("POST REF30/decisions/preauthorize/TempPass_SIM", provider+"/decisions/preauthorize/{mvpd}", `{"resources":["a","denied"]}`)
-		check("POST REF30/decisions/authorize/TempPass_SIM", provider+"/decisions/authorize/{mvpd}", `{"resources":["a","denied"]}`)
+		check(
+			"POST REF30/decisions/preauthorize/TempPass_SIM",
+			provider+"/decisions/preauthorize/{mvpd}",
+			`{"resources":["a","denied"]}`,
+		)
+		check(
+			"POST REF30/decisions/authorize/TempPass_SIM",
+			provider+"/decisions/authorize/{mvpd}",
+			`{"resources":["a","denied"]}`,
+		)
 		check("GET REF30/logout/Cablevision", provider+"/logout/{mvpd}", "")
 	}
 	rounds()

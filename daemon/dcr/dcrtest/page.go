@@ -15,8 +15,8 @@ const (
 	logoutPath = "/adobe-services/logout"
 )
 
-// authenticate answers GET authenticate/{provider}/{code}, which a person opens in a browser: it leads to the TV
-// provider's page.
+// authenticate answers GET authenticate/{provider}/{code}, which a person opens
+// in a browser: it leads to the TV provider's page.
 func (s *Server) authenticate(c *call) answer {
 	n, refusal := s.session(c)
 	switch {
@@ -35,7 +35,8 @@ func found(to string) answer {
 	return a
 }
 
-// page answers what a browser asks of a TV provider; false if there is no such page.
+// page answers what a browser asks of a TV provider; false if there is no such
+// page.
 func (s *Server) page(c *call) (answer, bool) {
 	code := c.URL.Query().Get("code")
 	switch {
@@ -62,7 +63,8 @@ func (s *Server) page(c *call) (answer, bool) {
 	return html("You are signed in: go back to your television", "", ""), true
 }
 
-// opens reports whether a browser can be sent to a URL; an app's own scheme is not for it.
+// opens reports whether a browser can be sent to a URL; an app's own scheme is
+// not for it.
 func opens(to string) bool {
 	u, err := url.Parse(to)
 	return err == nil && slices.Contains([]string{"http", "https"}, u.Scheme)

@@ -70,7 +70,8 @@ func (s *Server) configuration(c *call) answer {
 	})
 }
 
-// showProfiles answers GET {provider}/profiles and GET {provider}/profiles/{mvpd}.
+// showProfiles answers GET {provider}/profiles and GET
+// {provider}/profiles/{mvpd}.
 func (s *Server) showProfiles(c *call) answer {
 	if c.params["mvpd"] == temporaryMVPD {
 		return s.refuseAPI("authenticated_profile_missing", "a temporary pass has no profile")
@@ -78,7 +79,8 @@ func (s *Server) showProfiles(c *call) answer {
 	return s.profilesAnswer(200, c.viewer(), c.params["mvpd"], c.now)
 }
 
-// codeProfile answers GET {provider}/profiles/code/{code}, which a device polls until the person has signed in.
+// codeProfile answers GET {provider}/profiles/code/{code}, which a device polls
+// until the person has signed in.
 func (s *Server) codeProfile(c *call) answer {
 	n, refusal := s.session(c)
 	if n == nil {
@@ -90,7 +92,8 @@ func (s *Server) codeProfile(c *call) answer {
 	return s.profilesAnswer(200, n.viewer, n.MVPD, c.now)
 }
 
-// profilesAnswer is a ProfilesResponse with the valid profiles of a viewer; mvpd is "" for all.
+// profilesAnswer is a ProfilesResponse with the valid profiles of a viewer;
+// mvpd is "" for all.
 func (s *Server) profilesAnswer(status int, v viewer, mvpd string, now time.Time) answer {
 	list := map[string]any{}
 	for id, p := range s.profiles[v] {
@@ -115,21 +118,24 @@ func (s *Server) partnerProfile(c *call) answer {
 	}
 	form, err := url.ParseQuery(string(c.body))
 	saml, err64 := base64.StdEncoding.DecodeString(form.Get("SAMLResponse"))
-	if err != nil || err64 != nil || len(saml) == 0 || wrongContentType(c.Header, "application/x-www-form-urlencoded") != "" {
+	why := wrongContentType(c.Header, "application/x-www-form-urlencoded")
+	if err != nil || err64 != nil || len(saml) == 0 || why != "" {
 		return s.refuseAPI("invalid_parameter_saml_response", "there is no SAMLResponse of base64 in a form")
 	}
 	s.addProfile(c.viewer(), regularMVPD, "appleSSO", c.now)
 	return s.profilesAnswer(201, c.viewer(), regularMVPD, c.now)
 }
 
-// logout answers GET {provider}/logout/{mvpd}. It acts: the answer to a repeat has no url.
+// logout answers GET {provider}/logout/{mvpd}. It acts: the answer to a repeat
+// has no url.
 func (s *Server) logout(c *call) answer {
 	mvpd := c.params["mvpd"]
 	out := map[string]any{"actionName": "invalid", "actionType": "none", "mvpd": mvpd}
 	if p := s.profiles[c.viewer()][mvpd]; p.valid(c.now) {
 		delete(s.profiles[c.viewer()], mvpd)
 		out["actionName"], out["actionType"] = "logout", "interactive"
-		out["url"] = logoutPath + "?" + url.Values{"mvpd": {mvpd}, "redirectUrl": {c.URL.Query().Get("redirectUrl")}}.Encode()
+		query := url.Values{"mvpd": {mvpd}, "redirectUrl": {c.URL.Query().Get("redirectUrl")}}
+		out["url"] = logoutPath + "?" + query.Encode()
 	}
 	return apiAnswer(200, map[string]any{"logouts": map[string]any{mvpd: out}})
 }
@@ -139,7 +145,8 @@ func (s *Server) preauthorize(c *call) answer {
 	return s.decide(c, "preauthorization_denied_by_mvpd", func(map[string]any) error { return nil })
 }
 
-// authorize answers POST {provider}/decisions/authorize/{mvpd}: decisions with media tokens.
+// authorize answers POST {provider}/decisions/authorize/{mvpd}: decisions with
+// media tokens.
 func (s *Server) authorize(c *call) answer {
 	return s.decide(c, "authorization_denied_by_mvpd", func(decision map[string]any) error {
 		signature := make([]byte, 128)
@@ -157,7 +164,8 @@ func (s *Server) authorize(c *call) answer {
 	})
 }
 
-// decide returns a decision on each resource. A resource whose name holds "denied" or "parental" is denied.
+// decide returns a decision on each resource. A resource whose name holds
+// "denied" or "parental" is denied.
 func (s *Server) decide(c *call, denied string, permit func(decision map[string]any) error) answer {
 	resources, refusal := s.resources(c)
 	if resources == nil {
@@ -204,7 +212,8 @@ func (s *Server) decide(c *call, denied string, permit func(decision map[string]
 	return apiAnswer(200, map[string]any{"decisions": decisions})
 }
 
-// temporaryOver reports whether the viewer's temporary pass is over. The first authorization starts its clock.
+// temporaryOver reports whether the viewer's temporary pass is over. The first
+// authorization starts its clock.
 func (s *Server) temporaryOver(c *call, start bool) bool {
 	v := c.viewer()
 	from, started := s.temporary[v]

@@ -27,14 +27,14 @@ const (
 	codeUnsupportedGrant    = "unsupported_grant_type"
 )
 
-// client is what registration created.
+// client is what a registration creates.
 type client struct {
 	secret       string
 	revoked      bool // the server no longer knows it
 	unauthorized bool // it may not ask for tokens
 }
 
-// refuse is an answer of the client endpoints: 400 with a code.
+// refuse returns an answer of the client endpoints: 400 with a code.
 func refuse(code, why string) answer {
 	a := jsonAnswer(http.StatusBadRequest, map[string]string{"error": code})
 	a.code, a.why = code, why
@@ -108,7 +108,8 @@ func (s *Server) checkRegistration(body map[string]any) (answer, bool) {
 	return answer{}, true
 }
 
-// malformed says what is wrong with the form of a request to a client endpoint, "" if nothing is.
+// malformed returns what is wrong with the form of a request to a client
+// endpoint, "" if nothing is.
 func (c *call) malformed(contentType string) string {
 	if c.URL.RawQuery != "" {
 		return "there are parameters in the URL: secrets do not belong there"
@@ -128,7 +129,8 @@ func (c *call) malformed(contentType string) string {
 	return ""
 }
 
-// wrongContentType allows no parameter but a charset, and no charset but UTF-8.
+// wrongContentType returns what is wrong with a Content-Type, "" if nothing is.
+// The only parameter allowed is a charset of UTF-8.
 func wrongContentType(h http.Header, want string) string {
 	values := h.Values("Content-Type")
 	if len(values) != 1 {
@@ -146,7 +148,7 @@ func wrongContentType(h http.Header, want string) string {
 	return ""
 }
 
-// uuid draws a random UUID: the form that Adobe's samples show.
+// uuid draws a random UUID, the form of ids in Adobe's samples.
 func uuid(random io.Reader) (string, error) {
 	var b [16]byte
 	if _, err := io.ReadFull(random, b[:]); err != nil {

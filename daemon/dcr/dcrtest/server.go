@@ -1,9 +1,11 @@
-// Package dcrtest simulates the server side of Adobe Pass for labs, demos and tests: client registration, access tokens, the
-// protected APIs ("REST API V2") with a TV provider's pages, the throttle in front of them, a name server, and everything
-// that can go wrong on the way.
+// Package dcrtest simulates the server side of Adobe Pass for labs, demos and
+// tests: client registration, access tokens, the protected APIs ("REST API V2")
+// with a TV provider's pages, the throttle in front of them, a name server, and
+// everything that can go wrong on the way.
 //
-// It owns its state, in memory only: a new Server knows no client. It judges requests by the documented protocol and shares
-// no code with the daemon, so that it refuses what the daemon misreads. It is never shipped to a device.
+// It owns its state, in memory only: a new Server knows no client. It judges
+// requests by the documented protocol and shares no code with the daemon, so
+// that it refuses what the daemon misreads. It is never shipped to a device.
 package dcrtest
 
 import (
@@ -28,7 +30,8 @@ const (
 	maxLog           = 10_000        // requests; a soak test must not fill the memory
 )
 
-// Config is what a Server is made of. Now is required, everything else has a default.
+// Config is what a Server is made of. Now is required, everything else has a
+// default.
 type Config struct {
 	Now         func() time.Time
 	Random      io.Reader     // ids and secrets come from it; default crypto/rand.Reader
@@ -50,7 +53,7 @@ type Request struct {
 	Status     int            `json:"status"`              // 0: no answer was sent
 	Error      string         `json:"error,omitempty"`     // the server's own code
 	Fault      string         `json:"fault,omitempty"`     // the kind of the fault that struck it
-	ClientID   string         `json:"client_id,omitempty"` // that was issued, presented, or stands behind the access token
+	ClientID   string         `json:"client_id,omitempty"` // issued, presented, or behind the access token
 	DeviceInfo map[string]any `json:"device_info,omitempty"`
 	UserAgent  string         `json:"user_agent,omitempty"`
 	RemoteAddr string         `json:"remote_addr"`
@@ -60,7 +63,8 @@ type Request struct {
 	BodySHA256 string      `json:"body_sha256,omitempty"`
 }
 
-// Counts are the numbers of requests that came, and of those that found the throttle's bucket empty.
+// Counts are the numbers of requests that came, and of those that found the
+// throttle's bucket empty.
 type Counts struct {
 	Register  int `json:"register"`
 	Token     int `json:"token"`
@@ -68,7 +72,8 @@ type Counts struct {
 	Throttled int `json:"throttled"`
 }
 
-// Server is the simulated server. Its methods may be called at any time, from any goroutine.
+// Server is the simulated server. Its methods may be called at any time, from
+// any goroutine.
 type Server struct {
 	cfg Config
 	log *slog.Logger
@@ -154,7 +159,8 @@ func (s *Server) judge(c *call) (answer, Fault) {
 	switch {
 	case c.kind == "":
 		a = s.outside(c)
-	// The throttle stands in front of everything, faults too: it shows a client that hammers a broken server.
+	// The throttle stands in front of everything, faults too: it shows a client
+	// that hammers a broken server.
 	case s.throttled && !s.bucket(c).take(now):
 		s.counts.Throttled++
 		a = s.tooMany("the bucket of its address is empty")
@@ -246,8 +252,10 @@ func (s *Server) remember(r Request) {
 	s.requests = append(s.requests, r)
 }
 
-// bucket returns the bucket of a client's address. Its port changes with every connection. The server is behind others
-// and tells devices apart "with the help of X-Forwarded-For": a client that sends it has a bucket of its own choice.
+// bucket returns the bucket of a client's address. Its port changes with every
+// connection. The server is behind others and tells devices apart "with the
+// help of X-Forwarded-For": a client that sends it has a bucket of its own
+// choice.
 func (s *Server) bucket(c *call) *bucket {
 	host, _, err := net.SplitHostPort(c.RemoteAddr)
 	if err != nil {

@@ -20,7 +20,8 @@ const (
 	partner     = "Apple" // the one partner for single sign-on
 )
 
-// Session is a sign-in that a person has begun on a device, and completes in a browser.
+// Session is a sign-in that a person has begun on a device, and completes in a
+// browser.
 type Session struct {
 	Code     string `json:"code"`
 	Provider string `json:"provider"`
@@ -39,8 +40,9 @@ type session struct {
 	replaced bool // by a newer one of the same viewer
 }
 
-// viewer is who a profile belongs to. New client credentials or another device identifier are another viewer to the
-// server: that is how a device that registers again signs people out.
+// viewer is who a profile belongs to. New client credentials or another device
+// identifier are another viewer to the server: that is how a device that
+// registers again signs people out.
 type viewer struct{ clientID, device, provider string }
 
 func (c *call) viewer() viewer {
@@ -50,7 +52,8 @@ func (c *call) viewer() viewer {
 // sessionParams are what a sign-in needs.
 func sessionParams() []string { return []string{"mvpd", "domainName", "redirectUrl"} }
 
-// createSession answers POST {provider}/sessions: a code to sign in with, or word that the viewer is signed in already.
+// createSession answers POST {provider}/sessions: a code to sign in with, or
+// word that the viewer is signed in already.
 func (s *Server) createSession(c *call) answer {
 	params, why := c.sessionForm()
 	if why != "" {
@@ -88,7 +91,8 @@ func (s *Server) newSession(c *call, params map[string]string) (*session, error)
 	return n, nil
 }
 
-// resumeSession answers POST {provider}/sessions/{code}, which adds what is missing.
+// resumeSession answers POST {provider}/sessions/{code}, which adds what is
+// missing.
 func (s *Server) resumeSession(c *call) answer {
 	n, refusal := s.session(c)
 	if n == nil {
@@ -161,8 +165,9 @@ func (s *Server) showSession(c *call) answer {
 	})
 }
 
-// session returns the session of the code in the path, or the refusal of one that is not valid. Any device of the service
-// provider may use the code: a phone helps to sign a television in.
+// session returns the session of the code in the path, or the refusal of one
+// that is not valid. Any device of the service provider may use the code: a
+// phone helps to sign a television in.
 func (s *Server) session(c *call) (*session, answer) {
 	n := s.sessions[c.params["code"]]
 	switch {
@@ -176,7 +181,8 @@ func (s *Server) session(c *call) (*session, answer) {
 	return n, answer{}
 }
 
-// sessionForm reads the form of a session; code is the error if it can't be read.
+// sessionForm reads the form of a session; code is the error if it can't be
+// read.
 func (c *call) sessionForm() (params map[string]string, code string) {
 	params = map[string]string{}
 	if len(c.body) == 0 {
@@ -203,8 +209,9 @@ func (c *call) sessionForm() (params map[string]string, code string) {
 	return params, ""
 }
 
-// partnerRequest answers POST {provider}/sessions/sso/{partner}: a request for the partner to sign, or a session of the
-// ordinary kind if the partner's framework has not said that it may.
+// partnerRequest answers POST {provider}/sessions/sso/{partner}: a request for
+// the partner to sign, or a session of the ordinary kind if the partner's
+// framework has not said that it may.
 func (s *Server) partnerRequest(c *call) answer {
 	if c.params["partner"] != partner {
 		return s.refuseAPI("invalid_parameter_partner", "the partner is not "+partner)
@@ -224,7 +231,8 @@ func (s *Server) partnerRequest(c *call) answer {
 	if err != nil {
 		return broken(err)
 	}
-	request := fmt.Sprintf(`<samlp:AuthnRequest xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol" ID="_%s" Version="2.0"/>`, id)
+	const saml = `<samlp:AuthnRequest xmlns:samlp="urn:oasis:names:tc:SAML:2.0:protocol" ID="_%s" Version="2.0"/>`
+	request := fmt.Sprintf(saml, id)
 	return apiAnswer(200, map[string]any{
 		"actionName": "partner_profile", "actionType": "partner_interactive", "reasonType": "none",
 		"url":       apiPrefix + c.params["provider"] + "/profiles/sso/" + partner,
@@ -236,7 +244,8 @@ func (s *Server) partnerRequest(c *call) answer {
 	})
 }
 
-// SignIn completes a sign-in, as a person does in the browser. mvpd may be "" if the session has one.
+// SignIn completes a sign-in, as a person does in the browser. mvpd may be ""
+// if the session has one.
 func (s *Server) SignIn(code, mvpd string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -266,7 +275,8 @@ func (s *Server) SignOut() {
 	clear(s.profiles)
 }
 
-// Sessions returns the sessions whose codes are valid, in the order of their codes.
+// Sessions returns the sessions whose codes are valid, in the order of their
+// codes.
 func (s *Server) Sessions() []Session {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -280,7 +290,8 @@ func (s *Server) Sessions() []Session {
 	return list
 }
 
-// newCode draws a code that a person can type. Every letter in it can be told from the others.
+// newCode draws a code that a person can type. Every letter in it can be told
+// from the others.
 func newCode(random io.Reader) (string, error) {
 	const letters = "BCDFGHJKMNPQRSTVWXYZ23456789"
 	b := make([]byte, codeLength)

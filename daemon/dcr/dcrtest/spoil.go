@@ -84,7 +84,8 @@ func (f Fault) bend(a answer) answer {
 	return a
 }
 
-// change returns what a fault does to a field of an answer; nil if it leaves them alone.
+// change returns what a fault does to a field of an answer; nil if it leaves
+// them alone.
 func (f Fault) change() func(fields map[string]any, name string) {
 	switch f.Kind {
 	case FaultMissing:

@@ -12,14 +12,18 @@ import (
 	"unicode"
 )
 
-// labKey signs lab statements. It is no secret: Adobe's servers sign theirs with a key of their own.
+// labKey signs lab statements. It is not a secret: Adobe's servers use a key of
+// their own.
 const labKey = "passsim lab key, worthless anywhere else"
 
-// labIssued makes the statement of a name the same in every run.
+// labIssued is constant, so that the statement of a name is the same in every
+// run.
 var labIssued = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Statement is a software statement that the simulator accepts: a JWS in compact form, as the TVE Dashboard gives out
-// ("Dynamic client registration flow"), but issued by and for the lab. The same name gives the same statement.
+// Statement returns a software statement that the simulator accepts: a JWS in
+// compact form like those of the TVE Dashboard ("Dynamic client registration
+// flow"), but issued by and for the lab. The same name gives the same
+// statement.
 func Statement(name string) string {
 	id := sha256.Sum256([]byte(name))
 	softwareID := fmt.Sprintf("lab-%x", id[:8])
@@ -33,7 +37,8 @@ func Statement(name string) string {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(sign(signed))
 }
 
-// part is a JSON part of a JWS. Maps of strings and numbers can always be encoded.
+// part returns a JSON part of a JWS. Maps of strings and numbers can always be
+// encoded.
 func part(v map[string]any) string {
 	raw, err := json.Marshal(v)
 	if err != nil {
@@ -48,7 +53,8 @@ func sign(signed string) []byte {
 	return mac.Sum(nil)
 }
 
-// checkStatement says what is wrong with a software statement, never quoting it.
+// checkStatement returns what is wrong with a software statement. The error
+// never quotes it.
 func checkStatement(statement string) error {
 	if strings.ContainsFunc(statement, unicode.IsSpace) {
 		return errors.New("the software statement has white space in it")

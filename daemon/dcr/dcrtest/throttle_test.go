@@ -12,10 +12,10 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
-// validate is a request that is throttled and costs nothing else.
+// validate returns a request that is throttled and changes nothing.
 func validate() *http.Request { return httptest.NewRequest(http.MethodGet, "/o/client/validate", nil) }
 
-// The scenario of "Throttling mechanism", at its moments.
+// The scenario of "Throttling mechanism".
 func TestThrottleScenario(t *testing.T) {
 	l := newLab(t, throttled)
 	var at time.Duration
@@ -42,7 +42,13 @@ func TestThrottleScenario(t *testing.T) {
 
 func TestThrottleIsSharedByEveryEndpoint(t *testing.T) {
 	l := newLab(t, throttled)
-	paths := []string{"/o/client/register", "/o/client/token", "/o/client/scopes", "/o/client/validate", "/api/v2/a/b"}
+	paths := []string{
+		"/o/client/register",
+		"/o/client/token",
+		"/o/client/scopes",
+		"/o/client/validate",
+		"/api/v2/a/b",
+	}
 	var got, want []bool
 	for i := range 15 {
 		w := l.send(httptest.NewRequest(http.MethodGet, paths[i%len(paths)], nil))
@@ -74,7 +80,8 @@ func TestThrottleBelongsToAnAddress(t *testing.T) {
 	}
 }
 
-// However long it was quiet, no more than 11 are let through at once; and after that exactly one a second.
+// After a quiet time of any length 11 requests are let through at once, and
+// then exactly one a second.
 func TestThrottleRefill(t *testing.T) {
 	l := newLab(t, throttled)
 	passed := func(n int) (passed int) {

@@ -39,7 +39,7 @@ func (s *Server) token(c *call) answer {
 	known := s.clients[id]
 	switch {
 	case known == nil:
-		c.log.ClientID = "" // who knows what a client that got this wrong has sent: perhaps its secret
+		c.log.ClientID = "" // a client that got this wrong may have sent its secret
 		return refuse(codeInvalidClient, "the client_id is unknown")
 	case known.revoked:
 		return refuse(codeInvalidClient, "the client was revoked")
@@ -62,7 +62,8 @@ func (s *Server) issue(c *call, clientID string) answer {
 	if err != nil {
 		return broken(err)
 	}
-	// Nobody asks for what has expired; a test that turns the clock back may, and hears what it would of any server.
+	// Expired tokens are dropped. A test that turns the clock back finds them
+	// unknown, as with any server.
 	maps.DeleteFunc(s.tokens, func(_ string, t token) bool { return !t.expires.After(c.now) })
 	s.tokens[access] = token{clientID: clientID, expires: expires}
 	return jsonAnswer(s.cfg.TokenStatus, map[string]any{
@@ -74,8 +75,9 @@ func (s *Server) issue(c *call, clientID string) answer {
 	})
 }
 
-// accessToken makes a token of the form and size of Adobe's: a JWS signed by a long RSA key. Clients must not look into it,
-// so the signature is random, and makes the token hard to guess.
+// accessToken makes a token of the form and size of Adobe's: a JWS signed by a
+// long RSA key. Clients must not look into it, so its signature is random,
+// which makes it hard to guess.
 func accessToken(random io.Reader, id, clientID string, expires time.Time) (string, error) {
 	signature := make([]byte, 256)
 	if _, err := io.ReadFull(random, signature); err != nil {
@@ -86,7 +88,8 @@ func accessToken(random io.Reader, id, clientID string, expires time.Time) (stri
 		base64.RawURLEncoding.EncodeToString(signature), nil
 }
 
-// parseForm reads the three parameters, each of which must be there once and nothing else; why says what is wrong.
+// parseForm reads the three parameters. Each must be there once, and nothing
+// else; why is what is wrong.
 func parseForm(body []byte) (form map[string]string, why string) {
 	values, err := url.ParseQuery(string(body))
 	if err != nil {

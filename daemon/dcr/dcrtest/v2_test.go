@@ -29,7 +29,8 @@ func newPlayer(t *testing.T, change ...func(*dcrtest.Config)) *player {
 	return &player{l, t, l.token(t, id, secret)}
 }
 
-// request makes a request to a path behind /api/v2/. A body is JSON if it begins so, else a form.
+// request makes a request to a path behind /api/v2/. A body is JSON if it
+// begins so, else a form.
 func (p *player) request(call, body string) *http.Request {
 	p.t.Helper()
 	method, path, _ := strings.Cut(call, " ")
@@ -83,18 +84,22 @@ const signIn = "mvpd=Cablevision&domainName=adobe.com&redirectUrl=https%3A%2F%2F
 func TestSignIn(t *testing.T) {
 	p := newPlayer(t)
 	c := p.call("GET REF30/configuration", "", 200)
-	if at(c, "requestor", "id") != "REF30" || at(c, "requestor", "mvpds", 0, "id") != "Cablevision" || at(c, "requestor", "mvpds", 41, "id") == nil {
+	if at(c, "requestor", "id") != "REF30" || at(c, "requestor", "mvpds", 0, "id") != "Cablevision" ||
+		at(c, "requestor", "mvpds", 41, "id") == nil {
 		t.Errorf("configuration %v", c)
 	}
 	p.call("POST REF30/decisions/authorize/Cablevision", `{"resources":["REF30"]}`, 403)
 	s := p.call("POST REF30/sessions", signIn, 200)
 	code, _ := s["code"].(string)
 	if len(code) != 7 || s["url"] != "/api/v2/authenticate/REF30/"+code || s["actionName"] != "authenticate" || s["actionType"] != "interactive" ||
-		s["mvpd"] != "Cablevision" || s["serviceProvider"] != "REF30" || s["sessionId"] == "" || s["reasonType"] != "none" {
+		s["mvpd"] != "Cablevision" || s["serviceProvider"] != "REF30" ||
+		s["sessionId"] == "" ||
+		s["reasonType"] != "none" {
 		t.Errorf("session %v", s)
 	}
 	show := p.call("GET REF30/sessions/"+code, "", 200)
-	if at(show, "existingParameters", "domainName") != "adobe.com" || len(show["missingParameters"].([]any)) != 0 || at(show, "device", "model") != "Box 4K" {
+	if at(show, "existingParameters", "domainName") != "adobe.com" || len(show["missingParameters"].([]any)) != 0 ||
+		at(show, "device", "model") != "Box 4K" {
 		t.Errorf("session status %v", show)
 	}
 	for range 2 {
@@ -104,7 +109,8 @@ func TestSignIn(t *testing.T) {
 	}
 	p.admin(t, "POST", "/sign-in", `{"code":"`+code+`"}`)
 	got := p.call("GET REF30/profiles/code/"+code, "", 200)
-	if at(got, "profiles", "Cablevision", "type") != "regular" || at(got, "profiles", "Cablevision", "attributes", "userID", "value") == nil {
+	if at(got, "profiles", "Cablevision", "type") != "regular" ||
+		at(got, "profiles", "Cablevision", "attributes", "userID", "value") == nil {
 		t.Errorf("after the sign-in: %v", got)
 	}
 	for _, path := range []string{"REF30/profiles", "REF30/profiles/Cablevision"} {
@@ -116,43 +122,58 @@ func TestSignIn(t *testing.T) {
 		t.Errorf("another MVPD: %v", got)
 	}
 	again := p.call("POST REF30/sessions", signIn, 200)
-	if again["actionName"] != "authorize" || again["reasonType"] != "authenticated" || again["url"] != "/api/v2/REF30/decisions/authorize/Cablevision" || again["code"] != nil {
+	if again["actionName"] != "authorize" || again["reasonType"] != "authenticated" ||
+		again["url"] != "/api/v2/REF30/decisions/authorize/Cablevision" ||
+		again["code"] != nil {
 		t.Errorf("a session when signed in: %v", again)
 	}
 	pre := p.call("POST REF30/decisions/preauthorize/Cablevision", `{"resources":["REF30","denied-1"]}`, 200)
-	if at(pre, "decisions", 0, "authorized") != true || at(pre, "decisions", 0, "token") != nil || at(pre, "decisions", 1, "authorized") != false ||
+	if at(pre, "decisions", 0, "authorized") != true || at(pre, "decisions", 0, "token") != nil ||
+		at(pre, "decisions", 1, "authorized") != false ||
 		at(pre, "decisions", 1, "error", "code") != "preauthorization_denied_by_mvpd" {
 		t.Errorf("preauthorize %v", pre)
 	}
-	auth := p.call("POST REF30/decisions/authorize/Cablevision", `{"resources":["REF30","denied-1","parental-2"]}`, 200)
+	auth := p.call(
+		"POST REF30/decisions/authorize/Cablevision",
+		`{"resources":["REF30","denied-1","parental-2"]}`,
+		200,
+	)
 	token, _ := at(auth, "decisions", 0, "token", "serializedToken").(string)
 	raw, err := base64.StdEncoding.DecodeString(token)
-	if err != nil || !strings.Contains(string(raw), "<resourceID>REF30<") || at(auth, "decisions", 0, "source") != "mvpd" ||
+	if err != nil || !strings.Contains(string(raw), "<resourceID>REF30<") ||
+		at(auth, "decisions", 0, "source") != "mvpd" ||
 		at(auth, "decisions", 1, "error", "code") != "authorization_denied_by_mvpd" ||
 		at(auth, "decisions", 2, "error", "code") != "authorization_denied_by_parental_controls" {
 		t.Errorf("authorize %v", auth)
 	}
 	out := p.call("GET REF30/logout/Cablevision?redirectUrl=app:x", "", 200)
-	if at(out, "logouts", "Cablevision", "actionName") != "logout" || !strings.HasPrefix(at(out, "logouts", "Cablevision", "url").(string), "/adobe-services/logout?") {
+	if at(out, "logouts", "Cablevision", "actionName") != "logout" ||
+		!strings.HasPrefix(at(out, "logouts", "Cablevision", "url").(string), "/adobe-services/logout?") {
 		t.Errorf("logout %v", out)
 	}
 	out = p.call("GET REF30/logout/Cablevision", "", 200)
-	if at(out, "logouts", "Cablevision", "actionName") != "invalid" || at(out, "logouts", "Cablevision", "url") != nil {
+	if at(out, "logouts", "Cablevision", "actionName") != "invalid" ||
+		at(out, "logouts", "Cablevision", "url") != nil {
 		t.Errorf("the second logout %v", out)
 	}
 	p.call("POST REF30/decisions/authorize/Cablevision", `{"resources":["REF30"]}`, 403)
 }
 
-// A session may begin without parameters, and gets them later, from another device too.
+// A session may begin without parameters, and gets them later, from another
+// device too.
 func TestResume(t *testing.T) {
 	p := newPlayer(t)
 	s := p.call("POST REF30/sessions", "", 200)
 	code, _ := s["code"].(string)
-	if s["actionName"] != "resume" || s["actionType"] != "direct" || s["url"] != "/api/v2/REF30/sessions/"+code || len(s["missingParameters"].([]any)) != 3 {
+	if s["actionName"] != "resume" || s["actionType"] != "direct" || s["url"] != "/api/v2/REF30/sessions/"+code ||
+		len(s["missingParameters"].([]any)) != 3 {
 		t.Errorf("session %v", s)
 	}
 	r := p.request("POST REF30/sessions/"+code, signIn)
-	r.Header.Set("AP-Device-Identifier", "fingerprint "+base64.StdEncoding.EncodeToString([]byte(strings.Repeat("a", 64))))
+	r.Header.Set(
+		"AP-Device-Identifier",
+		"fingerprint "+base64.StdEncoding.EncodeToString([]byte(strings.Repeat("a", 64))),
+	)
 	w := p.send(r)
 	if got := object(t, w); w.Code != 200 || got["actionName"] != "authenticate" || got["code"] != code {
 		t.Errorf("%d %v", w.Code, got)
@@ -170,7 +191,8 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// New credentials or another device identifier make a viewer's profiles unreachable.
+// New credentials or another device identifier make a viewer's profiles
+// unreachable.
 func TestRegisteringAnewSignsOut(t *testing.T) {
 	p := newPlayer(t)
 	code := p.call("POST REF30/sessions", signIn, 200)["code"].(string)
@@ -194,7 +216,8 @@ func TestPartner(t *testing.T) {
 	with.Header.Set("AP-Partner-Framework-Status", "e30=")
 	w := p.send(with)
 	got := object(t, w)
-	if w.Code != 200 || got["actionName"] != "partner_profile" || got["url"] != "/api/v2/REF30/profiles/sso/Apple" || at(got, "authenticationRequest", "request") == nil {
+	if w.Code != 200 || got["actionName"] != "partner_profile" || got["url"] != "/api/v2/REF30/profiles/sso/Apple" ||
+		at(got, "authenticationRequest", "request") == nil {
 		t.Errorf("%d %v", w.Code, got)
 	}
 	if got := p.call("POST REF30/sessions/sso/Apple", "domainName=adobe.com&redirectUrl=app:x", 200); got["actionName"] != "resume" {
@@ -208,7 +231,8 @@ func TestPartner(t *testing.T) {
 	p.call("POST REF30/decisions/authorize/Cablevision", `{"resources":["REF30"]}`, 200)
 }
 
-// A temporary pass needs no sign-in, and its clock starts with the first authorization.
+// A temporary pass needs no sign-in, and its clock starts with the first
+// authorization.
 func TestTemporaryPass(t *testing.T) {
 	p := newPlayer(t)
 	decide := func(what string) any {
@@ -235,7 +259,10 @@ func TestTemporaryPass(t *testing.T) {
 }
 
 func TestV2Refusals(t *testing.T) {
-	p := newPlayer(t, func(c *dcrtest.Config) { c.TokenLife, c.Providers = 24*time.Hour*100, []string{"REF30", "REF31"} })
+	p := newPlayer(
+		t,
+		func(c *dcrtest.Config) { c.TokenLife, c.Providers = 24*time.Hour*100, []string{"REF30", "REF31"} },
+	)
 	expired := p.call("POST REF31/sessions", signIn, 200)["code"].(string)
 	p.wait(30 * time.Minute)
 	replaced := p.call("POST REF30/sessions", signIn, 200)["code"].(string)
@@ -276,7 +303,8 @@ func TestV2Refusals(t *testing.T) {
 		r := p.request(tc.call, tc.body)
 		w := p.send(r)
 		got := object(t, w)
-		if w.Code != tc.status || got["code"] != tc.code || got["status"] != float64(tc.status) || w.Header().Get("Cache-Control") != "" {
+		if w.Code != tc.status || got["code"] != tc.code || got["status"] != float64(tc.status) ||
+			w.Header().Get("Cache-Control") != "" {
 			t.Errorf("%s: %d %v, want %d %s", tc.call, w.Code, got, tc.status, tc.code)
 		}
 	}
@@ -290,7 +318,15 @@ func TestV2Refusals(t *testing.T) {
 		t.Error(err)
 	}
 	p.wait(31 * 24 * time.Hour)
-	wantEnhanced(t, p.lab, p.request("POST REF30/decisions/authorize/Cablevision", `{"resources":["a"]}`), 403, "authenticated_profile_expired", "authentication", "expired")
+	wantEnhanced(
+		t,
+		p.lab,
+		p.request("POST REF30/decisions/authorize/Cablevision", `{"resources":["a"]}`),
+		403,
+		"authenticated_profile_expired",
+		"authentication",
+		"expired",
+	)
 }
 
 // A person signs in with a browser, at the url of the session.
@@ -315,7 +351,9 @@ func TestPages(t *testing.T) {
 		}
 		return string(body), resp.Request.URL
 	}
-	done := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "back") }))
+	done := httptest.NewServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "back") }),
+	)
 	t.Cleanup(done.Close)
 	for redirect, want := range map[string]string{"app:x": "go back to your television", done.URL: "back"} {
 		form := url.Values{"mvpd": {"Cablevision"}, "domainName": {"adobe.com"}, "redirectUrl": {redirect}}
@@ -327,23 +365,30 @@ func TestPages(t *testing.T) {
 		if page, _ := read(browser.Post(at.String(), "", nil)); !strings.Contains(page, want) {
 			t.Errorf("after the sign-in: %s", page)
 		}
-		if got := p.call("GET REF30/profiles/code/"+s["code"].(string), "", 200); len(got["profiles"].(map[string]any)) != 1 {
+		if got := p.call("GET REF30/profiles/code/"+s["code"].(string), "", 200); len(
+			got["profiles"].(map[string]any),
+		) != 1 {
 			t.Errorf("profiles %v", got)
 		}
 		out := p.call("GET REF30/logout/Cablevision?redirectUrl="+url.QueryEscape(redirect), "", 200)
 		logout := out["logouts"].(map[string]any)["Cablevision"].(map[string]any)["url"].(string)
-		if page, _ := read(browser.Get(server.URL + logout)); redirect == done.URL && page != "back" || redirect != done.URL && !strings.Contains(page, "signed out") {
+		if page, _ := read(browser.Get(server.URL + logout)); redirect == done.URL && page != "back" ||
+			redirect != done.URL && !strings.Contains(page, "signed out") {
 			t.Errorf("after the logout: %s", page)
 		}
 	}
 	for range 2 {
-		if page, _ := read(browser.Post(server.URL+"/mvpd/login?code=NOSUCH1", "", nil)); !strings.Contains(page, "not valid") {
+		if page, _ := read(browser.Post(server.URL+"/mvpd/login?code=NOSUCH1", "", nil)); !strings.Contains(
+			page,
+			"not valid",
+		) {
 			t.Errorf("a code that does not exist: %s", page)
 		}
 	}
 }
 
-// The throttle goes by X-Forwarded-For where there is one, so a device must not send it.
+// The throttle goes by X-Forwarded-For where there is one, so a device must not
+// send it.
 func TestForwardedFor(t *testing.T) {
 	l := newLab(t, throttled)
 	from := func(forwarded string) int {
