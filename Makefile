@@ -63,7 +63,7 @@ SEED  ?= 1
 simulate: ## the broker through YEARS device-years of faults, from SEED on
 	SIMULATE_YEARS=$(YEARS) SIMULATE_SEED=$(SEED) go test -count=1 -timeout 30m -tags $(TAGS) -run '^TestSimulate$$' -v ./daemon/broker
 
-mutate: ## does the simulation catch classic bugs?
+mutate: ## do the tests catch the bugs of scripts/mutations?
 	@scripts/setup mutate
 	scripts/mutate
 

@@ -18,3 +18,22 @@ func TestALinkThatComesUpDuringACall(t *testing.T) {
 	l.pass(time.Minute)
 	l.expectState(StateReady)
 }
+
+// A link that flaps cuts a wait short once in 30 s, however its flaps fall.
+func TestALinkThatFlapsCutsAWaitOnceInHalfAMinute(t *testing.T) {
+	l := failing(t, true, errOffline)
+	l.requests = nil
+	for range 330 { // ten minutes
+		l.engine.nudge(l.clock.Now())
+		l.pass(1810 * time.Millisecond)
+	}
+	early := 0
+	for _, gap := range l.gaps(0) {
+		if gap < 10*time.Second {
+			early++
+		}
+	}
+	if n := len(l.requests); n > 25 || early > 3 {
+		t.Errorf("%d requests in ten minutes, %d of them right after another", n, early)
+	}
+}
