@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -44,13 +46,15 @@ type Hardware struct {
 	settle func() // probes once; every method begins with it
 
 	identifier device.Identifier
-	warnings   []device.Warning // about the identifier
-	unkept     atomic.Bool      // the identifier could not be stored yet
+	missing    string      // why there is none; "" if there is one
+	findings   Findings    // of the privileged step
+	unkept     atomic.Bool // the identifier could not be stored yet
 
 	mu        sync.Mutex // guards what follows, and lets one probe run at a time
 	overrides map[string]any
-	logged    map[string]bool       // the warnings that were logged: one may come and go with the network
-	facts     atomic.Pointer[facts] // read without the mutex
+	logged    map[string]bool                  // the warnings that were logged: one may come and go with the network
+	facts     atomic.Pointer[facts]            // read without the mutex
+	warnings  atomic.Pointer[[]device.Warning] // about the identifier; likewise
 }
 
 // New returns the device. It probes nothing yet.
@@ -68,45 +72,68 @@ func (h *Hardware) Settle() { h.settle() }
 func (h *Hardware) probeFirst() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.findings = h.privileged()
 	h.probe()
-	found := h.findings()
+	found := h.findings.Candidate
 	if found.Source == "" {
 		found = h.facts.Load().report.Identifier
 	}
 	if stored, ok := h.cfg.Store.Identifier(); ok {
 		h.identifier = device.Identifier{Value: stored.Value, Source: stored.Source}
-		h.compare(found)
 	} else {
 		h.choose(found)
 	}
-	if h.identifier.Source == device.Generated {
-		h.warn("identifier_generated", "the hardware has no usable serial number, so the device identifier is a generated one: "+
-			"viewers must sign in again if the state directory is lost; see tvpassd device")
-	}
+	h.compare()
 }
 
-// findings returns what the privileged step found.
-func (h *Hardware) findings() device.Candidate {
+// privileged returns what the privileged step found.
+func (h *Hardware) privileged() Findings {
 	if h.cfg.Findings != nil {
-		return h.cfg.Findings.candidate()
+		return *h.cfg.Findings
 	}
 	f, err := readFindings(h.cfg.RuntimeDir)
 	if err != nil {
 		h.cfg.Log.Warn("the findings of the privileged step can't be read", "code", "identifier_unread", "err", err)
 	}
-	return f.candidate()
+	return f
 }
 
-// compare warns if the hardware yields another identifier than the stored one:
-// an image cloned with its state, or a new board.
-func (h *Hardware) compare(found device.Candidate) {
-	candidates := append([]device.Candidate{found}, h.facts.Load().report.Identifiers...)
-	if device.Compare(candidates, h.identifier) != device.Different {
-		return
+// compare compares the identifier with what its own source says now, and settles
+// the warnings about it. That a better source can be read now is no reason to warn.
+func (h *Hardware) compare() {
+	id := h.identifier
+	candidates := slices.Concat([]device.Candidate{h.findings.Candidate}, h.findings.All, h.facts.Load().report.Identifiers)
+	var list []device.Warning
+	warn := func(code, detail string) {
+		list = append(list, device.Warning{Code: code, Detail: detail})
+		h.log(code, detail)
 	}
-	h.warn("identifier_mismatch", fmt.Sprintf("the hardware (%s) now yields another device identifier than the stored one (%s), which is kept: "+
-		"if this is another device with a copied state directory, stop tvpassd and empty that directory", found.Source, h.identifier.Source))
+	switch device.Compare(candidates, id) {
+	case device.Different:
+		warn("identifier_mismatch", fmt.Sprintf(differs, id.Source))
+	case device.Unreadable:
+		if id.Source == "" || device.RootOnly(id.Source) && h.findings.Source == "" && os.Geteuid() != 0 {
+			break // there is none, or this user can't read its source
+		}
+		warn("identifier_source_gone", fmt.Sprintf(gone, id.Source))
+	}
+	if h.missing != "" {
+		warn("identifier_missing", h.missing)
+	}
+	if id.Source == device.Generated {
+		warn("identifier_generated", "the hardware has no usable serial number, so the device identifier is a generated one: "+
+			"viewers must sign in again if the state directory is lost; see tvpassd device")
+	}
+	h.warnings.Store(&list)
 }
+
+const (
+	differs = "the hardware (%s) no longer says what the stored device identifier was made of, and the stored one is kept. " +
+		"If the board was replaced, nothing needs doing: viewers stay signed in. If this is another device with a copied state " +
+		"directory, stop tvpassd, empty that directory and start it again, or both devices are one to the server"
+	gone = "the device identifier was made of %s, which can't be read any more; the stored one is kept, and viewers stay signed in. " +
+		"If the state directory is ever lost, the device gets another identifier: `tvpassd device --all` shows what can be read"
+)
 
 // choose settles the identifier of a device that has none yet. If it can't be
 // stored the daemon goes on: with such a state nothing is registered under it.
@@ -114,7 +141,7 @@ func (h *Hardware) choose(found device.Candidate) {
 	if found.Source == "" {
 		var err error
 		if found, err = device.Generate(rand.Reader); err != nil {
-			h.warn("identifier_missing", fmt.Sprintf("the device has no identifier (%v): tvpassd restart", err))
+			h.missing = fmt.Sprintf("the device has no identifier (%v): tvpassd restart", err)
 			return
 		}
 	}
@@ -139,9 +166,12 @@ func (h *Hardware) Keep() error {
 // Unkept reports whether the identifier could not be stored yet.
 func (h *Hardware) Unkept() bool { return h.unkept.Load() }
 
-func (h *Hardware) warn(code, detail string) {
-	h.warnings = append(h.warnings, device.Warning{Code: code, Detail: detail})
-	h.cfg.Log.Warn(detail, "code", code)
+// log logs a warning the first time: one may come and go with the network.
+func (h *Hardware) log(code, detail string) {
+	if !h.logged[detail] {
+		h.logged[detail] = true
+		h.cfg.Log.Warn(detail, "code", code)
+	}
 }
 
 // probe looks at the device. If that fails, the former facts stay.
@@ -156,10 +186,7 @@ func (h *Hardware) probe() {
 	}
 	h.facts.Store(next)
 	for _, w := range next.report.Warnings {
-		if !h.logged[w.Detail] {
-			h.logged[w.Detail] = true
-			h.cfg.Log.Warn(w.Detail, "code", w.Code)
-		}
+		h.log(w.Code, w.Detail)
 	}
 }
 
@@ -171,6 +198,7 @@ func (h *Hardware) Probe() (changed bool) {
 	defer h.mu.Unlock()
 	old := h.facts.Load()
 	h.probe()
+	h.compare() // some serial numbers appear late in the boot
 	now := h.facts.Load()
 	return now.address != old.address || now.report.Info != old.report.Info
 }
@@ -196,7 +224,7 @@ func (h *Hardware) Connected() bool { return h.now().report.Interface != "" }
 // Warnings are what is not as it should be about the device.
 func (h *Hardware) Warnings() []device.Warning {
 	report := h.now().report
-	list := append([]device.Warning(nil), h.warnings...)
+	list := slices.Clone(*h.warnings.Load())
 	if h.unkept.Load() {
 		list = append(list, device.Warning{Code: codeNotKept, Detail: "the device identifier could not be stored and will be " +
 			"tried again: check free space and mode of the state directory"})

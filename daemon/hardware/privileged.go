@@ -15,8 +15,8 @@ import (
 // DMI. A privileged step finds them before the daemon gives up root, or before the
 // service manager starts it; that step never touches the database.
 type Findings struct {
-	Source string `json:"source"`
-	Raw    []byte `json:"raw"`
+	device.Candidate                    // the best; zero if nothing can be used
+	All              []device.Candidate `json:"all"` // what every source said, for the comparison with a stored identifier
 }
 
 // Find is the privileged step.
@@ -25,10 +25,8 @@ func Find() (Findings, error) {
 	if err != nil {
 		return Findings{}, err
 	}
-	return Findings{report.Identifier.Source, report.Identifier.Raw}, nil
+	return Findings{report.Identifier, report.Identifiers}, nil
 }
-
-func (f Findings) candidate() device.Candidate { return device.Candidate{Source: f.Source, Raw: f.Raw} }
 
 const findingsName = "identifier"
 
