@@ -1,0 +1,132 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// A state that every boot takes away is a warning wherever a person looks,
+// unless the configuration says that it may go.
+func TestAStateThatDoesNotLast(t *testing.T) {
+	l := newLab(t)
+	memory, err := os.MkdirTemp("/dev/shm", "tvpassd-test-")
+	l.must(err)
+	t.Cleanup(func() { l.must(os.RemoveAll(memory)) })
+	var st unix.Statfs_t
+	l.must(unix.Statfs(memory, &st))
+	if uint32(st.Type) != unix.TMPFS_MAGIC {
+		t.Skip("/dev/shm is not a tmpfs here: mount -t tmpfs tmpfs /dev/shm")
+	}
+	l.must(os.Symlink(memory, l.path("state")))
+	l.configure("accept_volatile_state = false", "[device]", `model = "Box"`, `version = "1"`)
+	l.addApp("ref30", "")
+
+	const words = "the state does not last"
+	l.run("config", "check").expect(t, 0, words, "is on a tmpfs on /dev/shm", "set state_dir to")
+	d := l.up()
+	l.token()
+	l.run("status").expect(t, 1, "degraded", "warning state_volatile", "/dev/shm")
+	if !strings.Contains(d.stderr.String(), words) {
+		t.Errorf("the log says %s", d.stderr)
+	}
+	if os.Geteuid() == 0 {
+		players := l.curlAs(player, "/v1/status").stdout
+		if !strings.Contains(players, "state_volatile") || strings.Contains(players, "/dev/shm") {
+			t.Errorf("a player is told %s", players)
+		}
+	}
+	if rep := l.report(l.run("doctor", "--json")); rep.status("persistence") != "failed" {
+		t.Errorf("doctor says %+v", rep)
+	}
+
+	l.configure("accept_volatile_state = true", "[device]", `model = "Box"`, `version = "1"`)
+	l.run("reload").expect(t, 0)
+	l.run("status").expect(t, 0, "healthy")
+	if r := l.run("config", "check"); r.code != 0 || r.stderr != "" {
+		t.Errorf("config check says %s", r.stderr)
+	}
+	if rep := l.report(l.run("doctor", "--json")); rep.status("persistence") != "pass" {
+		t.Errorf("doctor says %+v", rep)
+	}
+}
+
+// Old files below /tmp are deleted on many systems: that is for those who set
+// the device up.
+func TestAStateThatIsEmptiedByAge(t *testing.T) {
+	l := newLab(t)
+	dir, err := os.MkdirTemp("/var/tmp", "tvpassd-test-")
+	l.must(err)
+	t.Cleanup(func() { l.must(os.RemoveAll(dir)) })
+	l.must(os.Symlink(dir, l.path("state")))
+	l.configure("accept_volatile_state = false", "[device]", `model = "Box"`, `version = "1"`)
+	l.addApp("ref30", "")
+	l.run("config", "check").expect(t, 0, "is below /var/tmp", "set state_dir to")
+	l.up()
+	l.token()
+	if rep := l.report(l.run("doctor", "--json")); rep.status("persistence") != "warning" {
+		t.Errorf("doctor says %+v", rep)
+	}
+}
+
+// A device that is full when it starts for the first time says so, and registers
+// once there is room.
+func TestADiskThatIsFullAtTheFirstStart(t *testing.T) {
+	needRoot(t)
+	l := newLab(t)
+	l.configure("")
+	l.addApp("ref30", "")
+	l.must(os.Mkdir(l.path("state"), 0o700))
+	const script = `mount -t tmpfs -o size=256k,mode=700 tmpfs "$1"
+		dd if=/dev/zero of="$1/filler" 2>/dev/null || true
+		exec "$2" run --config "$3"`
+	l.daemon = l.start("unshare", "--mount", "--propagation", "private",
+		"sh", "-euc", script, "sh", l.path("state"), programs.tvpassd, l.path("config.toml"))
+	t.Cleanup(l.daemon.kill)
+	l.daemon.until("socket", func() bool { return l.exists("sock") })
+	l.daemon.until("an answer", func() bool { return l.curl("/v1/apps/ref30/token?wait=0s").code == 500 })
+	l.curl("/v1/apps/ref30/token?wait=1s").expect(t, 500, `"code":"storage"`)
+	l.run("status").expect(t, 2, "storage   FAILS", "no space left on device: free")
+	l.expectCalls(0, 0)
+	l.exec(nil, "", "nsenter", "--mount", fmt.Sprintf("--target=%d", l.daemon.cmd.Process.Pid), "rm", l.path("state/filler")).expect(t, 0)
+	l.daemon.until("a token", func() bool { return l.curl("/v1/apps/ref30/token?wait=5s").code == 200 })
+	l.expectCalls(1, 1)
+}
+
+// A kernel may have no flock at all: two daemons never share a state all the
+// same, and each goes on from what the other left.
+func TestAStateWithoutLocks(t *testing.T) {
+	needRoot(t)
+	l := newLab(t)
+	l.addApp("ref30", "")
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Fatal("this test needs strace: apt-get install strace")
+	}
+	run := func(before ...string) *process {
+		args := append(before, strace, "-f", "-qq", "-o", l.path("trace"), "-e", "inject=flock:error=ENOSYS",
+			programs.tvpassd, "run", "--config", l.path("config.toml"))
+		d := l.start(args[0], args[1:]...)
+		t.Cleanup(d.kill)
+		return d
+	}
+	for range 2 {
+		l.daemon = run()
+		l.daemon.until("socket", func() bool { return l.exists("sock") })
+		l.token()
+		for _, before := range [][]string{nil, {"unshare", "--net"}} {
+			second := run(before...)
+			if code := second.exit(); code != 78 || !strings.Contains(second.stderr.String(), "another tvpassd uses this state directory") {
+				t.Errorf("a second daemon ends with %d, and says %s", code, second.stderr)
+			}
+		}
+		l.exec(nil, "", "sh", "-c", fmt.Sprintf("kill -9 $(cat /proc/%d/task/%[1]d/children)", l.daemon.cmd.Process.Pid)).expect(t, 0)
+		l.daemon.exit()
+		l.must(os.Remove(l.path("sock")))
+	}
+	l.expectCalls(1, 1)
+}
