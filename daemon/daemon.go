@@ -87,6 +87,7 @@ type Daemon struct {
 
 	reloading sync.Mutex // one reload at a time
 	conf      atomic.Pointer[config.Config]
+	drift     config.Drift // from conf
 	upstream  atomic.Pointer[dcr.Client]
 }
 
@@ -144,6 +145,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 	d.api = localapi.New(localapi.Config{
 		Broker: d.broker, Hardware: d.hardware, Store: d.store, Log: cfg.Log, Version: cfg.Version, Undated: cfg.Undated,
 		Started: cfg.Clock.Now().Boot, Reload: d.Reload, Socket: d.socket.Gone,
+		Changed: func() string { return d.drift.Changed(d.conf.Load()) },
 	})
 	d.adopt(conf, up)
 	return d, nil

@@ -179,6 +179,46 @@ func TestBadConfiguration(t *testing.T) {
 	l.run("config", "check").expect(t, 1, "bad.toml")
 }
 
+// What runs is compared with what is on disk, and a change is said to admins.
+func TestReloadNeeded(t *testing.T) {
+	needRoot(t)
+	l := newLab(t)
+	l.up()
+	l.token()
+	l.run("status").expect(t, 0, "healthy")
+	good := l.read("config.toml")
+	for _, change := range []struct {
+		do   func()
+		file string
+	}{
+		{func() { l.write("config.toml", good+"# a comment\n") }, "config.toml"},
+		{func() { l.addApp("second", "") }, "apps.d"},
+		{func() { l.addApp("second", `redirect_uri = "adobepass://other"`) }, "apps.d/second.toml"},
+		{func() { l.write("apps.d/second.jwt", l.read("apps.d/ref30.jwt")) }, "apps.d/second.jwt"},
+		{func() { l.must(os.Remove(l.path("apps.d/second.toml"))) }, "apps.d"},
+	} {
+		change.do()
+		l.run("status", "--json").expect(t, 1, "reload_needed", l.path(change.file)+" changed since it was read")
+		if r := l.curlAs(stranger, "/v1/status"); strings.Contains(r.stdout, "reload_needed") {
+			t.Errorf("everybody is told: %s", r.stdout)
+		}
+		l.run("reload").expect(t, 0)
+		l.curl("/v1/apps/second/token?wait=30s")
+		if r := l.run("status", "--json"); strings.Contains(r.stdout, "reload_needed") {
+			t.Errorf("after a reload: %s", r.stdout)
+		}
+	}
+	l.write("config.toml", "nonsense = 1\n"+good)
+	l.run("reload").expect(t, 1)
+	if r := l.run("status", "--json"); strings.Contains(r.stdout, "reload_needed") || !strings.Contains(r.stdout, "invalid_configuration") {
+		t.Errorf("a refused configuration: %s", r.stdout)
+	}
+	l.write("config.toml", good)
+	l.run("reload").expect(t, 0)
+	l.write("config.toml", good) // the same again
+	l.run("status").expect(t, 0, "healthy")
+}
+
 // What others may do to the configuration is a warning and no fault.
 func TestConfigCheckWarns(t *testing.T) {
 	l := newLab(t)

@@ -6,7 +6,7 @@
 // hands out the keys of a file, tree.go decodes TOML, value.go parses single
 // values, names.go looks up users and groups, app.go reads the apps and
 // statement.go their software statements. source.go reads the files in apps.d, and
-// holder.go decides which of them has an id.
+// holder.go decides which of them has an id. drift.go notices later changes.
 //
 // It opens these files, the statements that they name, and the system's lists of
 // users and groups (files.go: other users may have written them). It does not
@@ -54,6 +54,7 @@ type Config struct {
 
 	unread  []*Error  // the part of Bad that does not depend on who has which id
 	sources []*source // config.toml, then the files in apps.d by name
+	seen    seen      // what was read
 }
 
 // Socket holds the settings of the socket that players connect to.
@@ -118,7 +119,7 @@ func load(file, otherwise string, n names) (*Config, error) {
 		d.judge(c)
 	}
 	c.readApps(filepath.Join(filepath.Dir(d.file), "apps.d"), d)
-	c.Risks = d.files.risks
+	c.Risks, c.seen = d.files.risks, d.files.seen
 	c.resolve(nil)
 	return c, nil
 }

@@ -36,10 +36,11 @@ type files struct {
 	hung     map[uint32]bool // users other than root with a file that took too long
 	author   uint32          // the user on whose behalf files are read
 	risks    []Risk
+	seen     seen
 }
 
 func newFiles() *files {
-	return &files{deadline: time.Now().Add(loadTime), hung: map[uint32]bool{}}
+	return &files{deadline: time.Now().Add(loadTime), hung: map[uint32]bool{}, seen: seen{}}
 }
 
 var errLate = fmt.Errorf("other files took too long: %w", os.ErrDeadlineExceeded)
@@ -57,6 +58,12 @@ func (f *files) rule() (hostfile.Rule, error) {
 // read reads a regular file of at most limit bytes, without the byte order mark
 // that some editors put in front.
 func (f *files) read(name string, limit int) (*hostfile.File, error) {
+	file, err := f.readNow(name, limit)
+	f.seen.file(name, limit, file, err)
+	return file, err
+}
+
+func (f *files) readNow(name string, limit int) (*hostfile.File, error) {
 	rule, err := f.rule()
 	if err != nil {
 		return nil, err

@@ -46,6 +46,7 @@ func inlineStatement(claims []claim) string {
 // readApps reads the files in the directory apps.d beside config.toml.
 func (c *Config) readApps(dir string, top *document) {
 	folder, err := top.files.list(dir)
+	top.files.seen.folder(dir, folder, err)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
 			c.unread = append(c.unread, &Error{File: dir, Detail: reason(err)})
@@ -59,13 +60,19 @@ func (c *Config) readApps(dir string, top *document) {
 	found := make([]*source, len(folder.Entries))
 	for _, roots := range []bool{true, false} { // files that take long must not use up the time of root's
 		for i, entry := range folder.Entries {
-			if (entry.Owner == 0) == roots && !strings.HasPrefix(entry.Name, ".") && strings.HasSuffix(entry.Name, ".toml") {
+			if (entry.Owner == 0) == roots && isApps(entry.Name) {
 				top.files.author = entry.Owner
 				found[i] = top.readSource(filepath.Join(dir, entry.Name), entry)
 			}
 		}
 	}
 	c.sources = append(c.sources, slices.DeleteFunc(found, func(s *source) bool { return s == nil })...)
+}
+
+// isApps reports whether a name in apps.d is that of a file to read. Editors and
+// package managers leave others.
+func isApps(name string) bool {
+	return !strings.HasPrefix(name, ".") && strings.HasSuffix(name, ".toml")
 }
 
 // readSource reads a file in apps.d.

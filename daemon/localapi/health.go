@@ -2,6 +2,7 @@ package localapi
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -61,8 +62,17 @@ func (a *API) items(o broker.Overview) []Item {
 	for _, w := range a.cfg.Hardware.Warnings() {
 		list = append(list, Item{Code: w.Code, Detail: w.Detail})
 	}
-	return append(list, a.settings.Load().Items...)
+	set := a.settings.Load().Items
+	refused := slices.ContainsFunc(set, func(it Item) bool { return it.Code == ipc.CodeInvalidConfiguration })
+	if file := a.cfg.Changed(); file != "" && !refused {
+		list = append(list, Item{Code: codeReloadNeeded, Admin: true,
+			Detail: file + " changed since it was read: try `tvpassd config check`, then `tvpassd reload`"})
+	}
+	return append(list, set...)
 }
+
+// codeReloadNeeded is the code of a configuration on disk that is not in force.
+const codeReloadNeeded = "reload_needed"
 
 // UndatedDetail says what is wrong with a build that does not know its date.
 const UndatedDetail = "this build of tvpassd does not know its date, so a clock that is years behind counts as set: " +

@@ -58,6 +58,7 @@ type Config struct {
 	Undated  bool                                           // this program does not know when it was built
 	Started  time.Duration                                  // of the boot clock
 	Reload   func(ctx context.Context, accept string) error // reads the configuration again
+	Changed  func() string                                  // a file of the configuration that changed since; "" if none did
 	Socket   func() error                                   // why players can't find the socket, or nil
 }
 

@@ -58,7 +58,8 @@ func newStatus(t *testing.T, apps map[string]storage.App, change func(*broker.Ov
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := New(Config{Broker: told{b, change}, Hardware: plainDevice{}, Store: store, Log: slog.New(slog.DiscardHandler)})
+	a := New(Config{Broker: told{b, change}, Hardware: plainDevice{}, Store: store, Log: slog.New(slog.DiscardHandler), Socket: func() error { return nil },
+		Changed: func() string { return "" }})
 	a.Adopt(Settings{Endpoint: statusEndpoint, Policy: &server.Policy{Replaced: make(chan struct{})}})
 	return a
 }
@@ -121,6 +122,30 @@ func TestRetryAfterIsRoundedUp(t *testing.T) {
 		if !errors.As(err, &p) || p.RetryAfterMS != want {
 			t.Errorf("%v: %v, want %d ms", after, err, want)
 		}
+	}
+}
+
+// A changed configuration is said to admins, unless it was refused.
+func TestReloadNeeded(t *testing.T) {
+	a := newStatus(t, map[string]storage.App{"alpha": withToken(0)}, func(*broker.Overview) {})
+	a.cfg.Changed = func() string { return "/etc/tvpassd/config.toml" }
+	codes := func(v server.Viewer) (codes []string) {
+		for _, w := range a.Status(v).Warnings {
+			codes = append(codes, w.Code)
+		}
+		return codes
+	}
+	if got := codes(server.Viewer{Admin: true}); !slices.Equal(got, []string{"reload_needed"}) {
+		t.Errorf("an admin sees %q", got)
+	}
+	if got := codes(server.Viewer{Apps: []string{"alpha"}}); len(got) > 0 {
+		t.Errorf("a player sees %q", got)
+	}
+	settings := a.Settings()
+	settings.Items = []Item{{Code: ipc.CodeInvalidConfiguration, Admin: true}}
+	a.Adopt(settings)
+	if got := codes(server.Viewer{Admin: true}); !slices.Equal(got, []string{"invalid_configuration"}) {
+		t.Errorf("with a refused configuration an admin sees %q", got)
 	}
 }
 
