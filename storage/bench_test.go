@@ -2,8 +2,9 @@ package storage
 
 import "testing"
 
-// BenchmarkSaveToken replaces an access token of 2 KiB, which is what a box does every few hours for years. The most of it
-// is the disk's: what it writes, another test counts.
+// BenchmarkSaveToken replaces an access token of 2 KiB, as a device does every
+// few hours for years. Most of the time is the disk's. Another test counts what
+// is written.
 func BenchmarkSaveToken(b *testing.B) {
 	s := open(b, b.TempDir())
 	a := labState(1)

@@ -15,7 +15,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// childEnv makes the test binary a second process of one of these kinds, instead of running tests.
+// childEnv makes the test binary a second process of one of these kinds,
+// instead of running tests.
 const (
 	childEnv  = "TVPASSD_STORAGE_CHILD"
 	raceQuick = "GORACE=atexit_sleep_ms=0" // the race detector waits a second at the end of a process
@@ -43,7 +44,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// child is a process that was started from this test binary.
+// child is a process of this test binary.
 type child struct {
 	t     *testing.T
 	cmd   *exec.Cmd
@@ -77,11 +78,11 @@ func startCommand(t *testing.T, kind, name string, args ...string) *child {
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = c.cmd.Process.Kill() }) // long gone, as a rule
+	t.Cleanup(func() { _ = c.cmd.Process.Kill() }) // it has usually ended
 	return c
 }
 
-// line is what the child says next.
+// line returns the next line that the child prints.
 func (c *child) line() string {
 	c.t.Helper()
 	if !c.lines.Scan() {
@@ -90,7 +91,7 @@ func (c *child) line() string {
 	return c.lines.Text()
 }
 
-// kill is `kill -9`; what the child had said by then is still to be read.
+// kill is `kill -9`. What the child had printed by then can still be read.
 func (c *child) kill() {
 	c.t.Helper()
 	if err := c.cmd.Process.Kill(); err != nil {
@@ -98,7 +99,8 @@ func (c *child) kill() {
 	}
 }
 
-// reap waits for the end of a child that is on its way there. The error holds what it said of a bad end.
+// reap waits for a child that is about to end. If it ends badly, the error
+// holds what it printed.
 func (c *child) reap() error {
 	for c.lines.Scan() {
 		continue
@@ -110,7 +112,8 @@ func (c *child) reap() error {
 	return err
 }
 
-// saveForever saves state after state from the given one on, and prints the number of each that SaveApp acknowledged.
+// saveForever saves state after state from the given one on, and prints the
+// number of each that SaveApp acknowledged.
 func saveForever() error {
 	s, err := Open(labConfig(os.Args[1]))
 	if err != nil {
@@ -158,7 +161,8 @@ func TestAKillLosesNothingThatWasSaved(t *testing.T) {
 	}
 }
 
-// saveAndKill lets a child save, kills it after it has acknowledged some, and returns the last it acknowledged.
+// saveAndKill lets a child save, kills it after it has acknowledged some, and
+// returns the last it acknowledged.
 func saveAndKill(t *testing.T, dir string, from, some int) int {
 	t.Helper()
 	c := startChild(t, "save", dir, strconv.Itoa(from))
@@ -167,7 +171,7 @@ func saveAndKill(t *testing.T, dir string, from, some int) int {
 	}
 	last := c.line()
 	c.kill()
-	for c.lines.Scan() { // it went on while the kill was on its way
+	for c.lines.Scan() { // it may save more before the kill arrives
 		last = c.lines.Text()
 	}
 	if err := c.cmd.Wait(); err == nil {
@@ -180,7 +184,8 @@ func saveAndKill(t *testing.T, dir string, from, some int) int {
 	return n
 }
 
-// expectSaved looks for the state that was acknowledged last, or the one that the kill caught. The copy has no token.
+// expectSaved expects the last acknowledged state, or the one that was being
+// saved at the kill. The copy has no token.
 func expectSaved(t *testing.T, s *Store, last int, fromCopy bool) int {
 	t.Helper()
 	got, err := s.App(labEndpoint, labApp)

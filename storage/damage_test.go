@@ -15,7 +15,7 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// What the database is set aside as at labTime.
+// The name of a database that is set aside at labTime.
 const (
 	damagedAt   = ".damaged-20260301T201500Z"
 	damagedName = dbName + damagedAt
@@ -33,7 +33,7 @@ func newSample(t testing.TB) sample {
 	return sample{read(t, filepath.Join(dir, dbName)), read(t, filepath.Join(dir, copyName))}
 }
 
-// put writes a state directory; a nil file is one that is missing.
+// put makes a state directory. A nil file is missing from it.
 func put(t testing.TB, db, kept []byte) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -51,7 +51,7 @@ func lay(t testing.TB, dir string, db, kept []byte) {
 	}
 }
 
-// hurt is a copy of a file after something happened to it.
+// hurt returns a changed copy of a file.
 func hurt(file []byte, happen func(file []byte)) []byte {
 	file = bytes.Clone(file)
 	happen(file)
@@ -73,8 +73,8 @@ func TestTheTwoFilesAgreeAgain(t *testing.T) {
 		name     string
 		db, kept []byte
 		state    int    // of labApp, 0 for none
-		token    bool   // its token is there too
-		mended   string // part of what is said
+		token    bool   // whether its token is there too
+		mended   string // part of Mended
 	}{
 		{"nothing is wrong", old.db, old.copy, 1, true, ""},
 		{"no copy", old.db, nil, 1, true, ""},
@@ -113,13 +113,13 @@ func TestTheTwoFilesAgreeAgain(t *testing.T) {
 				t.Errorf("a second start mends again: %s", s.Mended())
 			}
 			shut(t, s)
-			remove(t, filepath.Join(dir, dbName)) // each file now knows what the other does
+			remove(t, filepath.Join(dir, dbName)) // each file has what the other has
 			expectState(t, open(t, dir), tc.state, false)
 		})
 	}
 }
 
-// advance is the same box after new credentials.
+// advance returns the state of the same device after new credentials.
 func advance(t *testing.T, from sample) sample {
 	t.Helper()
 	dir := put(t, from.db, from.copy)
@@ -129,7 +129,8 @@ func advance(t *testing.T, from sample) sample {
 	return sample{read(t, filepath.Join(dir, dbName)), read(t, filepath.Join(dir, copyName))}
 }
 
-// expectState looks for the n-th state of labApp beside the other app, or for nothing at all.
+// expectState expects the n-th state of labApp beside the other app, or nothing
+// at all.
 func expectState(t *testing.T, s *Store, n int, token bool) {
 	t.Helper()
 	if n == 0 {
@@ -152,8 +153,8 @@ func expectState(t *testing.T, s *Store, n int, token bool) {
 	}
 }
 
-// spoil makes the value of one entry unreadable, as a flipped bit does that hits neither a key nor a page's header, and
-// leaves it so for a number of transactions.
+// spoil makes the value of one entry unreadable, as one flipped bit in it does,
+// for a number of transactions.
 func spoil(t *testing.T, dir, key string, transactions int) {
 	t.Helper()
 	db, err := bbolt.Open(filepath.Join(dir, dbName), 0o600, nil)
@@ -185,7 +186,7 @@ func TestOneSpoiltEntryTakesNoOtherAlong(t *testing.T) {
 	app := appKey(labEndpoint, labApp) + "\x00"
 	for _, tc := range []struct {
 		key   string
-		loses func(a *App, g *Gate) // what there is but once
+		loses func(a *App, g *Gate) // what exists only once
 	}{
 		{keyMeta, func(*App, *Gate) {}},
 		{keyIdentifier, func(*App, *Gate) {}},
@@ -203,7 +204,7 @@ func TestOneSpoiltEntryTakesNoOtherAlong(t *testing.T) {
 			if !strings.Contains(s.Mended(), damagedName) {
 				t.Errorf("Mended says %q", s.Mended())
 			}
-			for range 2 { // as mended, and as it is found then
+			for range 2 { // mended, and then opened again
 				expectIdentifier(t, s, labIdentifier)
 				expectApp(t, s, labApp, want)
 				expectApp(t, s, "com.example.other", labState(2))
@@ -345,7 +346,8 @@ func TestAStateMayBeSomewhereElse(t *testing.T) {
 	expectState(t, open(t, elsewhere), 4, true)
 }
 
-// TestADaemonOutlivesItsFiles does to the files of a running daemon what people and worn flash do.
+// TestADaemonOutlivesItsFiles changes the files of a running daemon as people
+// and worn flash do.
 func TestADaemonOutlivesItsFiles(t *testing.T) {
 	other := newSample(t)
 	db := func(dir string) string { return filepath.Join(dir, dbName) }
@@ -394,12 +396,13 @@ func TestADaemonOutlivesItsFiles(t *testing.T) {
 	}
 }
 
-// TestWhatOnlyBboltMinds damages a list of free pages, which this program neither keeps nor reads: bbolt panics.
+// TestWhatOnlyBboltMinds damages a list of free pages, which this program
+// neither writes nor reads: bbolt panics.
 func TestWhatOnlyBboltMinds(t *testing.T) {
 	whole := newSample(t)
 	dir := put(t, whole.db, whole.copy)
 	path := filepath.Join(dir, dbName)
-	db, err := bbolt.Open(path, 0o600, nil) // as other programs do, with the list
+	db, err := bbolt.Open(path, 0o600, nil) // as other programs open it, with the list
 	save(t, errors.Join(err, db.Close()))
 	file := read(t, path)
 	list := u64(file[metaPages(file)[0].tx%2*pageSize+pageHeader:], 32)
@@ -449,7 +452,8 @@ func TestAClosedStoreRefuses(t *testing.T) {
 	}
 }
 
-// Where a length is wrong, a key holds what it should not: no bit of the pages' tables of contents may bring a secret to light.
+// If a length is wrong, a key may hold a part of a secret. No flipped bit in a
+// page's elements may disclose it.
 func TestNoDamageTellsASecret(t *testing.T) {
 	t.Parallel()
 	file := newSample(t).db

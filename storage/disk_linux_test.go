@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dropRights takes from a test what root may do to files of any mode. The test's thread ends with the test, and so does
-// the restriction.
+// dropRights takes root's right to use files of any mode from a test. The
+// restriction ends with the test's thread.
 func dropRights(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
-		return // modes count as they are
+		return // modes apply already
 	}
 	runtime.LockOSThread()
 	none := [2]unix.CapUserData{}
@@ -29,7 +29,8 @@ func dropRights(t *testing.T) {
 	}
 }
 
-// smallDisk mounts a file system of 256 KiB that only the test's thread sees, and that ends with it.
+// smallDisk mounts a file system of 256 KiB, visible to the test's thread only.
+// It ends with that thread.
 func smallDisk(t *testing.T) (dir string) {
 	t.Helper()
 	dir = t.TempDir()
@@ -51,7 +52,8 @@ func smallDisk(t *testing.T) (dir string) {
 	return dir
 }
 
-// fillDisk leaves so many bytes of a small disk free, and returns the file to remove.
+// fillDisk fills a small disk but for some bytes, and returns the file that
+// does so.
 func fillDisk(t *testing.T, dir string, free int) (filler string) {
 	t.Helper()
 	filler = filepath.Join(dir, "filler")
@@ -69,7 +71,7 @@ func fillDisk(t *testing.T, dir string, free int) (filler string) {
 	return filler
 }
 
-// expectError looks for an error of this cause that names these.
+// expectError expects an error with this cause and these words.
 func expectError(t *testing.T, err, cause error, parts ...string) {
 	t.Helper()
 	if !errors.Is(err, cause) {
@@ -124,7 +126,7 @@ func TestAFullDiskDoesNotKeepATokenFromBeingSaved(t *testing.T) {
 	dir := smallDisk(t)
 	s := open(t, dir)
 	a := labState(1)
-	for n := range 10 { // until there are free pages enough
+	for n := range 10 { // until enough pages are free
 		a.Token = labToken(n, 2048)
 		save(t, s.SaveApp(labEndpoint, labApp, a))
 	}
@@ -146,7 +148,7 @@ func TestACopyThatFindsNoRoomIsWrittenLater(t *testing.T) {
 	filler := fillDisk(t, dir, 0)
 	a := labState(11)
 	expectError(t, s.SaveApp(labEndpoint, labApp, a), syscall.ENOSPC, "write the copy of the credentials", copyName)
-	expectApp(t, s, labApp, a) // the database had it already
+	expectApp(t, s, labApp, a) // the database had room for it
 	expectNames(t, dir, "filler", copyName, dbName)
 	remove(t, filler)
 	save(t, s.SaveApp(labEndpoint, labApp, a))
@@ -157,8 +159,8 @@ func TestACopyThatFindsNoRoomIsWrittenLater(t *testing.T) {
 	expectIdentifier(t, s, labIdentifier)
 }
 
-// A device whose disk is full at the very first start, whatever there is just
-// no room for, runs, says so, and is well once there is room.
+// A device whose disk is full at the very first start runs, reports it, and
+// works once there is room.
 func TestADiskThatIsFullAtTheFirstStart(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -231,8 +233,8 @@ func TestAStateThatComesLateIsLeftAlone(t *testing.T) {
 	expectFilled(t, open(t, state))
 }
 
-// Flush is asked whether a save would succeed now: it must not say so while
-// the disk is full.
+// Flush is asked whether a save would succeed now: it must not say so while the
+// disk is full.
 func TestFlushSaysWhetherThereIsRoom(t *testing.T) {
 	dir := smallDisk(t)
 	s := open(t, dir)
@@ -262,9 +264,9 @@ func TestADirectoryThatCannotBeWritten(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		state  sample
-		parts  []string // of what is said
-		refuse bool     // there is nothing to serve
-		token  bool     // there is all
+		parts  []string // of the error
+		refuse bool     // nothing can be served
+		token  bool     // everything can be served
 	}{
 		{"empty", sample{}, []string{dbName, "check its owner and mode"}, true, false},
 		{"with damage only", sample{whole.db[:100], whole.copy[:100]}, []string{copyName}, true, false},
@@ -293,7 +295,7 @@ func TestADirectoryThatCannotBeWritten(t *testing.T) {
 				return
 			}
 			chmod(t, dir, 0o700)
-			save(t, s.SaveGate(labGate)) // any save will do
+			save(t, s.SaveGate(labGate)) // any save repeats the failed write
 			save(t, s.Unwritten())
 			shut(t, s)
 			s = open(t, dir)
@@ -326,7 +328,7 @@ func TestADiskThatIsReadOnlyAtTheFirstStart(t *testing.T) {
 	}
 }
 
-// TestAReadOnlyDiskIsServedFrom is what a kernel makes of a disk with errors.
+// A kernel makes a disk with errors read-only.
 func TestAReadOnlyDiskIsServedFrom(t *testing.T) {
 	dir := smallDisk(t)
 	s := open(t, dir)
@@ -448,7 +450,7 @@ func TestACopyThatMayNotBeWrittenIsWrittenLater(t *testing.T) {
 	chmod(t, dir, 0o500)
 	expectError(t, s.SaveApp(labEndpoint, labApp, labState(5)), fs.ErrPermission, copyName)
 	chmod(t, dir, 0o700)
-	save(t, s.SaveApp(labEndpoint, "com.example.other", labState(2))) // any save will do
+	save(t, s.SaveApp(labEndpoint, "com.example.other", labState(2))) // any save repeats the failed write
 	shut(t, s)
 	remove(t, filepath.Join(dir, dbName))
 	expectState(t, open(t, dir), 5, false)

@@ -2,7 +2,7 @@ package storage
 
 import "bytes"
 
-// Equal tells whether two records would be stored as the same bytes.
+// Equal reports whether two records would be stored as the same bytes.
 func (a App) Equal(b App) bool {
 	x, errX := a.entries("", "")
 	y, errY := b.entries("", "")

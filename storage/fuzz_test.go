@@ -6,9 +6,10 @@ import (
 	"testing"
 )
 
-// FuzzOpen makes a database and a copy of anything: of sound ones, by a patch somewhere in each, and a new length of the
-// database. (Files, and even pages, for inputs keep the fuzzer busy with making them smaller.) While one of them is sound nobody is
-// signed out, and whatever they are, what is opened works.
+// FuzzOpen patches a sound database and a sound copy somewhere, and changes the
+// length of the database. (If the inputs were files or pages, the fuzzer would
+// spend its time making them smaller.) While one of the two is sound nobody is
+// signed out, and whatever they hold, the opened store works.
 func FuzzOpen(f *testing.F) {
 	dir := f.TempDir()
 	s := open(f, dir)
@@ -22,7 +23,7 @@ func FuzzOpen(f *testing.F) {
 	f.Add(uint16(0), []byte("nothing to see here"), uint16(1), uint16(19), uint16(0), []byte("nor here"))
 	f.Add(uint16(0), []byte{}, uint16(1), size/8, uint16(40), []byte{1})
 	f.Add(uint16(0), []byte{}, uint16(1), uint16(0), uint16(0), []byte{})
-	for page := range size / pageSize { // each as a power cut might leave it
+	for page := range size / pageSize { // as a power cut might leave it
 		f.Add(page*pageSize, []byte{0}, uint16(pageSize), size, uint16(0), []byte{})
 	}
 	f.Fuzz(func(t *testing.T, at uint16, patch []byte, times, size, keptAt uint16, keptPatch []byte) {
@@ -41,7 +42,7 @@ func FuzzOpen(f *testing.F) {
 			}
 		}
 		got.Token = labToken(2, 900)
-		save(t, s.SaveApp(labEndpoint, labApp, got)) // now bbolt has to do with it
+		save(t, s.SaveApp(labEndpoint, labApp, got)) // now bbolt uses it
 		save(t, s.Unwritten())
 		shut(t, s)
 		s = open(t, dir)
@@ -53,7 +54,8 @@ func FuzzOpen(f *testing.F) {
 	})
 }
 
-// patched is a file of 64 KiB that starts with another and has something written over it so many times in a row.
+// patched returns a file of 64 KiB that starts with another file and has a
+// patch written over it a number of times in a row.
 func patched(file []byte, at uint16, patch []byte, times uint16) []byte {
 	file = append(bytes.Clone(file), make([]byte, 1<<16-len(file))...)
 	for rest := file[at:]; times > 0 && len(patch) > 0 && len(rest) > 0; times-- {
@@ -62,7 +64,7 @@ func patched(file []byte, at uint16, patch []byte, times uint16) []byte {
 	return file
 }
 
-// FuzzParse looks for pages that end or hang the program that reads them, without a disk in the way.
+// FuzzParse looks for pages that crash or hang their reader. It uses no disk.
 func FuzzParse(f *testing.F) {
 	sound := newSample(f).db
 	for page := range uint16(len(sound) / pageSize) {
@@ -70,7 +72,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, at uint16, patch []byte, times, size uint16) {
 		file := patched(sound, at, patch, times)
-		for _, m := range metaPages(sound) { // they have checksums, which a patch seldom gets right
+		for _, m := range metaPages(sound) { // a patch seldom gets their checksums right
 			walk(file[:size], m)
 		}
 		parse(file[:size])

@@ -9,7 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// Whatever the two files hold, looking at them changes nothing and tells what is there.
+// Inspect reports what the two files hold, and changes nothing.
 func TestInspectReadsAndLeavesAlone(t *testing.T) {
 	whole := newSample(t)
 	for _, tc := range []struct {

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// locateAndSay is a child that says where a directory is.
+// locateAndSay is a child that prints where a directory is.
 func locateAndSay() error {
 	p, err := Locate(os.Args[1])
 	if err != nil {
@@ -21,8 +21,8 @@ func locateAndSay() error {
 	return json.NewEncoder(os.Stdout).Encode(p)
 }
 
-// locate runs a shell script in a mount namespace of its own, in an empty
-// directory, and says where the directory "state" then is.
+// locate runs a shell script in an empty directory and a mount namespace of its
+// own, and returns where the directory "state" then is.
 func locate(t *testing.T, script string) Place {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -122,8 +122,8 @@ func TestLocate(t *testing.T) {
 	}
 }
 
-// A RAM disk is volatile, and so is what stands on one. There is none here, so
-// the tree is made up, as sysfs has it.
+// A RAM disk is volatile, and so is what is on top of one. There is none here,
+// so the tree imitates sysfs.
 func TestRAMDisks(t *testing.T) {
 	sys := t.TempDir()
 	block := func(name string, parts ...string) {

@@ -28,9 +28,9 @@ func tool(t *testing.T, name, debianPackage string) string {
 	return path
 }
 
-// TestAFileSystemMayLackWhatBboltNeeds leads a whole life while a call fails
-// as it does on some file system or kernel, and looks at the state later, when
-// it does not.
+// TestAFileSystemMayLackWhatBboltNeeds goes through a whole life while a call
+// fails as it does on some file system or kernel, and opens the state later
+// without that fault.
 func TestAFileSystemMayLackWhatBboltNeeds(t *testing.T) {
 	t.Parallel()
 	type fault struct{ call, errno string }
@@ -86,7 +86,7 @@ func TestAFileSystemMayLackWhatBboltNeeds(t *testing.T) {
 	}
 }
 
-// expectLived looks for what a whole life leaves.
+// expectLived expects what a whole life leaves.
 func expectLived(t *testing.T, dir string) {
 	t.Helper()
 	all := moments(nothing())
@@ -121,8 +121,8 @@ func deviceOf(t *testing.T, dir string) uint64 {
 	return uint64(st.Dev) // of another type on mips
 }
 
-// TestRealFileSystemsThatLackMuch is the same on file systems that refuse by
-// themselves.
+// TestRealFileSystemsThatLackMuch goes through a life on real file systems that
+// refuse calls.
 func TestRealFileSystemsThatLackMuch(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("mounting takes root")
@@ -172,8 +172,8 @@ func TestRealFileSystemsThatLackMuch(t *testing.T) {
 	}
 }
 
-// A container may get each file by a mount of its own: it can be written, and
-// not replaced.
+// A container may have each file as a mount of its own, which can be written
+// but not replaced.
 func TestEachFileMayBeAMount(t *testing.T) {
 	whole := newSample(t)
 	dir := smallDisk(t)
@@ -217,14 +217,13 @@ func TestTwoDaemonsNeverShareAState(t *testing.T) {
 			for _, fault := range tc.lacks {
 				args = append(args, "-e", "inject="+fault)
 			}
-			// One without the other's files: the first of them locks an
-			// empty directory.
+			// The first one locks an empty directory.
 			first := startStraced(t, "hold", dir, args)
 			first.line()
 			if said := second(t, dir, args); !strings.Contains(said, ErrInUse.Error()) {
 				t.Errorf("beside the first a second says %q", said)
 			}
-			if len(tc.lacks) < 2 { // the name of a socket is of the network namespace
+			if len(tc.lacks) < 2 { // a socket's name is visible in its network namespace only
 				if os.Geteuid() != 0 {
 					t.Log("network namespaces take root")
 				} else if said := second(t, dir, args, tool(t, "unshare", "util-linux"), "--net"); !strings.Contains(said, ErrInUse.Error()) {
@@ -256,7 +255,7 @@ func startStraced(t *testing.T, kind, dir string, faults []string, before ...str
 	return startCommand(t, kind, args[0], args[1:]...)
 }
 
-// second tries to open a directory and returns what comes of it.
+// second tries to open a directory and returns what the child prints.
 func second(t *testing.T, dir string, faults []string, before ...string) string {
 	t.Helper()
 	c := startStraced(t, "hold", dir, faults, before...)
@@ -276,7 +275,7 @@ func inspect(t *testing.T, dir string, faults []string) string {
 	return said
 }
 
-// inspectAndSay is a child that says whether a directory is in use.
+// inspectAndSay is a child that prints whether a directory is in use.
 func inspectAndSay() error {
 	_, err := Inspect(os.Args[1])
 	if err == nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// moment is all that a store holds at one moment of a life.
+// moment is the content of a store at one moment of a life.
 type moment struct {
 	Identifier Identifier
 	Gate       Gate
@@ -26,7 +26,8 @@ type moment struct {
 
 const otherApp = "com.example.other"
 
-// life is one of a box, as steps that each save one thing. "reopen" changes nothing.
+// life is the life of a device, in steps that each save one thing. "reopen"
+// changes nothing.
 var life = []struct {
 	name string
 	step func(m *moment)
@@ -50,7 +51,7 @@ var life = []struct {
 	{"refresh it", edit(func(a *App) { a.Token = labToken(5, 2048) })},
 }
 
-// edit is a step of labApp.
+// edit returns a step that changes labApp.
 func edit(change func(a *App)) func(*moment) {
 	return func(m *moment) {
 		a := m.Apps[labApp]
@@ -64,7 +65,7 @@ func (m moment) clone() moment {
 	return m
 }
 
-// moments are what a store holds before the first step and after each.
+// moments returns the content of a store before the first step and after each.
 func moments(first moment) []moment {
 	all := []moment{first.clone()}
 	for _, step := range life {
@@ -75,10 +76,11 @@ func moments(first moment) []moment {
 	return all
 }
 
-// live is a child that goes through the life, or through its last steps, and says which one it has reached whenever a
-// save was acknowledged. What fails it tries again, as the daemon does.
+// live is a child that goes through the life, or its last steps, and prints the
+// number of each step whose save was acknowledged. It repeats what fails, as
+// the daemon does.
 func live() error {
-	runtime.LockOSThread() // strace counts the calls to fail by thread
+	runtime.LockOSThread() // strace counts calls by thread
 	from, err := strconv.Atoi(os.Args[2])
 	if err != nil {
 		return err
@@ -133,8 +135,9 @@ func saveChanges(s *Store, before, after moment) error {
 	return errors.Join(errs...)
 }
 
-// uncertain are the operations of a row that a power cut right behind it may undo, each by itself and in any order. A sync
-// settles those of its file, or of the directory; what one that failed was for no later one makes up for.
+// uncertain returns the operations that a power cut after the last one may
+// undo, each by itself and in any order. A sync settles those of its file, or
+// of the directory. If it fails, they are doomed: no later sync settles them.
 func uncertain(ops []op) (doomed, pending []int) {
 	for i, o := range ops {
 		if o.kind != opSync && o.kind != opSyncDir {
@@ -146,7 +149,7 @@ func uncertain(ops []op) (doomed, pending []int) {
 		pending = slices.DeleteFunc(pending, func(j int) bool {
 			settled := ops[j].ofDir() == (o.kind == opSyncDir) && (ops[j].ofDir() || ops[j].file == o.file)
 			if o.failed && ops[j].ofDir() {
-				return false // a file system that loses its journal takes no more
+				return false // a file system that loses its journal becomes read-only
 			}
 			if settled && o.failed {
 				doomed = append(doomed, j)
@@ -159,8 +162,8 @@ func uncertain(ops []op) (doomed, pending []int) {
 
 func (o op) ofDir() bool { return o.kind == opCreate || o.kind == opRename || o.kind == opRemove }
 
-// replay does to an image what the operations did, but for those that got lost. The last one may be torn: then only
-// these parts of it, counted in sectors, reached the disk.
+// replay applies operations to an image, except the lost ones. The last one may
+// be torn: then only some of its sectors reach the disk.
 func (im image) replay(ops []op, lost map[int]bool, torn func(sector int) bool) image {
 	disk := image{map[int][]byte{}, maps.Clone(im.names)}
 	for file, content := range im.files {
@@ -193,7 +196,7 @@ func (im image) replay(ops []op, lost map[int]bool, torn func(sector int) bool) 
 
 const sector = 512
 
-// grow makes a file at least so long; a hole reads as zeros.
+// grow makes a file at least that long, with zeros.
 func grow(file []byte, size int) []byte { return append(file, make([]byte, max(0, size-len(file)))...) }
 
 func patch(file []byte, o op, part func(sector int) bool) []byte {
@@ -208,8 +211,8 @@ func patch(file []byte, o op, part func(sector int) bool) []byte {
 	return file
 }
 
-// tears are the ways in which the sectors of a write may reach the disk in part: from the front, from the back, every
-// other one, all but one page, one page alone.
+// tears returns ways in which a write may reach the disk in part: its first
+// sectors, its last ones, every other one, all but one page, one page alone.
 func tears(o op) (ways []func(sector int) bool) {
 	if o.kind != opWrite {
 		return nil
@@ -228,7 +231,8 @@ func tears(o op) (ways []func(sector int) bool) {
 	return ways
 }
 
-// losses are the sets of operations that are lost: every set where they are few, else all, none, all but one, and one.
+// losses returns sets of operations that may be lost: every set if there are
+// few, otherwise all, none, each alone, and all but each.
 func losses(of []int) (sets []map[int]bool) {
 	if len(of) <= 5 {
 		for bits := range 1 << len(of) {
@@ -258,7 +262,7 @@ func setOf(indexes []int) map[int]bool {
 	return set
 }
 
-// cuts are the disks that a power cut right behind a row of operations may leave.
+// cuts looks at the disks that a power cut after these operations may leave.
 func (im image) cuts(ops []op, look func(disk image)) {
 	_, pending := uncertain(ops)
 	for _, lost := range losses(pending) {
@@ -276,7 +280,8 @@ func (im image) cuts(ops []op, look func(disk image)) {
 	}
 }
 
-// cutsAfterFailure are some of them, where a sync has failed: what that was for is lost, or what came later, or both.
+// cutsAfterFailure looks at some of them after a sync has failed: what it was
+// for is lost, or what came later, or both.
 func (im image) cutsAfterFailure(ops []op, look func(disk image)) {
 	doomed, pending := uncertain(ops)
 	for _, lost := range [][]int{doomed, pending, slices.Concat(doomed, pending)} {
@@ -284,7 +289,7 @@ func (im image) cutsAfterFailure(ops []op, look func(disk image)) {
 	}
 }
 
-// hash tells images apart by what a program can see of them.
+// hash is the same for images that look the same to a program.
 func (im image) hash() (sum [sha256.Size]byte) {
 	h := sha256.New()
 	for _, name := range slices.Sorted(maps.Keys(im.names)) {
@@ -295,7 +300,7 @@ func (im image) hash() (sum [sha256.Size]byte) {
 	return sum
 }
 
-// judges opens images, each once.
+// judges opens every different image once.
 type judges struct {
 	opener
 	dir   string
@@ -306,7 +311,8 @@ func newJudges(t *testing.T) *judges {
 	return &judges{opener{t: t}, memoryDir(t), map[[sha256.Size]byte]verdict{}}
 }
 
-// memoryDir is a temporary directory in memory where there is such a place: thousands of syncs take their time on a disk.
+// memoryDir returns a temporary directory in memory if possible: thousands of
+// syncs take long on a disk.
 func memoryDir(t testing.TB) string {
 	dir, err := os.MkdirTemp("/dev/shm", "tvpassd-test-")
 	if err != nil {
@@ -332,8 +338,8 @@ func (j *judges) verdict(t *testing.T, disk image) verdict {
 	return v
 }
 
-// everyCut judges every disk that a cut behind one of the operations may leave; reached is the step acknowledged last,
-// -1 for none.
+// everyCut judges every disk that a power cut after any of the operations may
+// leave. reached is the last acknowledged step, -1 for none.
 func (j *judges) everyCut(t *testing.T, ops []op, cuts func([]op, func(image)), check func(reached int, v verdict) error) {
 	t.Helper()
 	reached, seen := -1, 0
@@ -360,7 +366,7 @@ func (o op) String() string {
 	return fmt.Sprintf("%s %s %s at %d, %d bytes", what, o.name, o.to, o.at, len(o.data))
 }
 
-// expectMoment looks for what was acknowledged last, or what was being saved.
+// expectMoment expects what was acknowledged last, or what was being saved.
 func expectMoment(want []moment, reached int, v verdict) error {
 	if v.Err != "" {
 		return errors.New(v.Err)
@@ -393,7 +399,7 @@ func TestAPowerCutLosesNothingThatWasAcknowledged(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
 		faults []string
-		leaves string // how the life must have been recorded
+		leaves string // among its last operations
 	}{
 		{"changed in place", nil, "sync " + dbName},
 		{"written as a whole", []string{"-e", "inject=flock:error=ENOSYS"}, "rename " + dbName + ".new " + dbName},
@@ -418,7 +424,8 @@ func TestAPowerCutLosesNothingThatWasAcknowledged(t *testing.T) {
 	}
 }
 
-// expectIdentity looks for what the copy holds of what was acknowledged last, or of what was being saved.
+// expectIdentity expects the copy's part of what was acknowledged last, or of
+// what was being saved.
 func expectIdentity(want []moment, reached int, v verdict) error {
 	if v.Err != "" {
 		return errors.New(v.Err)
@@ -430,11 +437,12 @@ func expectIdentity(want []moment, reached int, v verdict) error {
 	return nil
 }
 
-// TestAPowerCutDuringMending starts from a directory that needs it. What a second fault on top may take is the token, the
-// retry state and the gate: there is but one of them.
+// TestAPowerCutDuringMending starts from a directory that must be mended. A
+// power cut on top of that may cost the token, the retry state and the gate,
+// which are stored once.
 func TestAPowerCutDuringMending(t *testing.T) {
 	t.Parallel()
-	const from = 15 // the steps to go are two tokens
+	const from = 15 // the last steps are two tokens
 	prepared := lived(t, from)
 	behind := lived(t, from-2)
 	leaf := func(file []byte) { noise(file[leafPageOf(t, file)*pageSize:][:pageSize]) }
@@ -469,7 +477,7 @@ func TestAPowerCutDuringMending(t *testing.T) {
 	}
 }
 
-// lived is what a life up to a step leaves.
+// lived returns what a life leaves after a number of steps.
 func lived(t *testing.T, steps int) sample {
 	t.Helper()
 	dir := t.TempDir()
@@ -482,7 +490,8 @@ func lived(t *testing.T, steps int) sample {
 	return sample{read(t, filepath.Join(dir, dbName)), read(t, filepath.Join(dir, copyName))}
 }
 
-// leafPageOf finds the page of a database that the entries are in.
+// leafPageOf returns the number of the page that holds the entries of a
+// database.
 func leafPageOf(t *testing.T, file []byte) uint64 {
 	t.Helper()
 	w := &walker{size: pageSize, pages: uint64(len(file)) / pageSize, found: entries{}, seen: map[uint64]bool{}}
@@ -491,7 +500,8 @@ func leafPageOf(t *testing.T, file []byte) uint64 {
 	return slices.Min(slices.Collect(maps.Keys(w.seen)))
 }
 
-// sameIdentity tells whether a viewer would be signed out between two moments.
+// sameIdentity reports whether viewers stay signed in from one moment to the
+// other.
 func (m moment) sameIdentity(other moment) bool {
 	for _, app := range []string{labApp, otherApp} {
 		a, b := m.Apps[app], other.Apps[app]
@@ -502,8 +512,9 @@ func (m moment) sameIdentity(other moment) bool {
 	return m.Identifier == other.Identifier
 }
 
-// TestASyncThatFailsIsNotTakenForDone has each sync of a life fail once, the program going on, and cuts the power later:
-// the kernel forgets what it could not write, and says so but once.
+// TestASyncThatFailsIsNotTakenForDone makes each sync of a life fail once and
+// cuts the power later: the kernel forgets what it could not write, and reports
+// it only once.
 func TestASyncThatFailsIsNotTakenForDone(t *testing.T) {
 	t.Parallel()
 	const from = 9

@@ -18,14 +18,15 @@ import (
 
 const pageSize = 4096
 
-// verdict is what a child found where it opened a directory.
+// verdict is what a child found when it opened a directory.
 type verdict struct {
 	Err    string
 	Mended string
 	moment
 }
 
-// openEach opens the directories that its standard input names, and prints a verdict on each.
+// openEach opens the directories named on its standard input, and prints a
+// verdict on each.
 func openEach() error {
 	names := bufio.NewScanner(os.Stdin)
 	for names.Scan() {
@@ -68,13 +69,15 @@ func judgeStore(s *Store) (v verdict) {
 	return v
 }
 
-// opener opens directories that may be damaged in a process of its own: what kills that one must not kill the tests.
+// opener opens directories that may be damaged. It does so in a process of its
+// own, because a panic there must not end the tests.
 type opener struct {
 	t *testing.T // lives as long as the process
 	c *child
 }
 
-// judge opens one directory. A process that dies of it, or hangs, is a failure of the test; the next gets a new one.
+// judge opens one directory. If the process dies of it, or hangs, the test
+// fails, and the next directory gets a new process.
 func (o *opener) judge(t *testing.T, dir string) verdict {
 	t.Helper()
 	if o.c == nil {
@@ -95,8 +98,9 @@ func (o *opener) judge(t *testing.T, dir string) verdict {
 	return v
 }
 
-// expectMended looks at what became of a damaged database: nobody is signed out, and the damage is told and kept. A page
-// that nothing uses at the moment, or that bbolt has a second one of, may pass without notice, but then nothing is lost.
+// expectMended checks what became of a damaged database: nobody is signed out,
+// and the damage is reported and kept. Damage to an unused page, or to one of
+// the two meta pages, may go unnoticed, but then nothing is lost.
 func expectMended(t *testing.T, dir string, damaged []byte, v verdict) {
 	t.Helper()
 	if v.Err != "" {
@@ -191,7 +195,7 @@ func TestTheDatabaseMayBeCutShort(t *testing.T) {
 	}
 }
 
-// pages are where the pages of a file begin.
+// pages returns where the pages of a file begin.
 func pages(size int) (starts []int) {
 	for at := pageSize; at < size; at += pageSize {
 		starts = append(starts, at)

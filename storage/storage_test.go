@@ -28,7 +28,7 @@ func labConfig(dir string) Config {
 	return Config{Dir: dir, Now: func() time.Time { return labTime }}
 }
 
-// open opens a state directory until the test ends, or until the test closes it itself.
+// open opens a state directory until the test ends or closes it.
 func open(t testing.TB, dir string) *Store {
 	t.Helper()
 	s, err := Open(labConfig(dir))
@@ -39,7 +39,7 @@ func open(t testing.TB, dir string) *Store {
 	return s
 }
 
-// shut closes a store; bbolt takes a second Close for the first.
+// shut closes a store. It may be called twice.
 func shut(t testing.TB, s *Store) {
 	t.Helper()
 	if err := s.Close(); err != nil {
@@ -51,7 +51,7 @@ func labStamp(n int) Stamp {
 	return Stamp{BootID: "5f0c2e3a", Boot: time.Duration(n) * time.Minute, Wall: labTime.Add(time.Duration(n) * time.Minute)}
 }
 
-// labState is an app with every field filled, the n-th of its kind.
+// labState returns the n-th app, with every field set.
 func labState(n int) App {
 	stamp := labStamp(n)
 	return App{
@@ -77,7 +77,7 @@ func labState(n int) App {
 	}
 }
 
-// labToken is the n-th access token, size bytes long.
+// labToken returns the n-th access token, size bytes long.
 func labToken(n, size int) *Token {
 	text := fmt.Sprintf("token-%d.", n)
 	return &Token{
@@ -97,7 +97,8 @@ var (
 	labGate       = Gate{Noted: labStamp(1), Wait: time.Minute}
 )
 
-// fill stores the same as every box of this lab has: the identifier, the gate and two apps.
+// fill stores what every device of these tests has: the identifier, the gate
+// and two apps.
 func fill(t testing.TB, s *Store) {
 	t.Helper()
 	save(t, s.SaveIdentifier(labIdentifier))
@@ -139,7 +140,7 @@ func expectHolders(t testing.TB, s *Store, want Holders) {
 	}
 }
 
-// expectFilled looks for all that fill stored.
+// expectFilled expects everything that fill stores.
 func expectFilled(t testing.TB, s *Store) {
 	t.Helper()
 	expectIdentifier(t, s, labIdentifier)
@@ -151,7 +152,7 @@ func expectFilled(t testing.TB, s *Store) {
 	}
 }
 
-// expectEmpty looks for a store as of a new box.
+// expectEmpty expects the store of a new device.
 func expectEmpty(t testing.TB, s *Store) {
 	t.Helper()
 	if dev, ok := s.Identifier(); ok {
@@ -210,7 +211,7 @@ func TestWhatIsNilIsForgotten(t *testing.T) {
 	expectApp(t, s, labApp, App{History: want.History})
 }
 
-// look is what a save that writes would change.
+// look is what a write to a file changes.
 type look struct {
 	Content  string
 	Modified time.Time
@@ -249,7 +250,8 @@ func TestAnUnchangedSaveWritesNothing(t *testing.T) {
 	}
 }
 
-// age makes every file an hour older, so that a write shows however coarse the file system's clock is.
+// age makes every file an hour older: then a write is visible on a file system
+// with a coarse clock too.
 func age(t *testing.T, dir string) {
 	t.Helper()
 	then := time.Now().Add(-time.Hour)
@@ -278,8 +280,9 @@ func TestATokenLeavesTheCopyAlone(t *testing.T) {
 	}
 }
 
-// TestARefreshWearsTheFlashLittle counts what the kernel was asked to write: for a token of 2 KiB three pages of the
-// database, of which one is the meta page, and two syncs.
+// TestARefreshWearsTheFlashLittle counts what the kernel is asked to write for
+// a token of 2 KiB: three pages of the database, one of them the meta page, and
+// two syncs.
 func TestARefreshWearsTheFlashLittle(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -303,8 +306,8 @@ func TestARefreshWearsTheFlashLittle(t *testing.T) {
 	}
 }
 
-// refreshAndSay is a child that replaces a token again and again, and says so each time. What comes before is not
-// counted.
+// refreshAndSay is a child that replaces a token again and again, and prints a
+// line each time.
 func refreshAndSay() error {
 	s, err := Open(labConfig(os.Args[1]))
 	if err != nil {
@@ -340,7 +343,7 @@ func TestTheDatabaseStaysSmall(t *testing.T) {
 func TestOnlyTheOwnerMayRead(t *testing.T) {
 	for _, tc := range []struct {
 		name string
-		mode fs.FileMode // of a directory that was there before; 0: none was
+		mode fs.FileMode // of an existing directory; 0: there is none
 	}{
 		{"made anew", 0},
 		{"open to everyone before", 0o755},

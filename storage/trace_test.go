@@ -15,11 +15,12 @@ import (
 	"testing"
 )
 
-// What a program does to a state directory is seen from the outside, by strace: bbolt has no seam for it, and so it is
-// what the kernel was really asked for.
+// The operations of a program on a state directory are recorded with strace:
+// bbolt has no hook for them, and this is what the kernel was really asked to
+// do.
 const (
 	watched = "openat,write,pwrite64,ftruncate,fsync,fdatasync,renameat,unlinkat,flock"
-	// What this file can't replay must not be used.
+	// These can't be replayed, so they must not be used.
 	foreign = "open,creat,writev,pwritev,pwritev2,sendfile,splice,copy_file_range,fallocate,truncate,sync_file_range,msync," +
 		"rename,renameat2,unlink,link,linkat,symlink,symlinkat,mkdir,rmdir,io_uring_enter"
 )
@@ -34,21 +35,22 @@ const (
 	opRename
 	opRemove
 	opSyncDir
-	opAck // the program said something
+	opAck // the program printed something
 )
 
-// op is one thing that was done to the directory. Files are numbered, for a name may pass from one to another.
+// op is one operation on the directory. Files have numbers, because a name may
+// pass from one to another.
 type op struct {
 	kind     opKind
 	file     int
 	name, to string
 	at       int64 // of a write; the new size
 	data     []byte
-	failed   bool // of a sync: what it was to make sure of may be lost even after a later one
+	failed   bool // of a sync: what it was for may be lost even after a later one
 }
 
-// record runs a child of this test binary and returns what dir held before and what was done to it. More arguments are
-// strace's, as faults are.
+// record runs a child of this test binary and returns the content of dir
+// before, and the operations on it. faults are more arguments of strace.
 func record(t *testing.T, dir, kind string, args []string, faults ...string) (before image, ops []op) {
 	t.Helper()
 	before = imageOf(t, dir)
@@ -79,17 +81,18 @@ func strace(t *testing.T) (path string) {
 	return path
 }
 
-// traced is a trace that is being read.
+// traced is a trace while it is being read.
 type traced struct {
 	dir   string
 	names map[string]int // as the running program sees them
 	ops   []op
 }
 
-// parseTrace takes out of a trace what touches dir, where these files were before.
+// parseTrace returns the operations of a trace on dir, which had these files
+// before.
 func parseTrace(trace, dir string, names map[string]int) ([]op, error) {
 	tr := traced{dir: dir, names: maps.Clone(names)}
-	begun := map[string]string{} // what a thread had begun when another one came in between
+	begun := map[string]string{} // the first part of an interrupted line, by thread
 	for line := range strings.Lines(trace) {
 		thread, rest, _ := strings.Cut(strings.TrimRight(line, "\n"), " ")
 		if start, ok := strings.CutSuffix(rest, " <unfinished ...>"); ok {
@@ -106,12 +109,13 @@ func parseTrace(trace, dir string, names map[string]int) ([]op, error) {
 	return tr.ops, nil
 }
 
-// call takes one call of the trace. Its strings are in hexadecimal: no comma in it but between two arguments.
+// call reads one call of the trace. Its strings are in hexadecimal, so that a
+// comma always separates arguments.
 func (tr *traced) call(line string) error {
 	name, rest, isCall := strings.Cut(line, "(")
 	end := strings.LastIndex(rest, " = ")
 	if !isCall || end < 0 {
-		return nil // the end of the process
+		return nil // not a call: the end of the process
 	}
 	failed := strings.HasPrefix(rest[end:], " = -")
 	if failed && name != "fsync" && name != "fdatasync" {
@@ -137,7 +141,8 @@ func (tr *traced) call(line string) error {
 	return tr.change(name, args, failed)
 }
 
-// argument reads what strace -xx -y prints: "string", 3<path>, AT_FDCWD<path> or a plain value.
+// argument reads what strace -xx -y prints: "string", 3<path>, AT_FDCWD<path>
+// or a plain value.
 func argument(a string) (string, error) {
 	if _, path, ok := strings.Cut(a, "<"); ok {
 		return unhex(strings.TrimSuffix(path, ">"))
@@ -158,7 +163,7 @@ func (tr *traced) change(call string, args []string, failed bool) error {
 		return nil
 	case "write", "pwrite64":
 		o.kind, o.data = opWrite, []byte(args[1])
-		if call == "write" { // only ever the whole of a new file
+		if call == "write" { // always a whole new file
 			o.at = 0
 			break
 		}
@@ -207,7 +212,7 @@ func unhex(text string) (string, error) {
 	return string(raw), err
 }
 
-// spent is what a row of operations writes to the device.
+// spent returns what operations write to the disk.
 func spent(ops []op) (bytes, syncs int) {
 	for _, o := range ops {
 		switch o.kind {
@@ -220,13 +225,13 @@ func spent(ops []op) (bytes, syncs int) {
 	return bytes, syncs
 }
 
-// image is what a disk holds: the contents of files by number, and the names.
+// image is the content of a disk: files by number, and their names.
 type image struct {
 	files map[int][]byte
 	names map[string]int
 }
 
-// imageOf is what a directory holds.
+// imageOf returns the content of a directory.
 func imageOf(t *testing.T, dir string) image {
 	t.Helper()
 	im := image{map[int][]byte{}, map[string]int{}}
@@ -241,7 +246,7 @@ func imageOf(t *testing.T, dir string) image {
 	return im
 }
 
-// write lays the image out as a directory.
+// write makes a directory with the content of the image.
 func (im image) write(t *testing.T, dir string) {
 	t.Helper()
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {

@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// What is counted is what the kernel was asked to write, from the first byte of a new state on.
+// Written counts what the kernel is asked to write, from the first byte of a
+// new state.
 func TestWrittenIsWhatWasWritten(t *testing.T) {
 	dir := t.TempDir()
 	_, ops := record(t, dir, "count", []string{dir})
@@ -30,7 +31,7 @@ func TestWrittenIsWhatWasWritten(t *testing.T) {
 	}
 }
 
-// countAndSay is a child that says after each change what was written so far.
+// countAndSay is a child that prints after each change what was written so far.
 func countAndSay() error {
 	s, err := Open(labConfig(os.Args[1]))
 	if err != nil {
