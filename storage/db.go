@@ -32,7 +32,8 @@ func (s *Store) commit(want []entry) error {
 	}
 	next := s.held.with(changes)
 	err := s.change(changes)
-	if errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, errStale) || errors.Is(err, errWhole) {
+	if errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist) ||
+		errors.Is(err, errStale) || errors.Is(err, errWhole) {
 		err = s.rebuild(next, err)
 		s.dbStale = err != nil
 	}
@@ -203,7 +204,8 @@ func openError(path string, err error) error {
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return &fs.PathError{Op: "lock", Path: path, Err: errors.New("another program has it open: end that")}
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch),
+		errors.Is(err, berrors.ErrChecksum):
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	default:
 		return err

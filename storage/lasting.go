@@ -45,8 +45,8 @@ func (p Place) Loss() (detail, advice string) {
 	if p.Volatile == "" {
 		return "", ""
 	}
-	return fmt.Sprintf("the state does not last: %s is on %s, and after each boot every app registers anew and viewers are signed out",
-			p.Dir, p.Volatile),
+	return fmt.Sprintf("the state does not last: %s is on %s, "+
+			"and after each boot every app registers anew and viewers are signed out", p.Dir, p.Volatile),
 		"set state_dir to a directory on a disk or flash; only a lab sets accept_volatile_state = true"
 }
 

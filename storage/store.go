@@ -18,7 +18,8 @@ const (
 
 var (
 	// ErrInUse means that another process has the state directory.
-	ErrInUse = errors.New("another tvpassd uses this state directory: stop it first, or give this one a state_dir of its own")
+	ErrInUse = errors.New("another tvpassd uses this state directory: " +
+		"stop it first, or give this one a state_dir of its own")
 	// ErrDamaged means that a file does not hold what was written to it.
 	ErrDamaged = errors.New("damaged")
 
