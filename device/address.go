@@ -84,7 +84,7 @@ func interfaceInUse() (name string, reachable bool) {
 		addr, err := localAddress(target)
 		if err != nil {
 			call, ok := errors.AsType[*os.SyscallError](err)
-			refused := ok && call.Syscall == "socket" && call.Err != unix.EAFNOSUPPORT // by a sandbox: that says nothing
+			refused := ok && call.Syscall == "socket" && call.Err != unix.EAFNOSUPPORT // by a sandbox, which proves nothing
 			reachable = reachable || refused
 			continue
 		}

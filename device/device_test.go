@@ -93,8 +93,8 @@ func TestCheckOverride(t *testing.T) {
 		{"modell", "x", nil, "did you mean model?"},
 		{"connectionIP", "x", nil, "did you mean connectionIp?"},
 		{"primaryHardwaretypes", "TV", nil, "did you mean primaryHardwareType?"},
-		{"colour", "x", nil, "there are primaryHardwareType, model"},
-		{strings.Repeat("model", 10000), "x", nil, "no X-Device-Info key"},
+		{"colour", "x", nil, "the keys are primaryHardwareType, model"},
+		{strings.Repeat("model", 10000), "x", nil, "unknown X-Device-Info key"},
 	} {
 		got, err := CheckOverride(test.key, test.value)
 		if got != test.want || (err == nil) != (test.want != nil) {
@@ -126,7 +126,8 @@ func TestOverridesWin(t *testing.T) {
 	}
 }
 
-// A value outside a restricted set is never sent, and what must be sent but is missing is said.
+// A value outside a restricted set is never sent, and a missing one that must be
+// sent is warned about.
 func TestWarnings(t *testing.T) {
 	report := probeFiles(t, map[string]string{
 		"etc/device.properties": "RDK_PROFILE=HUB\nMODEL_NUM=M1\n",
@@ -164,7 +165,31 @@ func TestProbeOfNothing(t *testing.T) {
 	}
 }
 
-// Whatever stands in the rules must be a key, and everything that is allowed must be reachable by its documented name.
+// Vu+'s file is on clones too: it names the maker unless the device calls itself
+// something else.
+func TestVuPlus(t *testing.T) {
+	for _, test := range []struct {
+		other string
+		want  any
+	}{{"", "Vu+"}, {"modelname", nil}, {"hwmodel", nil}, {"boxtype", nil}} {
+		files := map[string]string{"proc/stb/info/vumodel": "duo2\n"}
+		if test.other != "" {
+			files["proc/stb/info/"+test.other] = "Clone HD\n"
+		}
+		if got, _ := probeFiles(t, files, nil).Info.Get("manufacturer"); got != test.want {
+			t.Errorf("with %q: the manufacturer is %v, want %v", test.other, got, test.want)
+		}
+		if test.other == "" {
+			continue
+		}
+		files["proc/stb/info/"+test.other] = "vuduo2\n"
+		if got, _ := probeFiles(t, files, nil).Info.Get("manufacturer"); got != "Vu+" {
+			t.Errorf("with a %s of its own: the manufacturer is %v", test.other, got)
+		}
+	}
+}
+
+// Every rule and every restricted set is of a documented key.
 func TestRulesNameKeys(t *testing.T) {
 	for _, r := range rules {
 		if !slices.Contains(keys[:], r.key) {
@@ -178,7 +203,8 @@ func TestRulesNameKeys(t *testing.T) {
 	}
 }
 
-// The live system has all that is required, whichever it is, and its kernel's release if nothing else.
+// The live system has all keys that are required, and its kernel's release if
+// nothing else.
 func TestProbeLive(t *testing.T) {
 	report, err := Probe(Options{})
 	if err != nil {

@@ -3,7 +3,7 @@ package device
 import "math"
 
 const (
-	edidLength = 128 // the base block; extensions behind it say nothing that is needed here
+	edidLength = 128 // the base block; the extensions behind it are not needed
 
 	minInches, maxInches = 5, 200
 	cmPerInch            = 2.54
@@ -15,7 +15,8 @@ type screen struct {
 	inches        float64 // diagonal, to a tenth
 }
 
-// parseEDID reads an EDID's base block, if header and checksum are right. A cut-off extension does not matter.
+// parseEDID reads an EDID's base block. It is false unless header and checksum
+// are right. An extension that was cut off does not matter.
 func parseEDID(edid []byte) (screen, bool) {
 	if len(edid) < edidLength || string(edid[:8]) != "\x00\xff\xff\xff\xff\xff\xff\x00" {
 		return screen{}, false
@@ -43,9 +44,11 @@ func parseEDID(edid []byte) (screen, bool) {
 	return s, true
 }
 
-// diagonal computes a screen's diagonal in inches, 0 if it isn't known. The size in centimetres decides whether there is
-// one: zero means a projector or a repeater, and thousands of sets give an aspect ratio or 160x90 instead. The timing's
-// millimetres are finer, but wrong as often, so they count only where both agree.
+// diagonal computes a screen's diagonal in inches, 0 if it isn't known. The size
+// in centimetres decides whether there is one: zero means a projector or a
+// repeater, and thousands of sets give an aspect ratio or 160x90 instead. The
+// timing's millimetres are finer, but wrong as often, so they count only if both
+// agree.
 func diagonal(cmWidth, cmHeight byte, mmWidth, mmHeight int) float64 {
 	switch [2]byte{cmWidth, cmHeight} {
 	case [2]byte{16, 9}, [2]byte{16, 10}, [2]byte{4, 3}, [2]byte{5, 4}, [2]byte{1, 1}, [2]byte{160, 90}:

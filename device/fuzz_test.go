@@ -21,7 +21,7 @@ func fuzzFile(f *testing.F, name string, suffixes ...string) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		tree := testTree(t, empty)
 		tree.files[name] = content{data: data[:min(len(data), maxFile)]} // as if it had been read already
-		report := probeTree(tree, Options{Root: empty})
+		report := probeTree(tree, Options{Root: empty, All: true})
 		object, err := report.Info.MarshalJSON()
 		if err != nil || !json.Valid(object) {
 			t.Fatalf("no JSON: %s, %v", object, err)
@@ -44,8 +44,13 @@ func fuzzFile(f *testing.F, name string, suffixes ...string) {
 				t.Errorf("what was found could not be configured: %v", err)
 			}
 		}
-		if len(report.Identifier.Raw) > maxSerial+2*maxText+2 {
-			t.Errorf("an identifier of %d bytes", len(report.Identifier.Raw))
+		for _, c := range report.Identifiers {
+			if len(c.Raw) == 0 || len(c.Raw) > maxSerial+2*maxText+2 || c.Source == "" || c.Place == "" {
+				t.Errorf("an identifier of %d bytes from %q at %q", len(c.Raw), c.Source, c.Place)
+			}
+			if !c.Matches(c.Identifier()) {
+				t.Errorf("%q does not match its own identifier", c.Raw)
+			}
 		}
 	})
 }
@@ -61,6 +66,10 @@ func FuzzRoute6(f *testing.F)           { fuzzFile(f, "/proc/net/ipv6_route", "i
 func FuzzDeviceTreeModel(f *testing.F)  { fuzzFile(f, "/proc/device-tree/model", "device-tree/model") }
 func FuzzCompatible(f *testing.F)       { fuzzFile(f, "/proc/device-tree/compatible", "compatible") }
 func FuzzSerial(f *testing.F)           { fuzzFile(f, "/proc/device-tree/serial-number", "serial-number") }
+func FuzzBootConfig(f *testing.F)       { fuzzFile(f, "/proc/bootconfig", "proc/bootconfig") }
+func FuzzAddresses6(f *testing.F)       { fuzzFile(f, "/proc/net/if_inet6", "if_inet6") }
+func FuzzBoardJSON(f *testing.F)        { fuzzFile(f, "/etc/board.json", "board.json") }
+func FuzzAmlogicMode(f *testing.F)      { fuzzFile(f, "/sys/class/display/mode", "display/mode") }
 func FuzzFrameBuffer(f *testing.F) {
 	fuzzFile(f, "/sys/class/graphics/fb0/virtual_size", "virtual_size")
 }
@@ -75,11 +84,33 @@ func FuzzEDID(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		s, ok := parseEDID(data)
 		if !ok && s != (screen{}) {
-			t.Errorf("something of an EDID that is none: %v", s)
+			t.Errorf("a damaged EDID says %v", s)
 		}
 		if s.inches != 0 && (s.inches < minInches || s.inches > maxInches) || s.width < 0 || s.height < 0 || s.width > 4095 ||
 			s.height > 2*4095 {
-			t.Errorf("no screen is like this: %v", s)
+			t.Errorf("no screen has this size: %v", s)
 		}
+	})
+}
+
+// A value is judged alike in either case, and one without digits is never a serial
+// number.
+func FuzzInformation(f *testing.F) {
+	for _, text := range []string{"1234567890ABCDEF", "03000200-0400-0500-0006-000700080009", "no_serial", "PAW400003744", "$(SERIAL)",
+		"d2f7b8a0-1c2d-11ed-8000-9c6b00123456", "001b215a07c4", "serialserialserialserialserial", "À0é1"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		doubtText(text)
+		doubtModel(text)
+		serial, uuid := doubtSerial(text), doubtUUID(text)
+		if !strings.ContainsAny(text, "0123456789") && serial == "" {
+			t.Errorf("%q has no digit and passes for a serial number", text)
+		}
+		if isHex(text) && (serial != doubtSerial(strings.ToUpper(text)) || uuid != doubtUUID(strings.ToUpper(text))) {
+			t.Errorf("%q is judged differently in upper case", text)
+		}
+		doubtBytes([]byte(text))
+		doubtCID(text)
 	})
 }

@@ -63,7 +63,7 @@ func (c Candidate) spelled(as func(string) string) []byte {
 		at = bytes.LastIndexByte(c.Raw, '|') + 1
 	}
 	serial := string(c.Raw[at:])
-	if !isHex(strings.ReplaceAll(serial, "-", "")) {
+	if !isHex(serial) && !isUUID(serial) {
 		return c.Raw
 	}
 	return append(bytes.Clone(c.Raw[:at]), as(serial)...)

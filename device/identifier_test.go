@@ -75,7 +75,7 @@ var identityFiles = []struct {
 	{"", "etc/machine-id", "1c4ad377574c4263adbb7c624b6a3429\n", "", nil},
 }
 
-// Each source counts before those below it, and works where those above it are missing.
+// Each source counts before those below it, and if those above it are missing.
 func TestIdentifierOrder(t *testing.T) {
 	files := map[string]string{}
 	for _, id := range identityFiles {
@@ -96,6 +96,16 @@ func TestIdentifierOrder(t *testing.T) {
 		if err := os.Remove(root + "/" + id.file); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A boot loader may hand over a placeholder on the command line, and the serial
+// number in bootconfig.
+func TestBootLoadersSerial(t *testing.T) {
+	report := probeFiles(t, map[string]string{"proc/cmdline": "androidboot.serialno=0123456789ABCDEF androidboot.serialno=\n",
+		"proc/bootconfig": "androidboot.serialno = \"7Q42B0915C\"\n"}, nil)
+	if got := report.Identifier; string(got.Raw) != "7Q42B0915C" || got.Place != "/proc/bootconfig androidboot.serialno" {
+		t.Errorf("got %q from %s", got.Raw, got.Place)
 	}
 }
 

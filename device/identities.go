@@ -139,8 +139,9 @@ func listProperty(p *probe, key string, add func(Candidate)) {
 }
 
 func listBootArgument(p *probe, name string, add func(Candidate)) {
-	text, place := p.bootArgument(name)
-	add(serial(place, []byte(text)))
+	for _, f := range p.bootArguments(name) {
+		add(serial(f.where, []byte(f.text)))
+	}
 }
 
 func listCPUInfo(p *probe, place string, add func(Candidate)) {
@@ -200,7 +201,7 @@ func listBoard(p *probe, place string, add func(Candidate)) {
 // bond gives its slaves its own address; theirs is the permanent one.
 func listMAC(p *probe, place string, add func(Candidate)) {
 	var wifi []Candidate
-	for _, name := range p.list(strings.TrimSuffix(place, "/")) {
+	for _, name := range p.interfaces() {
 		kind := p.devType(name)
 		if kind != "" && kind != "wlan" && kind != "dsa" || p.text(place+name+"/type") != "1" {
 			continue // a VLAN, a bridge, a modem; not Ethernet at all

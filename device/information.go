@@ -32,7 +32,7 @@ var (
 )
 
 const (
-	minRun      = 8 // digits that count up or down are no chance
+	minRun      = 8 // so many digits don't count up or down by coincidence
 	minDistinct = 4 // different digits, beside padding
 
 	whyShared   = "is on many devices"
@@ -74,7 +74,7 @@ func doubtSerial(serial string) string {
 			return whyCounts
 		}
 		return doubtDigits(core)
-	case isHex(tail): // in a short one a letter in front is no digit
+	case isHex(tail): // in a short one, letters in front are not digits
 		return doubtDigits(tail)
 	case distinct(core) < minDistinct:
 		return whyFew
@@ -92,7 +92,7 @@ func doubtUUID(uuid string) string {
 	switch {
 	case slices.Contains(sharedUUIDs, uuid):
 		return whyShared
-	case len(bare) != 32 || !isHex(bare):
+	case !isUUID(uuid):
 		return doubtSerial(uuid)
 	case longestRun(bare) >= minRun:
 		return whyCounts
@@ -184,6 +184,20 @@ func beginsCount(half []byte) bool {
 // isHex reports whether a text is hexadecimal digits.
 func isHex(text string) bool { return text != "" && strings.Trim(text, "0123456789abcdefABCDEF") == "" }
 
+// isUUID reports whether a text is a UUID as DMI has it.
+func isUUID(text string) bool {
+	fields := strings.Split(text, "-")
+	if len(fields) != 5 {
+		return false
+	}
+	for i, length := range []int{8, 4, 4, 4, 12} {
+		if len(fields[i]) != length || !isHex(fields[i]) {
+			return false
+		}
+	}
+	return true
+}
+
 func isDecimal(text string) bool { return text != "" && digits(text) == len(text) }
 
 // distinct counts the different characters of an ASCII text.
@@ -238,7 +252,7 @@ func isRun(digits string) bool {
 }
 
 // isProgression reports whether groups of hexadecimal digits differ by the same
-// step, and are so many that this is no chance: 00010203..., 0002-0003-0004-...
+// step, and are too many for a coincidence: 00010203..., 0002-0003-0004-...
 func isProgression(digits string, group int) bool {
 	const minGroups = 4
 	count := len(digits) / group

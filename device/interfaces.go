@@ -34,8 +34,12 @@ var (
 // ethernetMakers are the USB vendors of such adapters.
 var ethernetMakers = []string{
 	"bda", "b95", "424", // Realtek, ASIX, Microchip
-	"13b1", "17ef", "2001", "2357", "45e", "5ac", "955", // Linksys, Lenovo, D-Link, TP-Link, Microsoft, Apple, NVIDIA
+	"13b1", "17e9", "17ef", "2001", "2357", "45e", "955", // Linksys, DisplayLink, Lenovo, D-Link, TP-Link, Microsoft, NVIDIA
 }
+
+// modemNames begin the names that drivers give to modems. A modem of raw IP has
+// a tunnel's type, and old kernels say no more about it.
+var modemNames = []string{"wwan", "rmnet", "ccmni"}
 
 // wiredNames begin the names of wired Ethernet adapters. A tree of files that
 // were copied one by one has nothing else to tell them by.
@@ -99,7 +103,7 @@ func (p *probe) lower(name string) []string {
 		return strings.Fields(cmp.Or(active, p.text(folder+"/bonding/slaves")))
 	}
 	devType := p.devType(name)
-	if devType == "dsa" { // a switch's port: the conduit to the switch is no part of the way
+	if devType == "dsa" { // a switch's port: the link to the switch does not matter
 		return nil
 	}
 	if p.hasEntry(name, "brif") {
@@ -115,6 +119,8 @@ func (p *probe) lower(name string) []string {
 		return lower
 	}
 	switch {
+	case devType == "bridge", devType == "bond", p.hasEntry(name, "bridge"):
+		return p.ports(name)
 	case devType == "vlan":
 		return p.underVLAN(name)
 	case devType == "macvlan", devType == "macvtap", devType == "ipvlan":
@@ -123,6 +129,13 @@ func (p *probe) lower(name string) []string {
 		return p.underPPP()
 	}
 	return nil
+}
+
+// ports returns the interfaces that name another one as their master.
+func (p *probe) ports(master string) []string {
+	return slices.DeleteFunc(slices.Clone(p.interfaces()), func(name string) bool {
+		return p.linkBase(netFolder+name+"/master") != master
+	})
 }
 
 // underVLAN returns the interface that a VLAN lies upon on kernels that have no
@@ -145,7 +158,7 @@ func (p *probe) underVLAN(name string) []string {
 
 // byIndex returns the interface with an index.
 func (p *probe) byIndex(index string) []string {
-	for _, name := range p.list(strings.TrimSuffix(netFolder, "/")) {
+	for _, name := range p.interfaces() {
 		if index != "" && p.text(netFolder+name+"/ifindex") == index {
 			return []string{name}
 		}
@@ -166,6 +179,8 @@ func (p *probe) underPPP() []string {
 	return lower
 }
 
+func (p *probe) interfaces() []string { return p.list(strings.TrimSuffix(netFolder, "/")) }
+
 func (p *probe) isWiFi(name string) bool {
 	return p.devType(name) == "wlan" || p.hasEntry(name, "phy80211") || p.hasEntry(name, "wireless") || p.hasWirelessStatistics(name)
 }
@@ -183,7 +198,7 @@ func (p *probe) hasWirelessStatistics(name string) bool {
 
 func (p *probe) isModem(name string) bool {
 	kind := p.text(netFolder + name + "/type")
-	return p.devType(name) == "wwan" || kind == typeRawIP || kind == typeNone && p.hasDevice(name) ||
+	return p.devType(name) == "wwan" || kind == typeRawIP || kind == typeNone && (p.hasDevice(name) || beginsWith(name, modemNames)) ||
 		p.isUSBFunction(name, modemDrivers)
 }
 
@@ -242,7 +257,11 @@ func (p *probe) isHardware(name string) bool {
 	}
 	index, link := p.text(folder+"/ifindex"), p.text(folder+"/iflink")
 	return (index == "" || link == "" || index == link) && !p.hasEntry(name, "bridge") && !p.hasEntry(name, "bonding") &&
-		(p.isWiFi(name) || slices.ContainsFunc(wiredNames, func(prefix string) bool { return strings.HasPrefix(name, prefix) }))
+		(p.isWiFi(name) || beginsWith(name, wiredNames))
+}
+
+func beginsWith(name string, prefixes []string) bool {
+	return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(name, prefix) })
 }
 
 // isDown reports whether an interface is known to have no connection.

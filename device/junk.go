@@ -38,7 +38,7 @@ const (
 	whyMaker  = "is a maker's name alone"
 )
 
-// doubtText says why a text is no model, version or maker; "" if it may be one.
+// doubtText says why a text can't be a model, version or maker; "" if it can.
 // Short values are real: version "2", "A" and "11" exist.
 func doubtText(text string) string {
 	list := words(text)

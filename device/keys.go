@@ -9,7 +9,8 @@ import (
 	"unicode/utf8"
 )
 
-// keys are those of "Header - X-Device-Info", in that page's order, which is also the order in which they are sent.
+// keys are those of "Header - X-Device-Info", in that page's order. They are sent
+// in this order too.
 var keys = [...]string{
 	"primaryHardwareType", "model", "version", "manufacturer", "vendor",
 	"osName", "osFamily", "osVendor", "osVersion",
@@ -19,10 +20,12 @@ var keys = [...]string{
 	"applicationId",
 }
 
-// required are the keys without which the platform counts as unknown ("Header - X-Device-Info").
+// required are the keys without which the platform counts as unknown ("Header -
+// X-Device-Info").
 var required = []string{"model", "version", "osName", "osVersion", "connectionType"}
 
-// restricted are the values that "Header - X-Device-Info" allows, where it names them. Anything else is a wrong header.
+// restricted are the values that "Header - X-Device-Info" allows for the keys that
+// it restricts. Anything else is a wrong header.
 var restricted = []struct {
 	key    string
 	values []string
@@ -44,7 +47,7 @@ var restricted = []struct {
 	}},
 }
 
-// allowed are the values that a key may have; nil where it may have any.
+// allowed returns the values that a key may have; nil if it may have any.
 func allowed(key string) []string {
 	for _, r := range restricted {
 		if r.key == key {
@@ -54,14 +57,16 @@ func allowed(key string) []string {
 	return nil
 }
 
-// maxNumber bounds the whole numbers, so that a slip of the finger does not go out to the server.
+// maxNumber bounds the whole numbers: a typing mistake must not reach the server.
 const maxNumber = 65535
 
-// Keys lists every X-Device-Info key in documented order ("Header - X-Device-Info").
+// Keys lists every X-Device-Info key in documented order ("Header -
+// X-Device-Info").
 func Keys() []string { return slices.Clone(keys[:]) }
 
-// CheckOverride checks a configured value (string, int64, float64 or bool, as TOML has them) and returns it in the form
-// that is sent. The errors are in plain words and don't say where the value stands.
+// CheckOverride checks a configured value (string, int64, float64 or bool, as
+// TOML has them) and returns it in the form that is sent. Its errors are for a
+// person, and leave it to the caller to say where the value stands.
 func CheckOverride(key string, value any) (any, error) {
 	switch key {
 	case "displayWidth", "displayHeight", "displayPpi", "connectionPort":
@@ -151,14 +156,15 @@ func typeName(value any) string {
 
 func unknownKey(key string) error {
 	if best := Nearest(key, keys[:]); best != "" {
-		return fmt.Errorf("%q is no X-Device-Info key: did you mean %s?", key, best)
+		return fmt.Errorf("unknown X-Device-Info key %q: did you mean %s?", key, best)
 	}
-	return fmt.Errorf("%q is no X-Device-Info key: there are %s", key, strings.Join(keys[:], ", "))
+	return fmt.Errorf("unknown X-Device-Info key %q: the keys are %s", key, strings.Join(keys[:], ", "))
 }
 
-// Nearest is the one of words that somebody who wrote another one probably meant; "" if it is like none of them.
+// Nearest returns the word that was probably meant by one that was mistyped; ""
+// if none is close.
 func Nearest(written string, words []string) string {
-	best, distance := "", 4 // as many slips as still make a likely guess
+	best, distance := "", 4 // with more mistakes it is a guess
 	for _, word := range words {
 		if d := editDistance(strings.ToLower(word), strings.ToLower(written)); d < distance && 2*d < len(word) {
 			best, distance = word, d
@@ -167,7 +173,8 @@ func Nearest(written string, words []string) string {
 	return best
 }
 
-// editDistance counts the bytes to insert, delete or replace (Levenshtein), for keys as long as a person writes them.
+// editDistance counts the bytes to insert, delete or replace (Levenshtein). A
+// text much longer than a key is only known to be far.
 func editDistance(a, b string) int {
 	if len(b) > 2*len(a)+4 {
 		return len(b)

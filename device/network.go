@@ -1,9 +1,6 @@
 package device
 
-import (
-	"slices"
-	"strings"
-)
+import "slices"
 
 // The kinds of connection that connectionType names.
 const (
@@ -88,7 +85,7 @@ func (p *probe) findSubnet(routes []route) connection {
 		subnets[name] = true
 	}
 	found := map[string]connection{}
-	for _, name := range slices.Backward(p.list(strings.TrimSuffix(netFolder, "/"))) {
+	for _, name := range slices.Backward(p.interfaces()) {
 		if !subnets[name] || !p.isUp(name) {
 			continue
 		}

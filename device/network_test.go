@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// routeTable writes a /proc/net/route of rows: interface, destination, gateway, flags, refcnt, use, metric, mask.
+// routeTable writes a /proc/net/route of rows: interface, destination, gateway,
+// flags, refcnt, use, metric, mask.
 func routeTable(rows ...string) string {
 	table := "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\tIRTT\n"
 	for _, row := range rows {
@@ -95,12 +96,14 @@ func TestConnection(t *testing.T) {
 		{"older wireless", way("eth1"), "", merge(sysfs("eth1 device"), map[string]string{"proc/net/wireless": "Inter-| sta-|\n eth1: 0000 54.\n"}),
 			"WiFi", "eth1"},
 		{"modem", way("wwan0"), "", sysfs("wwan0 type=65534 uevent=wwan"), "cellular", "wwan0"},
+		{"modem by its name", way("wwan0"), "", sysfs("wwan0 type=65534"), "cellular", "wwan0"},
 		{"modem of raw IP", way("wwan0"), "", sysfs("wwan0 type=65534 device=DRIVER=qmi_wwan"), "cellular", "wwan0"},
 		{"Qualcomm's modem", way("rmnet_data0"), "", sysfs("rmnet_data0 type=519"), "cellular", "rmnet_data0"},
 		{"modem as Ethernet", way("eth1"), "", sysfs("eth1 device=DRIVER=cdc_ether;PRODUCT=12d1/14db/102"), "cellular", "eth1"},
 		{"adapter without its driver", way("eth1"), "", sysfs("eth1 device=DRIVER=cdc_ether;PRODUCT=bda/8153/3000"), "LAN", "eth1"},
 		{"adapter as cdc_ncm", way("eth1"), "", sysfs("eth1 device=DRIVER=cdc_ncm;PRODUCT=bda/8156/3000"), "LAN", "eth1"},
 		{"phone", way("usb0"), "", sysfs("usb0 device=DRIVER=rndis_host;PRODUCT=18d1/4ee4/404", eth), "notAccessible", "usb0"},
+		{"iPhone as cdc_ncm", way("eth1"), "", sysfs("eth1 device=DRIVER=cdc_ncm;PRODUCT=5ac/12a8/1000"), "notAccessible", "eth1"},
 		{"iPhone", way("eth1"), "", sysfs("eth1 device=DRIVER=ipheth;PRODUCT=5ac/12a8/1000"), "notAccessible", "eth1"},
 		{"phone as cdc_ncm", way("usb0"), "", sysfs("usb0 device=DRIVER=cdc_ncm;PRODUCT=18d1/4eec/515"), "notAccessible", "usb0"},
 		{"USB gadget", way("usb0"), "", sysfs("usb0 uevent=gadget device=DRIVER=configfs-gadget.g1"), "notAccessible", "usb0"},
@@ -137,6 +140,9 @@ func TestConnection(t *testing.T) {
 		{"bond of two cables", way("bond0"), "",
 			sysfs("bond0 uevent=bond bonding/slaves=eth0,eth1 ->eth0 ->eth1", eth, "eth1 device carrier=0"), "LAN", "bond0"},
 		{"bond of both, all in use", way("bond0"), "", sysfs("bond0 uevent=bond bonding/slaves=eth0,wlan0", eth, wlan), "notAccessible", "bond0"},
+		{"bridge by its ports", way("br0"), "",
+			merge(sysfs("br0 uevent=bridge", "eth1 device carrier=0", wlan), map[string]string{"sys/class/net/wlan0/master": "-> ../br0",
+				"sys/class/net/eth1/master": "-> ../br0"}), "WiFi", "br0"},
 		{"team", way("team0"), "", sysfs("team0 ->eth0 ->wlan0", "eth0 device carrier=0", wlan), "WiFi", "team0"},
 		{"bridge of a cable and containers", way("br0"), "",
 			sysfs("br0 uevent=bridge brif/eth0/port_no=1 brif/veth1/port_no=2 ->eth0 ->veth1", eth, "veth1 ifindex=9 iflink=2 carrier=1"), "LAN", "br0"},

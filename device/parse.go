@@ -145,7 +145,8 @@ func jsonTexts(data []byte) map[string]string {
 	return texts
 }
 
-// naturalOrder compares names as people number things: HDMI-A-2 before HDMI-A-10.
+// naturalOrder compares names as people number things: HDMI-A-2 before
+// HDMI-A-10.
 func naturalOrder(a, b string) int {
 	for a != "" && b != "" {
 		na, nb := digits(a), digits(b)

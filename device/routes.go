@@ -27,8 +27,8 @@ type route struct {
 }
 
 // routes returns the rows of both tables that are up, IPv4's first, the lowest
-// metric first. readable is false if the tables can't show that there is no way:
-// IPv4's is missing, and IPv6's has none.
+// metric first. readable is false if IPv4's table is missing and IPv6's has no
+// default route: then there may be one all the same.
 func (p *probe) routes() (routes []route, readable bool) {
 	data4, err4 := p.read(routes4)
 	data6, err6 := p.read(routes6)

@@ -121,7 +121,7 @@ var rules = []rule{
 	{"manufacturer", field{shellFile, enigmaInfo, "displaybrand"}, nil},
 	{"manufacturer", field{shellFile, enigmaInfo, "brand"}, nil},
 	{"manufacturer", field{shellFile, imageVersion, "machine_brand"}, nil},
-	{"manufacturer", when{stbModel, isNothing, means{file(stbInfo + "vumodel"), "Vu+"}}, nil}, // clones have Vu+'s file too
+	{"manufacturer", vuPlus{}, nil},
 	{"manufacturer", bootArgument("osmcdev"), veroMaker},
 	{"manufacturer", boardMaker{file(deviceTree + "compatible"), file(deviceTree + "model")}, nil},
 	{"manufacturer", on{openwrt, boardMaker{file(sysInfo + "board_name"), file(sysInfo + "model")}}, nil},
@@ -197,12 +197,11 @@ var (
 	rdk     = first{present(deviceProperties), present(authService), field{versionFile, versionTxt, "imagename"}}
 	openwrt = first{present(openwrtRelease), present("/etc/openwrt_version"), only{osRelease("ID"), isOpenWrt}}
 
-	// stbModel is what an Enigma2 device calls itself where it is not Vu+'s.
+	// stbModel is what an Enigma2 device calls itself beside Vu+'s file.
 	stbModel = first{file(stbInfo + "modelname"), file(stbInfo + "hwmodel"), file(stbInfo + "boxtype")}
 )
 
 func isSomething(text string) bool { return text != "" }
-func isNothing(text string) bool   { return text == "" }
 func isGigaBlue(brand string) bool { return is(brand, "gigablue") }
 func isTizen(id string) bool       { return is(id, "tizen") }
 func isOpenWrt(id string) bool     { return is(id, "openwrt") }
@@ -216,8 +215,8 @@ func hasTV(characteristics string) bool {
 	return slices.Contains(strings.Split(characteristics, ","), "tv")
 }
 
-// isNotUBoot is false for U-Boot: it fills in DMI because the standard demands
-// it, and what it says there is no evidence.
+// isNotUBoot is false for U-Boot, which fills in DMI because the standard demands
+// it: that is not evidence.
 func isNotUBoot(biosVendor string) bool {
 	return !strings.HasPrefix(strings.ToLower(biosVendor), "u-boot")
 }

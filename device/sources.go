@@ -54,8 +54,13 @@ func (f jsonField) offer(p *probe, take func(finding) bool) bool {
 type bootArgument string
 
 func (name bootArgument) offer(p *probe, take func(finding) bool) bool {
-	text, where := p.bootArgument(string(name))
-	return take(finding{text: text, where: where})
+	found := p.bootArguments(string(name))
+	for _, f := range found {
+		if take(f) {
+			return true
+		}
+	}
+	return len(found) == 0 && take(finding{where: commandLine + " " + string(name)})
 }
 
 // kernelRelease is what the kernel itself says, so only on a live device.
@@ -149,6 +154,24 @@ func (b boardMaker) offer(p *probe, take func(finding) bool) bool {
 	})
 }
 
+// vuPlus is the maker of devices with Vu+'s file. Clones have it too, and call
+// themselves something else.
+type vuPlus struct{}
+
+func (vuPlus) offer(p *probe, take func(finding) bool) bool {
+	name := strings.ToLower(p.get(stbModel))
+	return file(stbInfo+"vumodel").offer(p, func(f finding) bool {
+		switch {
+		case f.text == "":
+		case name == "" || strings.Contains(name, strings.ToLower(f.text)):
+			f.text = "Vu+"
+		default:
+			f.text, f.why = "", "the device calls itself "+name
+		}
+		return take(f)
+	})
+}
+
 // present is a file or folder that exists; its text is the path.
 type present string
 
@@ -185,7 +208,7 @@ func (t *tree) text(name string) string {
 	return clean(data)
 }
 
-// firstLine is a file's first line, however long, without the white space around it.
+// firstLine is a file's first line, however long, without white space around it.
 func (t *tree) firstLine(name string) string {
 	data, err := t.read(name)
 	if err != nil {
@@ -222,18 +245,19 @@ const (
 	bootConfig  = "/proc/bootconfig"
 )
 
-// bootArgument returns the value of an argument, and where it stands.
-func (t *tree) bootArgument(name string) (text, where string) {
-	for argument := range strings.FieldsSeq(t.firstLine(commandLine)) {
-		if value, ok := strings.CutPrefix(argument, name+"="); ok {
-			if text := clean([]byte(strings.Trim(value, `"`))); text != "" {
-				return text, commandLine + " " + name
-			}
+// bootArguments returns the values of an argument, and where they stand.
+func (t *tree) bootArguments(name string) []finding {
+	var found []finding
+	add := func(value, file string) {
+		if text := clean([]byte(strings.Trim(value, `"`))); text != "" {
+			found = append(found, finding{text: text, where: file + " " + name})
 		}
 	}
-	value := t.fields(propertyFile, bootConfig)[name] // name = "value"
-	if text := clean([]byte(strings.Trim(value, `"`))); text != "" {
-		return text, bootConfig + " " + name
+	for argument := range strings.FieldsSeq(t.firstLine(commandLine)) {
+		if value, ok := strings.CutPrefix(argument, name+"="); ok {
+			add(value, commandLine)
+		}
 	}
-	return "", commandLine + " " + name
+	add(t.fields(propertyFile, bootConfig)[name], bootConfig) // name = "value"
+	return found
 }

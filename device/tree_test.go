@@ -10,7 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeTree makes a file tree: names with their contents; one that begins with "-> " is a link to what follows.
+// writeTree makes a file tree: names with their contents; one that begins with
+// "-> " is a link to what follows.
 func writeTree(tb testing.TB, files map[string]string) string {
 	tb.Helper()
 	root := tb.TempDir()
@@ -51,7 +52,8 @@ func testTree(tb testing.TB, root string) *tree {
 	return t
 }
 
-// The links of a live system: the device tree's is absolute, those of the interfaces climb up.
+// The links of a live system: the device tree's is absolute, those of the
+// interfaces climb up.
 func TestLinksOfALiveSystemWorkUnderARoot(t *testing.T) {
 	report := probeFiles(t, map[string]string{
 		"proc/device-tree":                                   "-> /sys/firmware/devicetree/base",
@@ -83,7 +85,8 @@ func TestLinksOfALiveSystemWorkUnderARoot(t *testing.T) {
 	}
 }
 
-// A tree with something nasty in each place that is looked at: the probe comes back, soon and with nothing wrong.
+// A tree with something nasty in each place that is looked at: the probe returns
+// soon, and finds nothing.
 func TestHostileTree(t *testing.T) {
 	root := writeTree(t, map[string]string{
 		"proc/device-tree/model":                    "-> model",
@@ -149,7 +152,7 @@ func TestReadIsBoundedAndDoneOnce(t *testing.T) {
 	}
 }
 
-// A tree of many large files can't eat the box's memory.
+// A tree of many large files can't eat the device's memory.
 func TestReadIsBoundedInAll(t *testing.T) {
 	root := writeTree(t, map[string]string{"big": strings.Repeat("x", maxFile)})
 	tree := testTree(t, root)

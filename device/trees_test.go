@@ -13,10 +13,12 @@ import (
 	"testing"
 )
 
-// folders are where file trees of devices are: our own, and a larger collection that is not part of the project.
+// folders hold file trees of devices: our own, and a larger collection that is not
+// part of the project.
 var folders = []string{"testdata", "../../shared/devices"}
 
-// TestTrees probes every tree and compares what it says with the expected.json and expected_id.json in it.
+// TestTrees probes every tree and compares the outcome with the expected.json and
+// expected_id.json in it.
 func TestTrees(t *testing.T) {
 	for _, folder := range folders {
 		t.Run(filepath.Base(folder), func(t *testing.T) {
@@ -88,7 +90,7 @@ func checkTree(t *testing.T, tree string) {
 	}
 	var got map[string]any
 	if err := json.Unmarshal(object, &got); err != nil {
-		t.Fatalf("the info is no JSON: %v\n%s", err, object)
+		t.Fatalf("the info is not JSON: %v\n%s", err, object)
 	}
 	all := maps.Clone(want)
 	maps.Copy(all, got)
@@ -136,7 +138,7 @@ func readJSON(t *testing.T, name string) map[string]any {
 	return object
 }
 
-// everyFile calls seen with each file of all trees whose path ends so.
+// everyFile calls seen with each file of all trees whose path ends in suffix.
 func everyFile(tb testing.TB, suffix string, seen func(data []byte)) {
 	tb.Helper()
 	for _, folder := range folders {

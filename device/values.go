@@ -75,7 +75,8 @@ func dmiVersion(version string) string {
 	return version
 }
 
-// chip is the first word with letters and digits: "BCM7425B2" of "BCM7425B2 STB platform".
+// chip is the first word with letters and digits: "BCM7425B2" of "BCM7425B2 STB
+// platform".
 func chip(text string) string {
 	for word := range strings.FieldsSeq(text) {
 		word = strings.Trim(word, "(),;")
@@ -86,7 +87,8 @@ func chip(text string) string {
 	return ""
 }
 
-// rdkRelease is the release in an RDK image's name: "6.1" of "PX051AEI_6.1s3_VBN_sey".
+// rdkRelease is the release in an RDK image's name: "6.1" of
+// "PX051AEI_6.1s3_VBN_sey".
 func rdkRelease(imageName string) string {
 	for i := 0; i < len(imageName); i++ {
 		major := digits(imageName[i:])
@@ -189,7 +191,8 @@ func mediaSystem(id string) string {
 	return ""
 }
 
-// boardChassis is a device tree's chassis-type (Devicetree Specification, "Root node").
+// boardChassis is a device tree's chassis-type (Devicetree Specification, "Root
+// node").
 func boardChassis(chassis string) string {
 	switch strings.ToLower(chassis) {
 	case "desktop", "laptop", "convertible", "all-in-one":

@@ -10,35 +10,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// burst is how long changes are gathered: a cable that is plugged in makes a dozen messages.
+// burst is how long changes are gathered: plugging in a cable makes a dozen
+// messages.
 const burst = 200 * time.Millisecond
 
-// Watch calls changed after each change of links, addresses or routes of this machine, once for all that come within a
-// fifth of a second. It returns nil when ctx ends; until then nothing runs but when the kernel has something to say.
-// changed runs on Watch's own goroutine.
+// Watch calls changed after links, addresses or routes of this device change,
+// once for all changes within a fifth of a second. changed runs on Watch's
+// goroutine, which sleeps in between. Watch returns nil when ctx is done.
 func Watch(ctx context.Context, changed func()) error {
 	events, err := openRouteEvents()
 	if err != nil {
-		return fmt.Errorf("watching the network: %w", err)
+		return fmt.Errorf("watch the network: %w", err)
 	}
 	defer events.Close()
 	stop := context.AfterFunc(ctx, func() { events.Close() })
 	defer stop()
 
-	buf := make([]byte, 8<<10) // a longer message is cut: what it says does not matter
+	buf := make([]byte, 8<<10) // a longer message is cut: its content does not matter
 	for {
 		err := nextChange(events, buf)
 		if ctx.Err() != nil {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("watching the network: %w", err)
+			return fmt.Errorf("watch the network: %w", err)
 		}
 		changed()
 	}
 }
 
-// nextChange waits for a message and reads on until the burst that it begins is over.
+// nextChange waits for a message and for the end of the burst that it begins.
 func nextChange(events *os.File, buf []byte) error {
 	if err := events.SetReadDeadline(time.Time{}); err != nil {
 		return err
@@ -58,7 +59,8 @@ func nextChange(events *os.File, buf []byte) error {
 	}
 }
 
-// readEvent waits for a message. ENOBUFS says that messages were lost, so something did change.
+// readEvent waits for a message. ENOBUFS means that messages were lost: something
+// did change.
 func readEvent(events *os.File, buf []byte) error {
 	if _, err := events.Read(buf); err != nil && !errors.Is(err, unix.ENOBUFS) {
 		return err
@@ -66,7 +68,8 @@ func readEvent(events *os.File, buf []byte) error {
 	return nil
 }
 
-// openRouteEvents opens rtnetlink's multicast. Non-blocking, the file is served by Go's poller and holds no thread.
+// openRouteEvents subscribes to rtnetlink. The file does not block, so Go's poller
+// serves it and no thread waits.
 func openRouteEvents() (*os.File, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
 	if err != nil {

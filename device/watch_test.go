@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestWatch runs in a network namespace of its own, so that it hears and changes nothing of this machine's.
+// TestWatch runs in a network namespace of its own: it neither hears nor changes
+// this device's network.
 func TestWatch(t *testing.T) {
 	runtime.LockOSThread() // never unlocked: the thread ends with the test, and the namespace with it
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -37,7 +38,7 @@ func TestWatch(t *testing.T) {
 		done <- Watch(ctx, func() { changes <- struct{}{} })
 	}()
 
-	// The watch begins at a moment that isn't known: change something until it is heard.
+	// When the watch begins isn't known: change something until it is heard.
 	heard := false
 	for range 50 {
 		flipLoopback(t)
@@ -56,7 +57,7 @@ func TestWatch(t *testing.T) {
 		t.Fatal("changes are not noticed")
 	}
 
-	// A burst is one call, or two where a slow machine draws it out.
+	// A burst is one call, or two if a slow machine draws it out.
 	for range 20 {
 		flipLoopback(t)
 	}
@@ -81,7 +82,8 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// flipLoopback sets the loopback interface of the thread's namespace up and down again.
+// flipLoopback sets the loopback interface of the thread's namespace up and down
+// again.
 func flipLoopback(t *testing.T) {
 	t.Helper()
 	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
