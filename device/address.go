@@ -45,15 +45,17 @@ func ConnectionIP(addr netip.Addr) (string, bool) {
 	return addr.String(), true
 }
 
-// probeTargets are addresses far away, as good as any others: nothing is sent to
-// them.
-var probeTargets = []string{"[2001:4860:4860::8888]:443", "8.8.8.8:443"}
+// Addresses far away, as good as any others: nothing is sent to them.
+const (
+	target4 = "8.8.8.8:443"
+	target6 = "[2001:4860:4860::8888]:443"
+)
 
 // AddressInUse returns the public address that this device sends from now. It is
 // false if there is none, or if the way out does not lead through interfaceName
 // ("" is any).
 func AddressInUse(interfaceName string) (netip.Addr, bool) {
-	for _, target := range probeTargets {
+	for _, target := range []string{target6, target4} {
 		addr, err := localAddress(target)
 		if _, public := ConnectionIP(addr); err == nil && public && (interfaceName == "" || hasAddress(interfaceName, addr)) {
 			return addr, true
@@ -80,7 +82,7 @@ func localAddress(target string) (netip.Addr, error) {
 // interfaceInUse asks the kernel by which interface it would send to the world;
 // reachable is false if it has no way there.
 func interfaceInUse() (name string, reachable bool) {
-	for _, target := range slices.Backward(probeTargets) { // IPv4 first: Adobe's hosts and most homes have it
+	for _, target := range []string{target4, target6} { // Adobe's hosts and most homes have IPv4
 		addr, err := localAddress(target)
 		if err != nil {
 			call, ok := errors.AsType[*os.SyscallError](err)

@@ -143,13 +143,9 @@ func (p *probe) connectors() []string {
 
 // modes lists the sizes in a connector's modes file.
 func (p *probe) modes(name string) [][2]int {
-	data, err := p.read(name)
-	if err != nil {
-		return nil
-	}
 	var modes [][2]int
-	for line := range strings.Lines(string(data)) {
-		if w, h := parseMode(strings.TrimSpace(line)); w >= minPixels && h >= minPixels {
+	for _, f := range p.rows(name) {
+		if w, h := parseMode(strings.Join(f, " ")); w >= minPixels && h >= minPixels {
 			modes = append(modes, [2]int{w, h})
 		}
 	}

@@ -245,15 +245,13 @@ const bondFolder = "/proc/net/bonding"
 // permanentAddress finds a slave's address in the description of a bond; "" if
 // it is not one of the bond's.
 func (p *probe) permanentAddress(bond, slave string) string {
-	data, _ := p.read(bond)
 	current := ""
-	for line := range strings.Lines(string(data)) {
-		key, value, _ := strings.Cut(strings.TrimSpace(line), ": ")
-		switch {
-		case key == "Slave Interface":
-			current = value
-		case key == "Permanent HW addr" && current == slave:
-			return value
+	for _, f := range p.rows(bond) {
+		switch line := strings.Join(f, " "); {
+		case strings.HasPrefix(line, "Slave Interface: "):
+			current = f[2]
+		case strings.HasPrefix(line, "Permanent HW addr: ") && current == slave:
+			return f[3]
 		}
 	}
 	return ""

@@ -144,9 +144,8 @@ func (p *probe) underVLAN(name string) []string {
 	if below := p.byIndex(p.text(netFolder + name + "/iflink")); below != nil {
 		return below
 	}
-	config, _ := p.read("/proc/net/vlan/config") // "vlan2 | 2 | eth0"
-	for line := range strings.Lines(string(config)) {
-		if f := strings.Fields(line); len(f) == 5 && f[0] == name && isInterfaceName(f[4]) {
+	for _, f := range p.rows("/proc/net/vlan/config") { // "vlan2 | 2 | eth0"
+		if len(f) == 5 && f[0] == name {
 			return f[4:]
 		}
 	}
@@ -170,9 +169,8 @@ func (p *probe) byIndex(index string) []string {
 // modem or through a tunnel, of which nothing can be known.
 func (p *probe) underPPP() []string {
 	var lower []string
-	sessions, _ := p.read("/proc/net/pppoe") // Id Address Device
-	for line := range strings.Lines(string(sessions)) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] != "Id" && isInterfaceName(f[2]) {
+	for _, f := range p.rows("/proc/net/pppoe") { // Id Address Device
+		if len(f) == 3 && f[0] != "Id" {
 			lower = append(lower, f[2])
 		}
 	}
@@ -187,9 +185,8 @@ func (p *probe) isWiFi(name string) bool {
 
 // hasWirelessStatistics is for drivers so old that sysfs does not know them.
 func (p *probe) hasWirelessStatistics(name string) bool {
-	data, _ := p.read("/proc/net/wireless")
-	for line := range strings.Lines(string(data)) {
-		if before, _, ok := strings.Cut(strings.TrimSpace(line), ":"); ok && before == name {
+	for _, f := range p.rows("/proc/net/wireless") {
+		if len(f) > 0 && f[0] == name+":" {
 			return true
 		}
 	}

@@ -1,7 +1,5 @@
 package device
 
-import "slices"
-
 // The kinds of connection that connectionType names.
 const (
 	kindLAN           = "LAN"
@@ -66,8 +64,8 @@ func (p *probe) ways(routes []route) (ways []route, reachable bool) {
 		}
 	}
 	for _, r := range routes {
-		if r.world && !slices.ContainsFunc(ways, func(w route) bool { return w.name == r.name }) {
-			ways = append(ways, r)
+		if r.world {
+			ways = append(ways, r) // the kernel's again does no harm
 		}
 	}
 	return ways, reachable
@@ -76,20 +74,14 @@ func (p *probe) ways(routes []route) (ways []route, reachable bool) {
 // findSubnet returns the best connection of an interface that is up and has a
 // subnet: a cable before Wi-Fi before a modem.
 func (p *probe) findSubnet(routes []route) connection {
-	subnets := map[string]bool{}
-	for _, r := range routes {
-		subnets[r.name] = true
-	}
-	data, _ := p.read(addresses6)
-	for _, name := range parseAddresses6(data) {
-		subnets[name] = true
-	}
+	subnets := p.subnets(routes)
 	found := map[string]connection{}
-	for _, name := range slices.Backward(p.interfaces()) {
+	for _, name := range p.interfaces() {
 		if !subnets[name] || !p.isUp(name) {
 			continue
 		}
-		if kind, _ := p.interfaceKind(name); kind != "" {
+		kind, _ := p.interfaceKind(name)
+		if _, have := found[kind]; kind != "" && !have {
 			found[kind] = connection{kind, netFolder + name, name}
 		}
 	}

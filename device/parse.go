@@ -58,8 +58,8 @@ func (d dialect) parse(data []byte) map[string]string {
 	if len(data) == maxFile {
 		data = data[:bytes.LastIndexByte(data, '\n')+1]
 	}
-	for line := range strings.Lines(string(data)) {
-		line = strings.TrimSpace(line)
+	for line, rest := nextLine(string(data)); line != ""; line, rest = nextLine(rest) {
+		line := strings.TrimSpace(line)
 		at := strings.IndexAny(line, d.separators)
 		if at < 1 || line[0] == '#' {
 			continue

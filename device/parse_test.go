@@ -131,12 +131,13 @@ func TestVendorOf(t *testing.T) {
 		}
 	}
 	prefixes := map[string]bool{}
-	for prefix, name := range vendorNames {
+	findVendor(func(prefix, name string) bool {
 		if prefix == "" || name == "" || prefixes[prefix] {
 			t.Errorf("%q, %q: not whole, or there twice", prefix, name)
 		}
 		prefixes[prefix] = true
-	}
+		return false
+	})
 }
 
 // What the fuzzers ask of every text that goes out.

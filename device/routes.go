@@ -2,8 +2,6 @@ package device
 
 import (
 	"bytes"
-	"cmp"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -30,70 +28,51 @@ type route struct {
 // metric first. readable is false if IPv4's table is missing and IPv6's has no
 // default route: then there may be one all the same.
 func (p *probe) routes() (routes []route, readable bool) {
-	data4, err4 := p.read(routes4)
-	data6, err6 := p.read(routes6)
-	table4, table6 := parseRoutes4(data4), parseRoutes6(data6)
-	for _, table := range [][]route{table4, table6} {
-		slices.SortStableFunc(table, func(a, b route) int { return cmp.Compare(a.metric, b.metric) })
-	}
-	return slices.Concat(table4, table6), err4 == nil || err6 == nil && len(table6) > 0
-}
-
-// parseRoutes4 reads /proc/net/route. Lines that make no sense are left out.
-func parseRoutes4(table []byte) []route {
-	var routes []route
-	for line := range bytes.Lines(wholeLines(table)) {
+	for _, f := range p.rows(routes4) {
 		// Iface Destination Gateway Flags RefCnt Use Metric Mask ...
-		f := strings.Fields(string(line))
-		if len(f) < 8 {
-			continue
-		}
-		_, err0 := strconv.ParseUint(f[1], 16, 32)
-		flags, err1 := strconv.ParseUint(f[3], 16, 32)
-		metric, err2 := strconv.ParseUint(f[6], 10, 32)
-		if err0 == nil && err1 == nil && err2 == nil {
-			routes = appendRoute(routes, route{routes4, f[0], metric, f[1] == "00000000" && f[7] == "00000000"}, flags)
+		if len(f) >= 8 {
+			world := f[1] == "00000000" && f[7] == "00000000"
+			routes = appendRoute(routes, 0, route{from: routes4, name: f[0], world: world}, f[3], f[6], 10)
 		}
 	}
-	return routes
-}
-
-// parseRoutes6 reads /proc/net/ipv6_route. Every interface has link-local and
-// multicast routes, so only the default ones say anything.
-func parseRoutes6(table []byte) []route {
-	var routes []route
-	for line := range bytes.Lines(wholeLines(table)) {
+	first := len(routes)
+	for _, f := range p.rows(routes6) {
 		// destination, its length, source, its length, gateway, metric, references, use, flags, interface
-		f := strings.Fields(string(line))
-		if len(f) < 10 || f[0] != strings.Repeat("0", 32) || f[1] != "00" {
-			continue
-		}
-		metric, err1 := strconv.ParseUint(f[5], 16, 32)
-		flags, err2 := strconv.ParseUint(f[8], 16, 32)
-		if err1 == nil && err2 == nil {
-			routes = appendRoute(routes, route{routes6, f[9], metric, true}, flags)
+		// Every interface has link-local and multicast routes: only the default ones say anything.
+		if len(f) >= 10 && f[0] == strings.Repeat("0", 32) && f[1] == "00" {
+			routes = appendRoute(routes, first, route{from: routes6, name: f[9], world: true}, f[8], f[5], 16)
 		}
 	}
-	return routes
+	_, err := p.read(routes4)
+	return routes, err == nil || len(routes) > 0
 }
 
-func appendRoute(routes []route, r route, flags uint64) []route {
-	if flags&flagUp == 0 || flags&flagReject != 0 || !isInterfaceName(r.name) || r.name == "lo" {
+// appendRoute adds a route that is up to those from first on, which are in the
+// order of their metrics. A row that makes no sense is left out.
+func appendRoute(routes []route, first int, r route, flags, metric string, base int) []route {
+	set, err1 := strconv.ParseUint(flags, 16, 32)
+	m, err2 := strconv.ParseUint(metric, base, 32)
+	if err1 != nil || err2 != nil || set&flagUp == 0 || set&flagReject != 0 || !isInterfaceName(r.name) || r.name == "lo" {
 		return routes
 	}
-	return append(routes, r)
+	r.metric = m
+	routes = append(routes, r)
+	for i := len(routes) - 1; i > first && routes[i-1].metric > m; i-- {
+		routes[i-1], routes[i] = routes[i], routes[i-1]
+	}
+	return routes
 }
 
-// parseAddresses6 returns the interfaces in /proc/net/if_inet6 that have an
-// address beyond their own link.
-func parseAddresses6(table []byte) []string {
-	const linkLocal = "fe80"
-	var names []string
-	for line := range bytes.Lines(wholeLines(table)) {
+// subnets returns the interfaces that have one.
+func (p *probe) subnets(routes []route) map[string]bool {
+	names := map[string]bool{}
+	for _, r := range routes {
+		names[r.name] = true
+	}
+	for _, f := range p.rows(addresses6) {
 		// address, index, length, scope, flags, interface
-		f := strings.Fields(string(line))
-		if len(f) >= 6 && len(f[0]) == 32 && !strings.HasPrefix(f[0], linkLocal) && isInterfaceName(f[5]) && f[5] != "lo" {
-			names = append(names, f[5])
+		if len(f) >= 6 && len(f[0]) == 32 && !strings.HasPrefix(f[0], "fe80") { // that is of the link alone
+			names[f[5]] = true
 		}
 	}
 	return names
@@ -102,6 +81,25 @@ func parseAddresses6(table []byte) []string {
 // isInterfaceName follows the kernel's dev_valid_name.
 func isInterfaceName(name string) bool {
 	return name != "" && len(name) < 16 && name != "." && name != ".." && name != "*" && !strings.ContainsAny(name, "/:")
+}
+
+// rows returns the fields of each line of a table; none if it can't be read.
+func (t *tree) rows(name string) [][]string {
+	data, _ := t.read(name)
+	var rows [][]string
+	for line, rest := nextLine(string(wholeLines(data))); line != ""; line, rest = nextLine(rest) {
+		rows = append(rows, strings.Fields(line))
+	}
+	return rows
+}
+
+// nextLine returns a text's first line, with its line break, and the rest.
+func nextLine(text string) (line, rest string) {
+	at := strings.IndexByte(text, '\n') + 1
+	if at == 0 {
+		return text, ""
+	}
+	return text[:at], text[at:]
 }
 
 // wholeLines leaves out the last line of a file that was cut at 64 KiB.

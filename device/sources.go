@@ -253,7 +253,7 @@ func (t *tree) bootArguments(name string) []finding {
 			found = append(found, finding{text: text, where: file + " " + name})
 		}
 	}
-	for argument := range strings.FieldsSeq(t.firstLine(commandLine)) {
+	for _, argument := range strings.Fields(t.firstLine(commandLine)) {
 		if value, ok := strings.CutPrefix(argument, name+"="); ok {
 			add(value, commandLine)
 		}

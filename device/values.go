@@ -78,7 +78,7 @@ func dmiVersion(version string) string {
 // chip is the first word with letters and digits: "BCM7425B2" of "BCM7425B2 STB
 // platform".
 func chip(text string) string {
-	for word := range strings.FieldsSeq(text) {
+	for _, word := range strings.Fields(text) {
 		word = strings.Trim(word, "(),;")
 		if strings.ContainsAny(word, "0123456789") && strings.Trim(word, "0123456789.-") != "" {
 			return word
@@ -109,7 +109,7 @@ func rdkRelease(imageName string) string {
 // release is the first word that begins with a digit: "11.0.0" of "Tizen release
 // 11.0.0 (Tizen11.0/Unified)".
 func release(text string) string {
-	for word := range strings.FieldsSeq(text) {
+	for _, word := range strings.Fields(text) {
 		if digits(word) > 0 {
 			return word
 		}
@@ -169,7 +169,7 @@ func rdkClient(deviceType string) string {
 // hdmiType is the kind of device that an Android TV says it is on HDMI-CEC, by
 // number or, since Android 12, by name; of several the first that is a kind.
 func hdmiType(types string) string {
-	for kind := range strings.SplitSeq(types, ",") {
+	for _, kind := range strings.Split(types, ",") {
 		switch strings.ToLower(strings.TrimSpace(kind)) {
 		case "0", "tv":
 			return "TV"

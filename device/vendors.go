@@ -81,10 +81,8 @@ func vendorOf(compatible, model string) string {
 			return maker
 		}
 	}
-	for vendor, name := range vendorNames {
-		if strings.EqualFold(vendor, prefix) {
-			return name
-		}
+	if name := findVendor(func(p, _ string) bool { return strings.EqualFold(p, prefix) }); name != "" {
+		return name
 	}
 	if first, _, _ := strings.Cut(model, " "); strings.EqualFold(first, prefix) {
 		return first
@@ -97,36 +95,30 @@ func vendorOf(compatible, model string) string {
 // in the table.
 func knownMaker(model string) string {
 	const minPrefix = 4 // "st" and "ti" begin other words
-	for prefix, name := range vendorNames {
-		for _, written := range []string{name, prefix} {
-			if written == prefix && len(prefix) < minPrefix {
-				continue
-			}
-			if len(model) > len(written) && strings.EqualFold(model[:len(written)], written) && strings.ContainsRune(" -_,", rune(model[len(written)])) {
-				return name
-			}
-		}
-	}
-	return ""
+	return findVendor(func(prefix, name string) bool {
+		return beginsWithName(model, name) || len(prefix) >= minPrefix && beginsWithName(model, prefix)
+	})
+}
+
+func beginsWithName(model, name string) bool {
+	return len(model) > len(name) && strings.EqualFold(model[:len(name)], name) && strings.IndexByte(" -_,", model[len(name)]) >= 0
 }
 
 // isVendor reports whether a text is no more than a maker's name or prefix.
 func isVendor(text string) bool {
-	for prefix, name := range vendorNames {
-		if strings.EqualFold(prefix, text) || strings.EqualFold(name, text) {
-			return true
-		}
-	}
-	return false
+	return findVendor(func(prefix, name string) bool {
+		return strings.EqualFold(prefix, text) || strings.EqualFold(name, text)
+	}) != ""
 }
 
-// vendorNames goes through vendors: prefix and name.
-func vendorNames(yield func(prefix, name string) bool) {
-	for vendor := range strings.SplitSeq(vendors, ",") {
-		if prefix, name, _ := strings.Cut(strings.TrimSpace(vendor), "="); !yield(prefix, name) {
-			return
+// findVendor returns the name of the first maker that match accepts.
+func findVendor(match func(prefix, name string) bool) string {
+	for _, vendor := range strings.Split(vendors, ",") {
+		if prefix, name, _ := strings.Cut(strings.TrimSpace(vendor), "="); match(prefix, name) {
+			return name
 		}
 	}
+	return ""
 }
 
 // firstRune returns a text's first letter.
