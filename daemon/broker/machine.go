@@ -41,6 +41,7 @@ type call struct {
 	machine  *machine
 	sent     clock.Reading
 	failures int    // in a row, before this call
+	distrust bool   // it was made only because nothing vouched for the time
 	mark     string // of the app's configuration
 	pair     int    // the number of the credentials that a token is asked for with: see machine.pairs
 
@@ -185,6 +186,7 @@ func (m *machine) begin(kind callKind, at moment) *call {
 		retry.Wait = rungs(retry.Slow).draw(retry.Failures, rungs(retry.Slow).top, at.random)
 		m.setRetry(retry, at)
 	case callToken:
+		c.distrust = m.rec.Token != nil && m.live == nil && !m.now
 		pairs := m.pairs()
 		if c.pair = m.untried(at); c.pair == len(pairs) {
 			c.pair = 0

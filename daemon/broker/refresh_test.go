@@ -40,3 +40,25 @@ func TestAReportOfARefusedTokenIsNotWrittenTwice(t *testing.T) {
 		t.Errorf("the second report is answered %q, or makes a new record", action)
 	}
 }
+
+// Two apps ask for tokens because nothing vouches for the time. The first answer
+// does: the failure of the second is of no interest any more.
+func TestAFailureThatComesAfterTheTimeIsKnown(t *testing.T) {
+	l := newLab(t, "a", "b")
+	l.pass(10 * time.Second)
+	l.answer = func(r request) (any, error) {
+		l.latency = 100 * time.Millisecond
+		if r.app == "b" {
+			l.latency = 5 * time.Second
+		}
+		return nil, l.refuse(dcr.ServerError, "")
+	}
+	l.reboot(time.Hour, l.world.Add(time.Hour), false)
+	l.pass(time.Minute)
+	for _, m := range l.engine.active() {
+		if v := l.engine.view(m, l.clock.Now()); v.State(l.clock.Now()) != StateReady {
+			t.Errorf("%s is %s", m.app.ID, v.State(l.clock.Now()))
+		}
+	}
+	l.expectCounts(2, 4)
+}

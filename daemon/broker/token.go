@@ -53,9 +53,14 @@ func (m *machine) trust(at moment) {
 	}
 	m.live = &liveToken{sent: sent, expires: sent + tok.Life, refresh: sent + tok.RefreshAfter}
 	m.served = m.served || m.valid(at.Reading)
-	if !tok.Refused && !m.suspected() && at.Boot < m.live.refresh {
+	if m.sound(at) {
 		m.succeeded(at) // what failed was a refresh of a token that could not be trusted: it is no longer needed
 	}
+}
+
+// sound reports whether the token can be trusted and is not due yet.
+func (m *machine) sound(at moment) bool {
+	return m.valid(at.Reading) && at.Boot < m.live.refresh && !m.rec.Token.Refused && !m.suspected()
 }
 
 // valid reports whether there is a token that players may have.
