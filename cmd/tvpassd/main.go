@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"syscall"
 	"time"
@@ -36,12 +37,21 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// frugal settles how the Go runtime spends a small box's memory, before anything is allocated.
+// memoryLimit is what the Go runtime tries to stay within: under attack it
+// collects garbage more often rather than take more.
+const memoryLimit = 32 << 20
+
+// frugal limits what the Go runtime takes of a small device, before anything is
+// allocated. The environment variables of the runtime win.
 func frugal() {
 	runtime.MemProfileRate = 0 // nobody profiles it in the field
 	if os.Getenv("GOMAXPROCS") == "" {
-		// One thread at a time serves ten thousand tokens a second; more would cost memory, and cycles to hand work around.
+		// One thread at a time serves ten thousand tokens a second. More would
+		// cost memory, and cycles to hand work around.
 		runtime.GOMAXPROCS(1)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
 	}
 }
 

@@ -23,6 +23,9 @@ func (a *API) Status(viewer server.Viewer) ipc.Status {
 		Throttle:  ipc.Throttle{Open: o.GateOpens == 0, OpensInMS: o.GateOpens.Milliseconds()},
 		Storage:   ipc.Storage{OK: true},
 	}
+	if !viewer.HasRight() {
+		st.Clock.SkewMS, st.Throttle.OpensInMS = coarse(st.Clock.SkewMS), coarse(st.Throttle.OpensInMS)
+	}
 	if err := a.unwritten(o); err != nil && viewer.Admin {
 		st.Storage = ipc.Storage{Detail: err.Error()}
 	} else if err != nil {
@@ -72,4 +75,14 @@ func mask(id string) string {
 		return "****"
 	}
 	return id[:shown] + "****"
+}
+
+// coarse rounds milliseconds up to 10 s, whatever their sign: exact ones show
+// those who may use no app what the apps of others do.
+func coarse(ms int64) int64 {
+	const step = 10_000
+	if ms < 0 {
+		return -coarse(-ms)
+	}
+	return (ms + step - 1) / step * step
 }

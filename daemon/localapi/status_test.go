@@ -58,8 +58,10 @@ func newStatus(t *testing.T, apps map[string]storage.App, change func(*broker.Ov
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := New(Config{Broker: told{b, change}, Hardware: plainDevice{}, Store: store, Log: slog.New(slog.DiscardHandler), Socket: func() error { return nil },
-		Changed: func() string { return "" }})
+	a := New(Config{
+		Broker: told{b, change}, Hardware: plainDevice{}, Store: store, Log: slog.New(slog.DiscardHandler),
+		Socket: func() error { return nil }, Changed: func() string { return "" },
+	})
 	a.Adopt(Settings{Endpoint: statusEndpoint, Policy: &server.Policy{Replaced: make(chan struct{})}})
 	return a
 }

@@ -20,9 +20,16 @@ const writeTimeout = 10 * time.Second
 type conn struct {
 	net.Conn
 	peer    Peer
-	release func()
+	admin   bool // when it was accepted
+	door    *door
+	account *account
 	writeBy time.Time // the deadline in force; net/http writes one thing at a time
 	serving bool      // a request has reached the server: what is written is its answer
+
+	// The door's mutex guards these.
+	state state
+	since uint64      // when it was accepted or last became idle, in events of the door
+	timer *time.Timer // runs while the connection has to wait
 
 	// What follows is for Read. Reads never overlap.
 	body  int64  // bytes of the request's body still to come; [untilTheEnd] if it is chunked
@@ -83,11 +90,13 @@ func (c *conn) expect(size int64) {
 	}
 }
 
-// idle says that a request has been answered and its body read. What came
+// answered says that a request has been answered and its body read. What came
 // together with the end of a chunked body has passed Read as a part of it, so of
 // a client that sends requests without waiting for the answers the Host that
 // follows such a body must be a proper one.
-func (c *conn) idle() {
+func (c *conn) answered() {
+	c.yield()
+	c.become(idle)
 	c.serving = false
 	c.body, c.match = 0, otherLine // a request begins with a line that is not Host
 }
@@ -175,7 +184,22 @@ func (c *conn) CloseWrite() error {
 	return nil
 }
 
+// delayed calls f after a while, unless the connection is closed before.
+func (c *conn) delayed(wait time.Duration, f func()) {
+	c.door.mu.Lock()
+	defer c.door.mu.Unlock()
+	c.timer = time.AfterFunc(wait, f)
+}
+
+// Close may be called several times.
 func (c *conn) Close() error {
-	defer c.release()
+	if c.door != nil {
+		c.door.mu.Lock()
+		c.door.remove(c)
+		if c.timer != nil {
+			c.timer.Stop()
+		}
+		c.door.mu.Unlock()
+	}
 	return c.Conn.Close()
 }

@@ -150,7 +150,7 @@ func echoed(t *testing.T, pieces []string, answers int) string {
 	near, far := net.Pipe()
 	defer near.Close()
 	accept := make(oneConn, 1)
-	accept <- &conn{Conn: far, release: func() {}}
+	accept <- &conn{Conn: far}
 	close(accept)
 	s := &Server{cfg: Config{Log: discard()}}
 	srv := s.http(t.Context(), http.HandlerFunc(echo))

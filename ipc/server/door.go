@@ -1,10 +1,12 @@
 package server
 
 import (
+	"cmp"
 	"log/slog"
 	"maps"
 	"math"
 	"net"
+	"runtime"
 	"sync"
 	"time"
 
@@ -13,7 +15,7 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// openFiles is how many files this process may have open.
+// openFiles returns how many files this process may have open.
 func openFiles() uint64 {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
@@ -22,44 +24,69 @@ func openFiles() uint64 {
 	return limit.Cur // which Go has raised as far as it may
 }
 
-// totalFor is how many connections all users may have, where so many files may be open: what admins, calls to the server and
-// the state need is left to them.
+// totalFor returns how many connections all users together may have if so many
+// files may be open. The rest is for admins, calls to the server and the state.
 func totalFor(files uint64) int {
-	return int(min(max(files-min(files/4, 300), 16), 1024))
+	return int(min(max(files-min(files/4, 300), 16), 512))
 }
 
-// door is a listener that knows who comes in, and keeps one user's connections from using up what others need.
+const (
+	entitled = 4  // as long as a user has fewer connections, there is room for another
+	atOnce   = 16 // connections taken in before others have their turn
+)
+
+// door is a listener that knows who comes in, and keeps one user from taking
+// what others need. It takes in what has connected without a pause, so that
+// nobody waits behind a flood in the kernel's queue; what a flood must wait for
+// comes later, by another listener.
 type door struct {
 	net.Listener
-	identify      func(net.Conn) (Peer, error)
-	admin         func(Peer) bool
-	perUID, total int
-	log           *slog.Logger
-	full          []byte // the answer to a connection too many
+	late     *late
+	identify func(net.Conn) (Peer, error)
+	admin    func(Peer) bool
+	limits   limits
+	log      *slog.Logger
+	full     []byte // the answer to a connection too many
+	accepted int    // by Accept, which is not called concurrently
 
-	mu     sync.Mutex           // guards what follows
-	open   map[uint32]int       // connections by user
-	others int                  // connections of all who are no admins
-	told   map[uint32]time.Time // when a user's turning away was logged
+	mu     sync.Mutex // guards what follows, and all accounts
+	users  map[uint32]*account
+	sweep  int                  // look for users who can be forgotten when there are so many
+	others int                  // connections of all who are not admins
+	bodies int64                // bytes of all bodies in memory
+	told   map[notice]time.Time // what was logged, and when
+	events uint64               // counts what happens to connections: a clock that orders them
 }
 
-// newDoor puts a door before l.
+// limits are how many connections may be open.
+type limits struct {
+	user  int // of one user
+	admin int // of one admin
+	total int // of all users who are not admins
+}
+
+// newDoor returns a door in front of l.
 func newDoor(l net.Listener, s *Server) *door {
 	p := ipc.NewProblem(ipc.CodeTooManyRequests, "too many connections are open: close some, or keep one alive and use it again")
 	p.RetryAfterMS = 1000
 	return &door{
-		Listener: l, identify: s.identify, admin: func(peer Peer) bool { return s.cfg.Policy().Admin(peer) },
-		perUID: s.cfg.PerUID, total: s.cfg.Total, log: s.cfg.Log,
-		full: lastWord(p), open: make(map[uint32]int), told: make(map[uint32]time.Time),
+		Listener: l, late: newLate(), identify: s.identify,
+		admin:  func(peer Peer) bool { return s.cfg.Policy().Admin(peer) },
+		limits: limits{s.cfg.PerUID, max(s.cfg.PerUID, adminConns), s.cfg.Total},
+		log:    s.cfg.Log, full: lastWord(p), users: make(map[uint32]*account), told: make(map[notice]time.Time),
 	}
 }
 
-// Accept waits for a caller who is known and within the limits; any other's connection is closed.
+// Accept waits for a caller who is known and within the limits. It closes the
+// connections of all others.
 func (d *door) Accept() (net.Conn, error) {
 	for {
 		c, err := d.Listener.Accept()
 		if err != nil {
 			return nil, err
+		}
+		if d.accepted++; d.accepted%atOnce == 0 {
+			runtime.Gosched()
 		}
 		peer, err := d.identify(c)
 		if err != nil {
@@ -67,55 +94,169 @@ func (d *door) Accept() (net.Conn, error) {
 			_ = c.Close() // nothing was written that could be lost
 			continue
 		}
-		if release := d.admit(peer); release != nil {
-			return &conn{Conn: c, peer: peer, release: sync.OnceFunc(release)}, nil
+		if in := d.enter(c, peer, time.Now()); in != nil {
+			return in, nil
 		}
-		d.turnAway(c, peer)
 	}
 }
 
-// admit counts a connection in and returns what counts it out, or nil if it is one too many. The total doesn't hold admins:
-// they must get in to see what is going on.
-func (d *door) admit(peer Peer) (release func()) {
-	other := 1
-	if d.admin(peer) {
-		other = 0
+// enter takes a caller in, and returns the connection if it may be served now.
+func (d *door) enter(c net.Conn, peer Peer, now time.Time) net.Conn {
+	in, out, wait := d.admit(c, peer, now)
+	if out != nil {
+		d.makeRoom(out, peer, now)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.open[peer.UID] >= d.perUID || other > 0 && d.others >= d.total {
+	if in == nil {
+		d.turnAway(c, peer, now)
 		return nil
 	}
-	d.open[peer.UID]++
-	d.others += other
-	return func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.others -= other
-		if d.open[peer.UID]--; d.open[peer.UID] == 0 {
-			delete(d.open, peer.UID)
+	if wait > 0 {
+		d.late.after(wait, in)
+		return nil
+	}
+	return in
+}
+
+// admit counts a connection in, or returns nil if it is one too many. If all
+// users together have too many, a user with few gets the place of out. Admins
+// are not counted there: they must get in to see what is going on.
+func (d *door) admit(c net.Conn, peer Peer, now time.Time) (in, out *conn, wait time.Duration) {
+	admin := d.admin(peer)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	u := d.account(peer.UID, now)
+	limit := d.limits.user
+	if admin {
+		limit = d.limits.admin
+	}
+	if len(u.conns) >= limit {
+		return nil, nil, 0
+	}
+	if !admin && d.others >= d.limits.total {
+		if len(u.conns) >= entitled {
+			return nil, nil, 0
 		}
+		if out = d.dispensable(); out == nil {
+			return nil, nil, 0
+		}
+		d.remove(out)
+	}
+	in = &conn{Conn: c, peer: peer, admin: admin, door: d, account: u}
+	d.events++
+	in.since = d.events
+	u.conns = append(u.conns, in)
+	if admin {
+		return in, out, 0
+	}
+	d.others++
+	return in, out, u.arrivals.ReserveN(now, 1).DelayFrom(now)
+}
+
+// dispensable returns the connection that can best be done without, of the user
+// who has most: the one that has been idle longest, else the oldest stream, else
+// the oldest.
+func (d *door) dispensable() *conn {
+	var worst *account
+	for _, u := range d.users {
+		if worst == nil || u.others() > worst.others() {
+			worst = u
+		}
+	}
+	var found *conn
+	for _, c := range worst.conns {
+		if !c.admin && (found == nil || cmp.Or(cmp.Compare(c.state, found.state), cmp.Compare(c.since, found.since)) < 0) {
+			found = c
+		}
+	}
+	return found
+}
+
+// remove counts a connection out, once.
+func (d *door) remove(c *conn) {
+	if !c.account.remove(c) {
+		return
+	}
+	if !c.admin {
+		d.others--
 	}
 }
 
-// turnAway closes a connection too many. The answer is a courtesy that fits the socket's buffer: nobody waits for it.
-func (d *door) turnAway(c net.Conn, peer Peer) {
-	if d.news(peer.UID, time.Now()) {
-		d.log.Warn("too many connections", "code", ipc.CodeTooManyRequests, "uid", peer.UID, "pid", peer.PID, "per_user", d.perUID, "total", d.total)
+// makeRoom closes a connection, and names its user in the log.
+func (d *door) makeRoom(out *conn, comer Peer, now time.Time) {
+	_ = out.Close() // whoever is answered there is cut off
+	if d.news(notice{out.peer.UID, "room"}, now) {
+		d.log.Warn("a connection was closed to make room, of the user with most", "code", ipc.CodeTooManyRequests,
+			"uid", out.peer.UID, "pid", out.peer.PID, "for", comer.UID, "total", d.limits.total)
 	}
-	_ = c.SetWriteDeadline(time.Now().Add(time.Second))
+}
+
+// turnAway closes a connection too many. The answer fits the socket's buffer:
+// nobody waits for it.
+func (d *door) turnAway(c net.Conn, peer Peer, now time.Time) {
+	if d.news(notice{peer.UID, "full"}, now) {
+		d.log.Warn("too many connections", "code", ipc.CodeTooManyRequests, "uid", peer.UID, "pid", peer.PID,
+			"per_user", d.limits.user, "total", d.limits.total)
+	}
+	_ = c.SetWriteDeadline(now.Add(time.Second))
 	_, _ = c.Write(d.full)
 	_ = c.Close()
 }
 
-// news tells whether a user's turning away is worth another line in the log: once a minute.
-func (d *door) news(uid uint32, now time.Time) bool {
+// notice is something about a user that is worth a line in the log.
+type notice struct {
+	uid  uint32
+	what string
+}
+
+// news reports whether a notice is worth another line: once a minute, and for a
+// limited number of users.
+func (d *door) news(n notice, now time.Time) bool {
+	const most = 100
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	maps.DeleteFunc(d.told, func(_ uint32, at time.Time) bool { return now.Sub(at) >= time.Minute })
-	if _, told := d.told[uid]; told {
+	maps.DeleteFunc(d.told, func(_ notice, at time.Time) bool { return now.Sub(at) >= time.Minute })
+	if _, told := d.told[n]; told || len(d.told) >= most {
 		return false
 	}
-	d.told[uid] = now
+	d.told[n] = now
 	return true
+}
+
+// late is a listener that returns connections that had to wait.
+type late struct {
+	ready chan net.Conn
+	done  chan struct{}
+	close func()
+}
+
+func newLate() *late {
+	done := make(chan struct{})
+	return &late{make(chan net.Conn), done, sync.OnceFunc(func() { close(done) })}
+}
+
+// after has Accept return c after a while, unless c is closed before.
+func (l *late) after(wait time.Duration, c *conn) {
+	c.delayed(wait, func() {
+		select {
+		case l.ready <- c:
+		case <-l.done:
+			_ = c.Close()
+		}
+	})
+}
+
+func (l *late) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.ready:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *late) Addr() net.Addr { return nil } // nobody asks
+
+func (l *late) Close() error {
+	l.close()
+	return nil
 }

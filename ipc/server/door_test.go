@@ -86,38 +86,187 @@ func (l *lab) until(what string, done func() bool) {
 	}
 }
 
-// Many users together can't keep an admin out.
-func TestTheTotalLeavesRoomForAdmins(t *testing.T) {
+// Many users together can keep neither an admin out nor a user who has few
+// connections; the user who has most pays for it.
+func TestTheTotalLeavesRoom(t *testing.T) {
 	t.Parallel()
-	l := startLab(t, func(cfg *Config) { cfg.PerUID, cfg.Total, cfg.HeaderTimeout = 3, 6, time.Minute })
-	for uid := range uint32(3) {
-		for range 2 {
-			l.accepted(l.dial(5000 + uid))
-		}
+	l := startLab(t, func(cfg *Config) { cfg.PerUID, cfg.Total, cfg.HeaderTimeout = 10, 16, time.Minute })
+	holders := map[uint32][]net.Conn{}
+	for _, uid := range []uint32{5000, 5000, 5000, 5001, 5000, 5001, 5000, 5001, 5000, 5001, 5000, 5001, 5000, 5000, 5001, 5000} {
+		c := l.dial(uid)
+		l.accepted(c)
+		holders[uid] = append(holders[uid], c)
 	}
-	for _, uid := range []uint32{5000, alice} {
+	for range entitled {
+		l.accepted(l.dial(alice))
+	}
+	for _, uid := range []uint32{alice, 5000, 5001} {
 		if a := l.read(l.dial(uid), "GET"); a.StatusCode != 429 {
 			t.Errorf("%d gets in: %s", uid, a.Status)
 		}
 	}
+	for uid, want := range map[uint32]int{5000: 10 - entitled, 5001: 6} {
+		open := 0
+		for _, c := range holders[uid] {
+			fmt.Fprint(c, "GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+			if strings.HasPrefix(closed(t, c), "HTTP/1.1 200 OK") {
+				open++
+			}
+		}
+		if open != want {
+			t.Errorf("%d keeps %d connections, want %d", uid, open, want)
+		}
+	}
+	if text := l.log.String(); strings.Count(text, "closed to make room") != 1 || !strings.Contains(text, "uid=5000 pid=1 for=1000") {
+		t.Errorf("the log: %s", text)
+	}
 	for _, uid := range []uint32{root, owner, carol} {
-		for range 3 {
+		for range 20 {
 			l.accepted(l.dial(uid))
 		}
-		if a := l.read(l.dial(uid), "GET"); a.StatusCode != 429 {
-			t.Errorf("%d gets in without end: %s", uid, a.Status)
+	}
+}
+
+// An idle connection is closed before a stream, a stream before a request.
+func TestWhatCanBeDoneWithout(t *testing.T) {
+	d := newDoor(nil, New(configFor(newBackend())))
+	enter := func(uid uint32, s state) *conn {
+		c, _, _ := d.admit(nil, person(uid), labTime)
+		c.become(s)
+		return c
+	}
+	enter(bob, idle)
+	first, second := enter(alice, busy), enter(alice, busy)
+	oldStream, newStream := enter(alice, stream), enter(alice, stream)
+	older, newer := enter(alice, idle), enter(alice, idle)
+	enter(root, idle)
+	older.become(busy)
+	older.become(idle) // it has been idle for the shorter time
+	for i, want := range []*conn{newer, older, oldStream, newStream, first} {
+		got := d.dispensable()
+		if got != want {
+			t.Fatalf("%d: state %v, since %d", i, got.state, got.since)
 		}
+		d.remove(got)
+		d.remove(got) // counts once
+	}
+	d.remove(second)
+	if u := d.users[alice]; len(u.conns) != 0 || u.busy != 0 || d.others != 1 {
+		t.Errorf("%+v, %d connections in all", u, d.others)
+	}
+}
+
+// A user who connects too often waits; nobody else does.
+func TestConnectionsHaveARate(t *testing.T) {
+	d := newDoor(nil, New(configFor(newBackend())))
+	d.limits.user, d.limits.admin = 1000, 1000
+	enter := func(uid uint32, now time.Time) net.Conn { return d.enter(&net.UnixConn{}, person(uid), now) }
+	for range burst {
+		if enter(stranger, labTime) == nil {
+			t.Fatal("waits within the burst")
+		}
+	}
+	if enter(stranger, labTime) != nil {
+		t.Error("does not wait beyond the burst")
+	}
+	if c, err := d.late.Accept(); err != nil || c.(*conn).peer.UID != stranger {
+		t.Errorf("%v, %v", c, err)
+	}
+	if enter(alice, labTime) == nil {
+		t.Error("another user waits")
+	}
+	for range 2 * burst {
+		if enter(root, labTime) == nil {
+			t.Fatal("root waits")
+		}
+	}
+	if enter(stranger, labTime.Add(time.Second)) == nil {
+		t.Error("waits after a pause")
+	}
+}
+
+func TestBodiesAreCounted(t *testing.T) {
+	d := newDoor(nil, New(configFor(newBackend())))
+	var conns []*conn
+	for uid := range uint32(5) {
+		c, _, _ := d.admit(nil, person(uid), labTime)
+		conns = append(conns, c)
+	}
+	for _, c := range conns[:4] {
+		if !c.hold(maxBodies) || c.hold(1) {
+			t.Error("a user's limit does not hold")
+		}
+	}
+	if conns[4].hold(1) {
+		t.Error("the limit of all does not hold")
+	}
+	conns[0].letGo(maxBodies)
+	if !conns[4].hold(maxBodies) || conns[0].hold(1) {
+		t.Error("room is not given back")
+	}
+	for _, c := range conns[1:] {
+		c.letGo(maxBodies)
+	}
+	if d.bodies != 0 {
+		t.Errorf("%d bytes are left", d.bodies)
+	}
+}
+
+// A user with many ids does not fill the memory with accounts.
+func TestAccountsAreForgotten(t *testing.T) {
+	d := newDoor(nil, New(configFor(newBackend())))
+	for uid := range uint32(100_000) {
+		c, _, _ := d.admit(nil, person(10_000+uid), labTime.Add(time.Duration(uid)*time.Millisecond))
+		d.remove(c)
+		d.news(notice{10_000 + uid, "full"}, labTime)
+	}
+	if len(d.users) > 1000 || len(d.told) > 1000 {
+		t.Errorf("%d accounts, %d told", len(d.users), len(d.told))
+	}
+}
+
+// Bodies under way are held up to a limit for each user and for all; those that
+// nobody wants are not held at all.
+func TestBodiesInMemoryAreLimited(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, func(cfg *Config) { cfg.HeaderTimeout = time.Minute })
+	start := func(uid uint32, request string) net.Conn {
+		c := l.dial(uid)
+		fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n{", request, maxBody)
+		return c
+	}
+	const report = "POST /v1/apps/one/report"
+	for range 20 {
+		start(alice, "GET /v1/status")
+		start(stranger, report)
+	}
+	var conns []net.Conn
+	for range maxBodies / maxBody {
+		conns = append(conns, start(bob, report))
+	}
+	code := func(uid uint32) string {
+		return l.ask(uid, "POST", "/v1/apps/one/report", `{"access_token":"x","status":401}`).code()
+	}
+	l.until("limit", func() bool { return code(bob) == ipc.CodeTooManyRequests })
+	if got := code(alice); got != "202" {
+		t.Errorf("another user: %s", got)
+	}
+	conns[0].Close()
+	l.until("room", func() bool { return code(bob) == "202" })
+	fmt.Fprintf(conns[1], `"access_token":"x","status":401%s}`, strings.Repeat(" ", maxBody-len(`{"access_token":"x","status":401}`)))
+	if a := l.read(conns[1], "POST"); a.StatusCode != 202 {
+		t.Errorf("a whole body: %s %s", a.Status, a.body)
 	}
 }
 
 // However few files an init lets the daemon open, its users can't take the last one.
 func TestTheTotalFitsTheOpenFiles(t *testing.T) {
-	for files, want := range map[uint64]int{0: 16, 16: 16, 64: 48, 256: 192, 1024: 768, 1200: 900, 1323: 1023, 4096: 1024, math.MaxUint64: 1024} {
+	for files, want := range map[uint64]int{0: 16, 16: 16, 64: 48, 256: 192, 600: 450, 680: 510, 4096: 512, math.MaxUint64: 512} {
 		if got := totalFor(files); got != want {
 			t.Errorf("%d files: %d connections, want %d", files, got, want)
 		}
 	}
-	for total, want := range map[int]int{16: 4, 768: 192, 1024: 256, 5000: 256} {
+	for total, want := range map[int]int{16: 4, 100: 25, 1024: 32, 5000: 32} {
 		if s := New(Config{Total: total}); s.cfg.PerUID != want {
 			t.Errorf("%d connections: %d for a user, want %d", total, s.cfg.PerUID, want)
 		}
@@ -131,7 +280,7 @@ func TestATurnedAwayUserIsLoggedOnceAMinute(t *testing.T) {
 		at   time.Duration
 		want bool
 	}{{1, 0, true}, {1, 59 * time.Second, false}, {2, 59 * time.Second, true}, {1, time.Minute, true}, {2, time.Minute, false}, {1, 119 * time.Second, false}} {
-		if got := d.news(test.uid, labTime.Add(test.at)); got != test.want {
+		if got := d.news(notice{test.uid, "full"}, labTime.Add(test.at)); got != test.want {
 			t.Errorf("%+v: %v", test, got)
 		}
 	}

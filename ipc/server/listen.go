@@ -24,6 +24,10 @@ type SocketOptions struct {
 	Group *uint32     // nil leaves the group alone
 }
 
+// backlog is how many callers may wait to be accepted. The kernel takes less if
+// net.core.somaxconn is less, which is 128 before Linux 5.4.
+const backlog = 4096
+
 // maxPath is the longest path of a socket that the kernel takes, in bytes.
 const maxPath = 107
 
@@ -147,7 +151,7 @@ func bind(o SocketOptions) (_ net.Listener, own fs.FileInfo, err error) {
 	if own, err = permit(o); err != nil {
 		return nil, nil, err
 	}
-	if err := unix.Listen(fd, unix.SOMAXCONN); err != nil {
+	if err := unix.Listen(fd, backlog); err != nil {
 		return nil, nil, os.NewSyscallError("listen", err)
 	}
 	l, err := net.FileListener(f)

@@ -62,6 +62,6 @@ type Viewer struct {
 // Sees reports whether the state of app may be shown.
 func (v Viewer) Sees(app string) bool { return v.Admin || slices.Contains(v.Apps, app) }
 
-// knowsIdentifier reports whether the device identifier may be shown: to whoever
-// may use an app, and to admins.
-func (v Viewer) knowsIdentifier() bool { return v.Admin || len(v.Apps) > 0 }
+// HasRight reports whether v is an admin or may use an app. Others do not learn
+// the device identifier, nor when exactly calls are made.
+func (v Viewer) HasRight() bool { return v.Admin || len(v.Apps) > 0 }

@@ -16,6 +16,7 @@ type route struct {
 	method string // http.MethodGet stands for HEAD too
 	who    access
 	serve  func(*call) error
+	body   bool // it reads the body
 }
 
 // access is who may use a route.
@@ -47,21 +48,21 @@ func find(path string) (rt route, app string, known bool) {
 func plainRoute(name string) route {
 	switch name {
 	case "token":
-		return route{http.MethodGet, soleUser, (*call).token}
+		return route{method: http.MethodGet, who: soleUser, serve: (*call).token}
 	case "headers":
-		return route{http.MethodGet, soleUser, (*call).headers}
+		return route{method: http.MethodGet, who: soleUser, serve: (*call).headers}
 	case "device":
-		return route{http.MethodGet, anyone, (*call).device}
+		return route{method: http.MethodGet, who: anyone, serve: (*call).device}
 	case "status":
-		return route{http.MethodGet, anyone, (*call).status}
+		return route{method: http.MethodGet, who: anyone, serve: (*call).status}
 	case "healthz":
-		return route{http.MethodGet, anyone, (*call).healthz}
+		return route{method: http.MethodGet, who: anyone, serve: (*call).healthz}
 	case "metrics":
-		return route{http.MethodGet, anyone, (*call).metrics}
+		return route{method: http.MethodGet, who: anyone, serve: (*call).metrics}
 	case "config":
-		return route{http.MethodGet, admins, (*call).configuration}
+		return route{method: http.MethodGet, who: admins, serve: (*call).configuration}
 	case "reload":
-		return route{http.MethodPost, admins, (*call).reload}
+		return route{method: http.MethodPost, who: admins, serve: (*call).reload}
 	}
 	return route{}
 }
@@ -69,17 +70,17 @@ func plainRoute(name string) route {
 func appRoute(name string) route {
 	switch name {
 	case "token":
-		return route{http.MethodGet, appUsers, (*call).token}
+		return route{method: http.MethodGet, who: appUsers, serve: (*call).token}
 	case "headers":
-		return route{http.MethodGet, appUsers, (*call).headers}
+		return route{method: http.MethodGet, who: appUsers, serve: (*call).headers}
 	case "watch":
-		return route{http.MethodGet, appUsers, (*call).watch}
+		return route{method: http.MethodGet, who: appUsers, serve: (*call).watch}
 	case "report":
-		return route{http.MethodPost, appUsers, (*call).report}
+		return route{method: http.MethodPost, who: appUsers, serve: (*call).report, body: true}
 	case "refresh":
-		return route{http.MethodPost, appAdmins, (*call).refresh}
+		return route{method: http.MethodPost, who: appAdmins, serve: (*call).refresh}
 	case "credentials":
-		return route{http.MethodDelete, appAdmins, (*call).reset}
+		return route{method: http.MethodDelete, who: appAdmins, serve: (*call).reset}
 	}
 	return route{}
 }
@@ -135,10 +136,12 @@ func (c *call) answer() error {
 		c.w.Header().Set("Allow", allow)
 		return ipc.NewProblem(ipc.CodeMethodNotAllowed, "this path takes "+allow)
 	}
-	if err := c.readBody(); err != nil {
+	done, err := c.readBody(rt.body)
+	defer done()
+	if err != nil {
 		return err
 	}
-	err := rt.serve(c)
+	err = rt.serve(c)
 	if p, ok := errors.AsType[*ipc.Problem](err); ok && p.Code == ipc.CodeUnknownApp { // it went after the caller was let in
 		return c.noApp()
 	}
@@ -214,20 +217,40 @@ func (c *call) findSole() error {
 
 const maxBody = 64 << 10
 
-// readBody reads the body whether anyone wants it or not, so that what follows is sure to be the next request.
-func (c *call) readBody() error {
+// readBody reads a body whether it is wanted or not, so that what follows is the
+// next request. It keeps it only if it is wanted, and the caller does not have
+// too much in memory already. done lets go of it.
+func (c *call) readBody(wanted bool) (done func(), err error) {
+	done = func() {}
 	if c.r.ContentLength == 0 {
-		return nil
+		return done, nil
 	}
-	var err error
-	c.body, err = io.ReadAll(http.MaxBytesReader(c.w, c.r.Body, maxBody))
+	if c.r.ContentLength > maxBody {
+		return done, ipc.NewProblem(ipc.CodeTooLarge, "the body is larger than 64 KiB")
+	}
+	body := http.MaxBytesReader(c.w, c.r.Body, maxBody)
+	if wanted {
+		size := c.r.ContentLength
+		if size < 0 {
+			size = maxBody // it may have so many
+		}
+		if !c.conn.hold(size) {
+			p := ipc.NewProblem(ipc.CodeTooManyRequests, "too many bodies are under way: wait for the answers before you send more")
+			p.RetryAfterMS = 1000
+			return done, p
+		}
+		done = func() { c.conn.letGo(size) }
+		c.body, err = io.ReadAll(body)
+	} else {
+		_, err = io.Copy(io.Discard, body)
+	}
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return ipc.NewProblem(ipc.CodeTooLarge, "the body is larger than 64 KiB")
+		return done, ipc.NewProblem(ipc.CodeTooLarge, "the body is larger than 64 KiB")
 	}
 	if err != nil {
-		return ipc.NewProblem(ipc.CodeInvalidParameter, "the body did not arrive whole, or not within "+c.cfg.HeaderTimeout.String())
+		return done, ipc.NewProblem(ipc.CodeInvalidParameter, "the body did not arrive whole, or not within "+c.cfg.HeaderTimeout.String())
 	}
-	return nil
+	return done, nil
 }
 
 func (c *call) token() error {
@@ -284,7 +307,7 @@ func (c *call) report() error {
 }
 
 func (c *call) device() error {
-	return c.sendJSON(http.StatusOK, c.cfg.Views.Device(c.viewer().knowsIdentifier()))
+	return c.sendJSON(http.StatusOK, c.cfg.Views.Device(c.viewer().HasRight()))
 }
 
 func (c *call) sees(app string) bool { return c.policy.MayUse(c.conn.peer, app) }
@@ -295,7 +318,7 @@ func (c *call) state() ipc.Status {
 	v := c.viewer()
 	st := c.cfg.Views.Status(v)
 	st.Device.Sources = nil
-	if !v.knowsIdentifier() {
+	if !v.HasRight() {
 		st.Device.Identifier = nil
 	}
 	return st

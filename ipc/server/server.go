@@ -34,8 +34,8 @@ type Config struct {
 	Busy   func()           // called at the end of every request
 
 	HeaderTimeout time.Duration // for a request's header to arrive, and then for its body; 0 is 5 s
-	PerUID        int           // connections of one user; 0 is a quarter of Total, at most 256
-	Total         int           // connections of all users who are no admins; 0 is 1024, or fewer where few files may be open
+	PerUID        int           // connections of one user who is not an admin; 0 is 32, or a quarter of Total
+	Total         int           // connections of all users who are not admins; 0 is 512, or fewer if few files may be open
 }
 
 const (
@@ -59,7 +59,7 @@ type Server struct {
 func New(cfg Config) *Server {
 	cfg.HeaderTimeout = cmp.Or(cfg.HeaderTimeout, 5*time.Second)
 	cfg.Total = cmp.Or(cfg.Total, totalFor(openFiles()))
-	cfg.PerUID = cmp.Or(cfg.PerUID, min(cfg.Total/4, 256))
+	cfg.PerUID = cmp.Or(cfg.PerUID, min(cfg.Total/4, userConns))
 	return &Server{
 		cfg: cfg, identify: peerOf, refreshes: rate.NewLimiter(1, 3),
 		buffers: sync.Pool{New: func() any { return new([]byte) }},
@@ -77,11 +77,15 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	srv := s.http(base, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.serve(w, r, ctx.Done())
 	}))
-	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(newDoor(&patient{Listener: l, log: s.cfg.Log, done: ctx.Done()}, s)) }()
+	door := newDoor(&patient{Listener: l, log: s.cfg.Log, done: ctx.Done()}, s)
+	failed, late := make(chan error, 1), make(chan error, 1)
+	go func() { failed <- srv.Serve(door) }()
+	go func() { late <- srv.Serve(door.late) }()
 	select {
 	case err := <-failed:
-		return errors.Join(fmt.Errorf("serve the socket: %w", err), srv.Close())
+		err = errors.Join(fmt.Errorf("serve the socket: %w", err), srv.Close())
+		<-late
+		return err
 	case <-ctx.Done():
 	}
 	defer time.AfterFunc(grace, cancel).Stop() // whoever still waits then is told so
@@ -91,6 +95,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		s.cfg.Log.Debug("connections cut at the end", "err", errors.Join(err, srv.Close()))
 	}
 	<-failed
+	<-late
 	return nil
 }
 
@@ -107,8 +112,11 @@ func (s *Server) http(base context.Context, h http.Handler) *http.Server {
 			return context.WithValue(ctx, peerKey{}, c)
 		},
 		ConnState: func(c net.Conn, state http.ConnState) {
-			if state == http.StateIdle {
-				c.(*conn).idle()
+			switch state {
+			case http.StateActive:
+				c.(*conn).become(busy)
+			case http.StateIdle:
+				c.(*conn).answered()
 			}
 		},
 		DisableGeneralOptionsHandler: true,

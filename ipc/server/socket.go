@@ -105,7 +105,7 @@ func (s *Socket) Keep(ctx context.Context, log *slog.Logger, changed func()) err
 	folder := os.NewFile(uintptr(inotify), "inotify")
 	defer folder.Close()
 	defer context.AfterFunc(ctx, func() { _ = folder.SetReadDeadline(time.Unix(1, 0)) })()
-	events := make([]byte, 4096)
+	events := make([]byte, 512) // one fits, and the others are read next
 	for retry := time.Second; ctx.Err() == nil; {
 		// The directory may be another one by now. Adding the same one again changes nothing.
 		_, watching := unix.InotifyAddWatch(inotify, dir, unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MOVED_TO|

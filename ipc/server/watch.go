@@ -32,6 +32,7 @@ func (c *call) watch() error {
 	if c.r.Method == http.MethodHead {
 		return nil
 	}
+	c.conn.become(stream)
 	var sent sent
 	for c.tell(&sent, snap) {
 		select {

@@ -1,0 +1,78 @@
+// Command abuse attacks a tvpassd on its socket, as other users of the device
+// might, and prints what a player notices of it: the time for a cached token and
+// the memory of the daemon. It must run as root: each attacker is a user of its
+// own.
+//
+// It judges by the socket and by what the kernel tells of the process, never by
+// the daemon's own packages.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"text/tabwriter"
+	"time"
+)
+
+func main() {
+	if role := os.Getenv(roleVariable); role != "" {
+		os.Exit(play(role))
+	}
+	var p programs
+	flag.StringVar(&p.tvpassd, "tvpassd", "bin/tvpassd", "the daemon")
+	flag.StringVar(&p.passsim, "passsim", "bin/passsim", "the simulator of the server")
+	each := flag.Duration("for", 5*time.Second, "how long each attack lasts")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		flag.Usage()
+		os.Exit(64)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	if err := report(ctx, p, *each, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "abuse:", err)
+		os.Exit(1)
+	}
+}
+
+// The bars of docs: a cached token within 150 ms, the daemon below 48 MB.
+const (
+	barP99 = 150 * time.Millisecond
+	barRSS = 48 << 20
+)
+
+// report runs every attack on a daemon of its own and prints a table.
+func report(ctx context.Context, p programs, each time.Duration, out io.Writer) (err error) {
+	l, err := newLab(ctx, p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.close()) }()
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "attack\ttoken p50\tp99\ta connection each p50\tp99\tnot answered\tRSS\tattackers: answered\tturned away\t")
+	missed := 0
+	for _, a := range attacks {
+		r, err := l.run(ctx, a, each)
+		if err != nil {
+			return fmt.Errorf("%s: %w", a.name, err)
+		}
+		verdict := ""
+		if r.victim.Kept.P99 > barP99 || r.victim.Each.P99 > barP99 || r.rss > barRSS || r.victim.Failed > 0 {
+			verdict = "OVER"
+			missed++
+		}
+		fmt.Fprintf(table, "%s\t%v\t%v\t%v\t%v\t%d\t%.1f MB\t%d\t%d\t%s\n", a.name, r.victim.Kept.P50, r.victim.Kept.P99,
+			r.victim.Each.P50, r.victim.Each.P99, r.victim.Failed, float64(r.rss)/1e6, r.attackers.Answered, r.attackers.Refused, verdict)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "bars: p99 %v on two processors, RSS %d MB, every request answered; %d of %d attacks are over\n", barP99, barRSS>>20, missed, len(attacks))
+	return err
+}
