@@ -12,7 +12,7 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// Values of headers, ready to be put in place: they are never written to.
+// Values of headers, made once: they are never written to.
 var (
 	noStore     = []string{"no-store"}
 	jsonType    = []string{"application/json"}
@@ -21,15 +21,16 @@ var (
 	eventsType  = []string{"text/event-stream"}
 )
 
-// send writes a whole answer. Its own length keeps net/http from chunking what outgrows a buffer.
+// send writes a whole answer. Without the length net/http would send one that
+// outgrows its buffer in chunks.
 func (c *call) send(status int, contentType []string, body []byte) {
 	h := c.w.Header()
-	h["Date"] = nil // a box may not know it
+	h["Date"] = nil // the device may not know it
 	h["Cache-Control"] = noStore
 	h["Content-Type"] = contentType
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	c.w.WriteHeader(status)
-	_, _ = c.w.Write(body) // it fails when the caller has gone: there is nobody left to tell
+	_, _ = c.w.Write(body) // an error means that the caller has left
 }
 
 func (c *call) sendJSON(status int, v any) error {
@@ -41,13 +42,14 @@ func (c *call) sendJSON(status int, v any) error {
 	return nil
 }
 
-// fail answers with a problem; what is none is a fault of ours, and logged.
+// fail answers with a problem. An error that is not a *Problem is a bug: it is
+// logged and answered with CodeInternal.
 func (c *call) fail(err error) {
 	p, ok := errors.AsType[*ipc.Problem](err)
 	if ok {
 		p = complete(p)
 	} else if c.r.Context().Err() != nil {
-		detail := "the caller hung up" // so that nobody reads this
+		detail := "the caller hung up" // and does not read this
 		select {
 		case <-c.stopping:
 			detail = "tvpassd is stopping: ask again once it is back"
@@ -57,7 +59,7 @@ func (c *call) fail(err error) {
 		p.RetryAfterMS = 1000
 	} else {
 		c.cfg.Log.Error("request failed", "app", c.app, "code", ipc.CodeInternal, "method", c.r.Method, "uid", c.conn.peer.UID, "err", err)
-		p = ipc.NewProblem(ipc.CodeInternal, "a fault in tvpassd: its log says more")
+		p = ipc.NewProblem(ipc.CodeInternal, "a bug in tvpassd: its log says more")
 	}
 	if p.RetryAfterMS > 0 {
 		c.w.Header().Set("Retry-After", retryAfter(p))
@@ -109,7 +111,7 @@ func lastWord(p *ipc.Problem) []byte {
 // retryAfter returns the value of the header of that name: whole seconds, rounded up.
 func retryAfter(p *ipc.Problem) string { return strconv.FormatInt((p.RetryAfterMS+999)/1000, 10) }
 
-// complete returns p with the title and the status of its code if it lacks them.
+// complete returns p, with the title and the status of its code if it has none.
 func complete(p *ipc.Problem) *ipc.Problem {
 	if p.Title != "" && p.Status != 0 {
 		return p
@@ -128,7 +130,8 @@ func (c *call) metrics() error {
 	return nil
 }
 
-// parseReport reads a report. The error is a *Problem that repeats nothing of it: it holds a token.
+// parseReport reads a report. Its error is a [*ipc.Problem] that repeats nothing
+// of the report: it holds a token.
 func parseReport(body []byte) (ipc.Report, error) {
 	var got *struct {
 		AccessToken string `json:"access_token"`

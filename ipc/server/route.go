@@ -13,13 +13,13 @@ import (
 
 // route is what a path stands for.
 type route struct {
-	method string // http.MethodGet stands for HEAD too
+	method string // http.MethodGet includes HEAD
 	who    access
 	serve  func(*call) error
 	body   bool // it reads the body
 }
 
-// access is who may use a route.
+// access says who may use a route.
 type access int
 
 const (
@@ -30,7 +30,8 @@ const (
 	appAdmins // admins, and the path names an app
 )
 
-// find reads a path. Apps are looked up later: whether one exists is not for everybody to know.
+// find reads a path. It does not look the app up: not everybody may know whether
+// it exists.
 func find(path string) (rt route, app string, known bool) {
 	name, ok := strings.CutPrefix(path, "/v1/")
 	if !ok {
@@ -91,7 +92,7 @@ type call struct {
 	w        http.ResponseWriter
 	r        *http.Request
 	conn     *conn
-	policy   *Policy // one at a time, so that a reload can't split a look at it
+	policy   *Policy // the same for the whole request, even if a reload replaces it
 	app      string
 	body     []byte
 	stopping <-chan struct{}
@@ -111,11 +112,13 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, stopping <-chan s
 	}
 }
 
-// answer does what the request asks. Access comes before all that could tell anything about an app.
+// answer does what the request asks for. It checks the right to an app before
+// anything whose outcome could tell something about the app.
 func (c *call) answer() error {
 	c.conn.expect(c.r.ContentLength)
 	if c.r.ContentLength != 0 {
-		// Also for a body that we leave: net/http reads it before it answers. Once the body is read, net/http lifts this.
+		// This is also for a body that is left alone: net/http reads it before it
+		// answers. Once the body is read, net/http removes the deadline.
 		if err := http.NewResponseController(c.w).SetReadDeadline(time.Now().Add(c.cfg.HeaderTimeout)); err != nil {
 			return err
 		}
@@ -142,14 +145,15 @@ func (c *call) answer() error {
 		return err
 	}
 	err = rt.serve(c)
-	if p, ok := errors.AsType[*ipc.Problem](err); ok && p.Code == ipc.CodeUnknownApp { // it went after the caller was let in
-		return c.noApp()
+	if p, ok := errors.AsType[*ipc.Problem](err); ok && p.Code == ipc.CodeUnknownApp {
+		return c.noApp() // a reload has taken it away since
 	}
 	return err
 }
 
-// admit tells whether the caller may go on, and finds the app of one who needn't name it. Who may not use an app can't tell
-// it from one that doesn't exist.
+// admit returns a problem unless the caller may use the route. It finds the app
+// of a caller who need not name it. A caller without a right to an app can't tell
+// it from one that does not exist.
 func (c *call) admit(who access) error {
 	switch who {
 	case anyone:
@@ -170,7 +174,8 @@ func (c *call) admit(who access) error {
 	return c.noApp()
 }
 
-// admitAgain gives the outcome of a wait, unless the caller would no longer be let in: a reload may have come meanwhile.
+// admitAgain returns err, the outcome of a wait, unless a reload has taken the
+// caller's right away meanwhile.
 func (c *call) admitAgain(err error) error {
 	now := c.cfg.Policy()
 	if now == c.policy {
@@ -190,7 +195,8 @@ func (c *call) admitAgain(err error) error {
 	return err
 }
 
-// noApp is the answer about an app that isn't there or isn't the caller's, which only admins can tell apart.
+// noApp returns the problem for an app that does not exist or is not the
+// caller's. Only admins can tell these apart.
 func (c *call) noApp() error {
 	if c.policy.Admin(c.conn.peer) {
 		return ipc.NewProblem(ipc.CodeUnknownApp, "no app of that id is configured; `tvpassd status` lists those that are")
@@ -269,8 +275,9 @@ func (c *call) token() error {
 	return nil
 }
 
-// isPlain tells whether a token stands in JSON as it is. It remembers the last one that does: to look through hundreds of bytes
-// costs a tenth of a request, to see that they are the same string costs nothing.
+// isPlain reports whether a token needs no escapes in JSON. It remembers the last
+// one that needs none: to look through hundreds of bytes costs a tenth of a
+// request, to see that it is the same string costs nothing.
 func (s *Server) isPlain(accessToken string) bool {
 	if last := s.lastPlain.Load(); last != nil && *last == accessToken {
 		return true
@@ -326,7 +333,7 @@ func (c *call) state() ipc.Status {
 
 func (c *call) status() error { return c.sendJSON(http.StatusOK, c.state()) }
 
-// healthz is about the caller's apps alone: where there are none, none lacks a token.
+// healthz judges the caller's apps alone: if there are none, none lacks a token.
 func (c *call) healthz() error {
 	st := c.state()
 	status := http.StatusOK
@@ -364,7 +371,7 @@ func (c *call) reload() error {
 
 func (c *call) configuration() error { return c.sendJSON(http.StatusOK, c.cfg.Orders.Configuration()) }
 
-// order does what an admin asks for.
+// order does what an admin has asked for.
 func (c *call) order(do func(context.Context) error) error {
 	if err := do(c.r.Context()); err != nil {
 		return err

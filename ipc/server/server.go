@@ -30,7 +30,7 @@ type Config struct {
 	Views  Views
 	Orders Orders
 	Log    *slog.Logger
-	Now    func() time.Time // to limit refreshes, and to compare what watchers were told: a clock step does no harm
+	Now    func() time.Time // to limit refreshes and to date what watchers were sent: a clock step does no harm
 	Busy   func()           // called at the end of every request
 
 	HeaderTimeout time.Duration // for a request's header to arrive, and then for its body; 0 is 5 s
@@ -55,7 +55,7 @@ type Server struct {
 	lastPlain atomic.Pointer[string]
 }
 
-// New makes a server.
+// New returns a server.
 func New(cfg Config) *Server {
 	cfg.HeaderTimeout = cmp.Or(cfg.HeaderTimeout, 5*time.Second)
 	cfg.Total = cmp.Or(cfg.Total, totalFor(openFiles()))
@@ -66,11 +66,12 @@ func New(cfg Config) *Server {
 	}
 }
 
-// peerKey is where a request's context holds its *conn.
+// peerKey is the key of a request's *conn in its context.
 type peerKey struct{}
 
-// Run answers what comes in on l, and closes l at its end. When ctx ends, no connection is taken any longer, watchers are
-// let go, other requests under way get 2 s, and Run returns nil. An error says that l is out of order.
+// Run answers what comes in on l, and closes l before it returns. When ctx is
+// done it accepts no more connections, ends watches, gives other requests 2 s and
+// returns nil. An error means that l is out of order.
 func (s *Server) Run(ctx context.Context, l net.Listener) error {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
@@ -88,7 +89,7 @@ func (s *Server) Run(ctx context.Context, l net.Listener) error {
 		return err
 	case <-ctx.Done():
 	}
-	defer time.AfterFunc(grace, cancel).Stop() // whoever still waits then is told so
+	defer time.AfterFunc(grace, cancel).Stop() // who still waits then gets a problem
 	end, cancelEnd := context.WithTimeout(context.WithoutCancel(ctx), grace+lastWords)
 	defer cancelEnd()
 	if err := srv.Shutdown(end); err != nil {

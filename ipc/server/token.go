@@ -9,7 +9,7 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// appendToken appends the token object to b; plain says that the access token
+// appendToken appends the token object to b. plain means that the access token
 // needs no escapes. It is written by hand because every request of every player
 // comes through here, on devices where reflection is slow.
 func appendToken(b []byte, t ipc.Token, plain bool) []byte {
@@ -39,7 +39,7 @@ func appendString(b []byte, s string) []byte {
 	return appendPlain(b, s)
 }
 
-// plain tells whether s stands in JSON as it is.
+// plain reports whether s needs no escapes in JSON.
 func plain(s string) bool {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c >= utf8.RuneSelf || c == '"' || c == '\\' {
