@@ -1,7 +1,8 @@
-// Package client asks a running tvpassd, over its Unix socket. The commands use it, and so may players written in Go.
+// Package client makes requests to a running tvpassd over its Unix socket. The
+// commands use it, and so may players written in Go.
 //
-// It owns the way to the socket and what can go wrong there. The types are those of package ipc, and so are the errors that
-// the daemon answers with: *ipc.Problem.
+// It owns the way to the socket and the errors of that way. The types are those of
+// package ipc, and so is the error that the daemon answers with: [*ipc.Problem].
 package client
 
 import (
@@ -24,20 +25,23 @@ import (
 )
 
 var (
-	// ErrNotRunning says that nobody listens on the socket.
+	// ErrNotRunning means that nobody listens on the socket.
 	ErrNotRunning = errors.New("tvpassd is not running")
-	// ErrPermission says that this user may not open the socket.
+	// ErrPermission means that this user may not open the socket.
 	ErrPermission = errors.New("no permission on the socket of tvpassd")
 )
 
 // maxAnswer is the longest answer, or event, that is read, in bytes.
 const maxAnswer = 4 << 20
 
-// Client asks the daemon. The zero value asks at ipc.DefaultSocket. It is safe for concurrent use, and keeps connections
-// for the next call. Socket may not be changed after the first.
+// Client makes requests to the daemon. Its zero value uses [ipc.DefaultSocket]. It
+// is safe for concurrent use, and keeps connections for the next request. Socket
+// must not change after the first request.
 //
-// An empty app stands for the one app that the caller may use, in Token and Headers alone. Every method returns an
-// *ipc.Problem where the daemon refuses, ErrNotRunning, ErrPermission, or the context's error; there is no time limit but ctx.
+// For [Client.Token] and [Client.Headers] an empty app is the one app that the
+// caller may use. Every method returns an [*ipc.Problem] if the daemon refuses,
+// [ErrNotRunning], [ErrPermission] or the error of its context, which is the only
+// limit of time.
 type Client struct {
 	Socket string
 
@@ -45,19 +49,21 @@ type Client struct {
 	transport *http.Transport
 }
 
-// Token returns a token; a nil query is the daemon's default.
+// Token returns a token. A nil query is the daemon's default.
 func (c *Client) Token(ctx context.Context, app string, q *ipc.Query) (tok ipc.Token, err error) {
 	err = c.call(ctx, http.MethodGet, appPath(app, "token")+encode(q), nil, &tok)
 	return tok, err
 }
 
-// Headers returns what a REST API V2 call needs; a nil query is the daemon's default.
+// Headers returns the headers of a REST API V2 call. A nil query is the daemon's
+// default.
 func (c *Client) Headers(ctx context.Context, app string, q *ipc.Query) (h ipc.Headers, err error) {
 	err = c.call(ctx, http.MethodGet, appPath(app, "headers")+encode(q), nil, &h)
 	return h, err
 }
 
-// Report tells that a protected API refused a token. The action is one of ipc.ActionNone, ActionRefresh and ActionRegister.
+// Report tells the daemon that a protected API refused a token. It returns
+// [ipc.ActionNone], [ipc.ActionRefresh] or [ipc.ActionRegister].
 func (c *Client) Report(ctx context.Context, app string, r ipc.Report) (action string, err error) {
 	body, err := json.Marshal(r)
 	if err != nil {
@@ -68,19 +74,20 @@ func (c *Client) Report(ctx context.Context, app string, r ipc.Report) (action s
 	return answer.Action, err
 }
 
-// Device returns what the server is told about this box.
+// Device returns what the server is told about the device.
 func (c *Client) Device(ctx context.Context) (d ipc.Device, err error) {
 	err = c.call(ctx, http.MethodGet, "/v1/device", nil, &d)
 	return d, err
 }
 
-// Status returns how the daemon and the caller's apps stand.
+// Status returns the state of the daemon and of the caller's apps.
 func (c *Client) Status(ctx context.Context) (st ipc.Status, err error) {
 	err = c.call(ctx, http.MethodGet, "/v1/status", nil, &st)
 	return st, err
 }
 
-// Healthz tells whether every app of the caller has a usable token, and how they stand.
+// Healthz reports whether every app of the caller has a usable token, and returns
+// their state.
 func (c *Client) Healthz(ctx context.Context) (healthy bool, st ipc.Status, err error) {
 	resp, err := c.do(ctx, http.MethodGet, "/v1/healthz", nil)
 	if err != nil {
@@ -98,7 +105,8 @@ func (c *Client) Refresh(ctx context.Context, app string) error {
 	return c.call(ctx, http.MethodPost, appPath(app, "refresh"), nil, nil)
 }
 
-// Reset has the daemon forget an app's credentials and register it anew: its viewers must sign in again.
+// Reset has the daemon forget an app's client credentials and register it again:
+// its viewers must sign in again.
 func (c *Client) Reset(ctx context.Context, app string) error {
 	return c.call(ctx, http.MethodDelete, appPath(app, "credentials"), nil, nil)
 }
@@ -121,7 +129,7 @@ func (c *Client) Configuration(ctx context.Context) (conf ipc.Configuration, err
 	return conf, err
 }
 
-// Close lets go of kept connections. The client may be used again.
+// Close closes the connections that are kept. The client may be used again.
 func (c *Client) Close() { c.connection().CloseIdleConnections() }
 
 func appPath(app, name string) string {
@@ -148,8 +156,8 @@ func (c *Client) call(ctx context.Context, method, path string, body []byte, v a
 	return finish(resp, v)
 }
 
-// do sends a request. The transport is used directly: there are no redirects to follow, and its errors don't repeat the made-up
-// URL.
+// do sends a request. It uses the transport without an http.Client: there are no
+// redirects to follow, and the errors do not repeat the made-up URL.
 func (c *Client) do(ctx context.Context, method, path string, body []byte) (*http.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, method, "http://tvpassd"+path, bytes.NewReader(body))
 	if err != nil {
@@ -159,7 +167,7 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) (*htt
 	switch {
 	case err == nil:
 		return resp, nil
-	case errors.Is(err, ErrNotRunning), errors.Is(err, ErrPermission): // they say all there is
+	case errors.Is(err, ErrNotRunning), errors.Is(err, ErrPermission): // which need no context
 		return nil, err
 	}
 	return nil, fmt.Errorf("ask tvpassd: %w", err)
@@ -188,7 +196,7 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	return conn, err
 }
 
-// finish reads an answer: what was asked for, or a problem.
+// finish reads an answer into v, or returns the problem that it is.
 func finish(resp *http.Response, v any) error {
 	if resp.StatusCode/100 == 2 {
 		return decode(resp, v)

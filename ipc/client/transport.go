@@ -17,28 +17,32 @@ import (
 )
 
 const (
-	// maxTries is how often a request is sent, if nothing but the throttle answers.
+	// maxTries is how often a request is sent while every answer is a 429.
 	maxTries = 4
-	// minPause is how long no request may follow a 429 (Adobe's page "Throttling mechanism").
+	// minPause is how long no request may follow a 429 (Adobe's page "Throttling
+	// mechanism").
 	minPause = time.Second
 	// maxPause is the longest that a request waits for the throttle.
 	maxPause = time.Minute
-	// maxRefusal is how much of a 401 is read for its code, in bytes.
+	// maxRefusal is how much of a 401 is read to find its code, in bytes.
 	maxRefusal = 16 << 10
 )
 
-// Transport sends calls of the REST API V2, as the Transport of an http.Client. It adds the three headers that they need.
-// A 401 it reports to the daemon, and sends the request once more if there is another token now. A 429 it waits out: a
-// second, then two and four, or what Retry-After says; then it gives the 429 back, as it does at once where Retry-After is
-// above a minute. While one request waits, so do all others: the throttle counts them together.
+// Transport sends calls of the REST API V2, as the Transport of an http.Client. It
+// adds the three headers that they need. It reports a 401 to the daemon, and sends
+// the request once more if there is another token then. It waits after a 429: one
+// second, then two and four, or what Retry-After says. After that it returns the
+// 429, as it does at once if Retry-After is more than a minute. While one request
+// waits, so do all others: the throttle counts them together.
 //
-// A request is sent again only if its body can be had again: there is none, or GetBody is set, as http.NewRequest does for
-// the usual kinds. A redirect to another host is followed without the headers.
+// A request is sent again only if it has no body, or has GetBody, which
+// http.NewRequest sets for the usual kinds. A redirect to another host is followed
+// without the headers.
 //
-// The zero value works for whoever may use one app. A Transport is safe for concurrent use. Its errors are those of Client
-// and of Base.
+// The zero value works for a user who may use exactly one app. A Transport is safe
+// for concurrent use. Its errors are those of [Client] and of Base.
 type Transport struct {
-	Client *Client           // nil asks at ipc.DefaultSocket
+	Client *Client           // nil uses ipc.DefaultSocket
 	App    string            // "" is the one app that the caller may use
 	Base   http.RoundTripper // nil is http.DefaultTransport
 
@@ -46,10 +50,10 @@ type Transport struct {
 	clock clock // nil is the real one
 
 	mu    sync.Mutex // guards opens
-	opens time.Time  // no request leaves before
+	opens time.Time  // no request leaves before this
 }
 
-// RoundTrip sends a request, and changes nothing of it.
+// RoundTrip sends a request, which it does not change.
 func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if elsewhere(req) {
 		return t.base().RoundTrip(req)
@@ -67,18 +71,20 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// elsewhere tells whether redirects have led a request to a host that its caller did not name.
+// elsewhere reports whether redirects have led a request to a host that its caller
+// did not name.
 func elsewhere(req *http.Request) bool {
 	first := req
 	for first.Response != nil {
 		if first = first.Response.Request; first == nil {
-			return true // nobody knows
+			return true // it is unknown, so it is not trusted
 		}
 	}
 	return first.URL.Scheme != req.URL.Scheme || first.URL.Host != req.URL.Host
 }
 
-// send sends a request until the throttle lets it through, and tells with which headers.
+// send sends a request until the throttle lets it through, and returns the headers
+// that it had.
 func (t *Transport) send(req *http.Request) (*http.Response, ipc.Headers, error) {
 	for try := 0; ; try++ {
 		h, err := t.ready(req.Context())
@@ -123,7 +129,8 @@ func (t *Transport) ready(ctx context.Context) (ipc.Headers, error) {
 	}
 }
 
-// shut keeps all requests back after a 429, and returns how long its own must wait.
+// shut holds all requests back after a 429, and returns how long the refused one
+// must wait.
 func (t *Transport) shut(answer http.Header, try int) (pause time.Duration) {
 	pause = max(minPause<<try, retryAfter(answer))
 	opens := t.time().now().Add(min(pause, maxPause))
@@ -135,11 +142,12 @@ func (t *Transport) shut(answer http.Header, try int) (pause time.Duration) {
 	return pause
 }
 
-// retryAfter reads the header: seconds, or a date by the clock of the server. It is 0 where there is none.
+// retryAfter reads the header: seconds, or a date by the clock of the server. It
+// returns 0 if there is none.
 func retryAfter(h http.Header) time.Duration {
 	value := h.Get("Retry-After")
 	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil || errors.Is(err, strconv.ErrRange) {
-		return time.Duration(seconds) * time.Second // 68 years for what is out of range
+		return time.Duration(seconds) * time.Second // 68 years if it is out of range
 	}
 	at, err := http.ParseTime(value)
 	now, nowErr := http.ParseTime(h.Get("Date"))
@@ -149,7 +157,8 @@ func retryAfter(h http.Header) time.Duration {
 	return at.Sub(now)
 }
 
-// renewed reports a refused token, and tells whether the daemon has another one now.
+// renewed reports a refused token to the daemon, and returns whether there is
+// another one now.
 func (t *Transport) renewed(ctx context.Context, sent ipc.Headers, resp *http.Response) bool {
 	refused := sent.Headers["Authorization"]
 	_, err := t.client().Report(ctx, sent.App, ipc.Report{
@@ -162,9 +171,10 @@ func (t *Transport) renewed(ctx context.Context, sent ipc.Headers, resp *http.Re
 	return err == nil && h.Headers["Authorization"] != refused
 }
 
-// enhancedCode is the code in a refusal (Adobe's page "Enhanced error codes"), "" if there is none. The body can still be read.
+// enhancedCode returns the code in a refusal (Adobe's page "Enhanced error
+// codes"), or "". The body can still be read afterwards.
 func enhancedCode(resp *http.Response) string {
-	head, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // whoever reads on meets the error again
+	head, _ := io.ReadAll(io.LimitReader(resp.Body, maxRefusal)) // the error comes again for who reads on
 	resp.Body = struct {
 		io.Reader
 		io.Closer
@@ -174,7 +184,8 @@ func enhancedCode(resp *http.Response) string {
 	return refusal.Code
 }
 
-// replay is a request to be sent again, with a body of its own; nil where that can't be had.
+// replay returns a request to send again, with a body of its own, or nil if there
+// is no such body.
 func replay(req *http.Request) *http.Request {
 	if req.Body == nil || req.Body == http.NoBody {
 		return req
@@ -195,10 +206,10 @@ func (t *Transport) base() http.RoundTripper { return cmp.Or(t.Base, http.Defaul
 func (t *Transport) client() *Client         { return cmp.Or(t.Client, &t.own) }
 func (t *Transport) time() clock             { return cmp.Or[clock](t.clock, realClock{}) }
 
-// clock is the time that a Transport goes by.
+// clock is the time of a Transport.
 type clock interface {
 	now() time.Time
-	sleep(context.Context, time.Duration) error // until the context's end, which is its error
+	sleep(context.Context, time.Duration) error // returns the context's error if that comes first
 }
 
 type realClock struct{}

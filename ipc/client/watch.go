@@ -12,8 +12,9 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// Watch calls f with how an app stands, now and on every change, until f returns an error, which it returns. It returns
-// io.EOF when the daemon ends the watch: it stops, or the app is no longer the caller's.
+// Watch calls f with the state of an app, now and on every change, until f returns
+// an error, and returns that. It returns [io.EOF] when the daemon ends the watch:
+// the daemon stops, or the caller may no longer use the app.
 func (c *Client) Watch(ctx context.Context, app string, f func(ipc.Event) error) error {
 	resp, err := c.do(ctx, http.MethodGet, appPath(app, "watch"), nil)
 	if err != nil {
@@ -50,7 +51,7 @@ func (c *Client) Watch(ctx context.Context, app string, f func(ipc.Event) error)
 	return io.EOF
 }
 
-// deliver hands an event over. Names that are not known yet are for later versions.
+// deliver calls f with an event. It ignores the names of later versions.
 func deliver(name, data string, f func(ipc.Event) error) error {
 	var e ipc.Event
 	var err error
