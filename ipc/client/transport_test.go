@@ -139,13 +139,16 @@ func (l *playerLab) sleep(ctx context.Context, d time.Duration) error {
 // request is one of the kinds of body that there are.
 func (l *playerLab) request(body io.Reader) *http.Request {
 	l.t.Helper()
-	method := http.MethodPost
+	method, path := http.MethodPost, "/api/v2/REF30/sessions"
 	if body == nil {
-		method = http.MethodGet
+		method, path = http.MethodGet, "/api/v2/REF30/configuration"
 	}
-	req, err := http.NewRequestWithContext(l.t.Context(), method, l.server.URL+"/api/v2/REF30/configuration", body)
+	req, err := http.NewRequestWithContext(l.t.Context(), method, l.server.URL+path, body)
 	if err != nil {
 		l.t.Fatal(err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
 	return req
 }
@@ -183,6 +186,9 @@ func (l *playerLab) fault(f dcrtest.Fault) {
 	}
 }
 
+// form is the body of a request that makes a session.
+const form = "domainName=example.com&redirectUrl=https%3A%2F%2Fexample.com"
+
 // once is a body that can't be had again.
 func once(text string) io.Reader { return io.LimitReader(strings.NewReader(text), 1000) }
 
@@ -190,7 +196,7 @@ func TestTransportAddsHeaders(t *testing.T) {
 	l := newPlayerLab(t)
 	for _, app := range []string{"", "one"} {
 		l.player.App = app
-		req := l.request(strings.NewReader("body"))
+		req := l.request(strings.NewReader(form))
 		req.Header.Set("Authorization", "Bearer mine")
 		before := req.Header.Clone()
 		if status, _ := l.send(req); status != 200 {
@@ -215,8 +221,8 @@ func TestTransportRenews(t *testing.T) {
 		answered []int
 	}{
 		{"no body", func() io.Reader { return nil }, false, []int{401, 200}},
-		{"a body", func() io.Reader { return strings.NewReader("body") }, false, []int{401, 200}},
-		{"a body that is gone", func() io.Reader { return once("body") }, false, []int{401}},
+		{"a body", func() io.Reader { return strings.NewReader(form) }, false, []int{401, 200}},
+		{"a body that is gone", func() io.Reader { return once(form) }, false, []int{401}},
 		{"no other token", func() io.Reader { return nil }, true, []int{401}},
 	} {
 		l := newPlayerLab(t)
@@ -274,8 +280,8 @@ func TestTransportWaits(t *testing.T) {
 		status     int
 	}{
 		{"once", "", 1, nil, []time.Duration{s}, 200},
-		{"with a body", "", 2, strings.NewReader("body"), []time.Duration{s, 2 * s}, 200},
-		{"with a body that is gone", "", 1, once("body"), nil, 429},
+		{"with a body", "", 2, strings.NewReader(form), []time.Duration{s, 2 * s}, 200},
+		{"with a body that is gone", "", 1, once(form), nil, 429},
 		{"without end", "", 0, nil, []time.Duration{s, 2 * s, 4 * s}, 429},
 		{"less than a second", "0", 1, nil, []time.Duration{s}, 200},
 		{"as long as the server asks", "60", 1, nil, []time.Duration{60 * s}, 200},
