@@ -33,7 +33,7 @@ type Candidate struct {
 	Raw       []byte `json:"raw"`                 // as it was read, without white space around it
 	Place     string `json:"place,omitempty"`     // where it was read
 	Doubt     string `json:"doubt,omitempty"`     // why it can't be chosen; "" if it can
-	Untrusted bool   `json:"untrusted,omitempty"` // another user could have put it there, or it belongs to another system
+	Untrusted bool   `json:"untrusted,omitempty"` // it proves nothing: another user or software could have put it there
 }
 
 // Identifier hashes the candidate for a device that chooses its identifier now.

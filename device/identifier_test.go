@@ -123,6 +123,7 @@ func TestCompare(t *testing.T) {
 		{Source: boardSerial, Raw: []byte("Acme|Board FF|AB12CD34")},
 		{Source: "mac", Raw: []byte("001b215a07c4")},
 		{Source: "mac", Raw: []byte("001b215a07c5")},
+		{Source: "webos-nduid", Raw: []byte("8fd5"), Untrusted: true},
 	}
 	for _, test := range []struct {
 		name   string
@@ -141,6 +142,7 @@ func TestCompare(t *testing.T) {
 		{"no adapter's", old("mac", "001b215a07c6"), Different},
 		{"what another user may have left", old("rdk-serial", "PAW409913744"), Same},
 		{"what another user may have changed", old("rdk-serial", "PAW000000001"), Unreadable},
+		{"an address that software made up", old("webos-nduid", "8fd6"), Unreadable},
 		{"a source that can't be read", old("emmc-cid", "150100424a54443452042f3b1c0aa1f3"), Unreadable},
 		{"a generated one", old(Generated, uuid), Same},
 		{"the same text of another source", old("soc-serial", upper), Unreadable},

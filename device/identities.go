@@ -211,8 +211,12 @@ func listMAC(p *probe, place string, add func(Candidate)) {
 			take = func(c Candidate) { wifi = append(wifi, c) }
 		}
 		p.addresses(name, func(c Candidate) {
-			if c.Doubt == "" {
-				c.Doubt = p.doubtAdapter(name)
+			switch {
+			case c.Doubt != "":
+			case p.isModem(name) || p.isPhone(name):
+				c.Doubt = "belongs to a modem or a phone"
+			case !p.isHardware(name):
+				c = c.distrust("belongs to an interface made by software")
 			}
 			take(c)
 		})
@@ -227,7 +231,9 @@ func (p *probe) addresses(name string, add func(Candidate)) {
 	folder := netFolder + name
 	address := func(text, assignType, place string) {
 		if mac, err := net.ParseMAC(text); err == nil {
-			add(Candidate{Place: place, Raw: []byte(strings.ReplaceAll(mac.String(), ":", "")), Doubt: doubtMAC(mac, assignType)})
+			why, burntIn := doubtMAC(mac, assignType)
+			raw := []byte(strings.ReplaceAll(mac.String(), ":", ""))
+			add(Candidate{Place: place, Raw: raw, Doubt: why, Untrusted: !burntIn})
 		}
 	}
 	if p.hasEntry(name, "bonding_slave") {
@@ -253,17 +259,6 @@ func (p *probe) permanentAddress(bond, slave string) string {
 		case strings.HasPrefix(line, "Permanent HW addr: ") && current == slave:
 			return f[3]
 		}
-	}
-	return ""
-}
-
-// doubtAdapter says why an adapter is not part of the device.
-func (p *probe) doubtAdapter(name string) string {
-	switch {
-	case p.isModem(name) || p.isPhone(name):
-		return "belongs to a modem or a phone"
-	case !p.isHardware(name):
-		return "belongs to an interface made by software"
 	}
 	return ""
 }

@@ -136,27 +136,27 @@ func doubtDigits(digits string) string {
 }
 
 // doubtMAC says why a MAC address is not the one burnt into this adapter alone;
-// "" if it may be.
-func doubtMAC(mac net.HardwareAddr, assignType string) string {
+// "" if it may be. burntIn is false for an address that software made up.
+func doubtMAC(mac net.HardwareAddr, assignType string) (why string, burntIn bool) {
 	const multicast, local = 1, 2
 	text := hex.EncodeToString(mac)
 	switch {
 	case len(mac) != 6:
-		return "is not an Ethernet address"
+		return "is not an Ethernet address", false
 	case assignType != "0":
-		return "was set by software (addr_assign_type " + assignType + ")"
+		return "was set by software (addr_assign_type " + assignType + ")", false
 	case mac[0]&multicast != 0:
-		return "is a multicast address"
+		return "is a multicast address", false
 	case mac[0]&local != 0:
-		return "is locally administered"
+		return "is locally administered", false
 	case slices.Contains(sharedMACs, text):
-		return whyShared
+		return whyShared, true
 	case isFillerHalf(mac[:3]), isFillerHalf(mac[3:]):
-		return "has a half without information"
+		return "has a half without information", true
 	case isCountedHalf(mac[:3]), isCountedHalf(mac[3:]) && beginsCount(mac[3:]), isProgression(text, 2), longestRun(text) >= minRun:
-		return whyCounts
+		return whyCounts, true
 	}
-	return ""
+	return "", true
 }
 
 func isFillerHalf(half []byte) bool {

@@ -82,14 +82,14 @@ func TestDoubtfulMACs(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if doubtMAC(mac, "0") == "" {
+		if why, _ := doubtMAC(mac, "0"); why == "" {
 			t.Errorf("%s passes for an address of its own", address)
 		}
 	}
 	mac, _ := net.ParseMAC("C8:63:14:00:00:01")
 	for assign, own := range map[string]bool{"0": true, "1": false, "2": false, "3": false, "": false} {
-		if (doubtMAC(mac, assign) == "") != own {
-			t.Errorf("addr_assign_type %q: own is not %v", assign, own)
+		if why, burntIn := doubtMAC(mac, assign); (why == "") != own || burntIn != own {
+			t.Errorf("addr_assign_type %q: %q, %v, want %v", assign, why, burntIn, own)
 		}
 	}
 }

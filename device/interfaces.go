@@ -41,6 +41,9 @@ var ethernetMakers = []string{
 // a tunnel's type, and old kernels say no more about it.
 var modemNames = []string{"wwan", "rmnet", "ccmni"}
 
+// dockersMAC begins the addresses that Docker gives to containers.
+const dockersMAC = "02:42:"
+
 // wiredNames begin the names of wired Ethernet adapters. A tree of files that
 // were copied one by one has nothing else to tell them by.
 var wiredNames = []string{"eth", "en", "em", "lan", "wan", "moca"}
@@ -254,7 +257,7 @@ func (p *probe) isHardware(name string) bool {
 	}
 	index, link := p.text(folder+"/ifindex"), p.text(folder+"/iflink")
 	return (index == "" || link == "" || index == link) && !p.hasEntry(name, "bridge") && !p.hasEntry(name, "bonding") &&
-		(p.isWiFi(name) || beginsWith(name, wiredNames))
+		(p.isWiFi(name) || beginsWith(name, wiredNames) && !strings.HasPrefix(p.text(folder+"/address"), dockersMAC))
 }
 
 func beginsWith(name string, prefixes []string) bool {

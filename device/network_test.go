@@ -109,6 +109,7 @@ func TestConnection(t *testing.T) {
 		{"USB gadget", way("usb0"), "", sysfs("usb0 uevent=gadget device=DRIVER=configfs-gadget.g1"), "notAccessible", "usb0"},
 		{"Bluetooth", way("bnep0"), "", sysfs("bnep0 uevent=bluetooth device"), "notAccessible", "bnep0"},
 		{"container", way("eth0"), "", sysfs("eth0 ifindex=7 iflink=8"), "notAccessible", "eth0"},
+		{"container, by its address", way("eth0"), "", sysfs("eth0 address=02:42:ac:11:00:02"), "notAccessible", "eth0"},
 		{"container, as sysfs has it", way("eth0"), "", map[string]string{"sys/class/net/eth0": "-> ../../devices/virtual/net/eth0",
 			"sys/devices/virtual/net/eth0/type": "1\n"}, "notAccessible", "eth0"},
 		{"infiniband", way("ib0"), "", sysfs("ib0 type=32 device"), "notAccessible", "ib0"},
