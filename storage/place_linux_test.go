@@ -33,6 +33,7 @@ func tool(t *testing.T, name, debianPackage string) string {
 // without that fault.
 func TestAFileSystemMayLackWhatBboltNeeds(t *testing.T) {
 	t.Parallel()
+	whole := newSample(t)
 	type fault struct{ call, errno string }
 	for _, tc := range []struct {
 		name   string
@@ -62,26 +63,36 @@ func TestAFileSystemMayLackWhatBboltNeeds(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			dir := filepath.Join(t.TempDir(), "state")
-			save(t, os.Mkdir(dir, 0o755)) // to be closed to others
-			args := []string{"-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace")}
-			for _, path := range []string{dir, dbName, dbName + ".new", copyName, copyName + ".new", lockName} {
-				if path != dir {
-					path = filepath.Join(dir, path)
+			run := func(kind, dir string, args ...string) {
+				t.Helper()
+				command := []string{"-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"), "-P", dir}
+				for _, name := range []string{dbName, dbName + ".new", copyName, copyName + ".new", lockName} {
+					command = append(command, "-P", filepath.Join(dir, name))
 				}
-				args = append(args, "-P", path)
-			}
-			for _, f := range tc.faults {
-				args = append(args, "-e", fmt.Sprintf("inject=%s:error=%s", f.call, f.errno))
-			}
-			for range 2 {
-				cmd := exec.Command(strace(t), append(args, os.Args[0], dir, "0")...)
-				cmd.Env = append(os.Environ(), childEnv+"=live", raceQuick)
+				for _, f := range tc.faults {
+					command = append(command, "-e", fmt.Sprintf("inject=%s:error=%s", f.call, f.errno))
+				}
+				cmd := exec.Command(strace(t), append(append(command, os.Args[0], dir), args...)...)
+				cmd.Env = append(os.Environ(), childEnv+"="+kind, raceQuick)
 				if said, err := cmd.CombinedOutput(); err != nil {
 					t.Fatalf("%v: %s", err, said)
 				}
 			}
+			dir := filepath.Join(t.TempDir(), "state")
+			save(t, os.Mkdir(dir, 0o755)) // to be closed to others
+			run("live", dir, "0")
+			run("live", dir, "0")
 			expectLived(t, dir)
+
+			dir = put(t, whole.db, whole.copy) // it was on a better file system before
+			run("count", dir)
+			s := open(t, dir)
+			want := labState(2)
+			want.Token = labToken(7, 2048)
+			expectApp(t, s, labApp, want)
+			if s.Mended() != "" {
+				t.Errorf("Mended: %s", s.Mended())
+			}
 		})
 	}
 }
