@@ -274,6 +274,9 @@ func FuzzJudge(f *testing.F) {
 			if err := p.SkipAllQuestions(); err != nil {
 				t.Fatal(err)
 			}
+			if err := p.SkipAllAnswers(); err != nil {
+				t.Fatal(err)
+			}
 		}
 		if len(reply) >= headerSize {
 			withoutEDNS(reply)

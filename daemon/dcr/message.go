@@ -63,14 +63,21 @@ func records(m []byte) int { return int(binary.BigEndian.Uint16(m[6:])) }
 
 // wholeRecords reports whether so many records are all there.
 func wholeRecords(m []byte, count int) bool {
-	const fixed = 10 // type, class, TTL and the length of what follows
+	const (
+		pointer = 0xc0 // to the rest of a name
+		label   = 0x3f // the longest
+		fixed   = 10   // type, class, TTL and the length of what follows
+	)
 	at := 0
 	for range count {
-		for at < len(m) && m[at] != 0 && m[at] < 0xc0 {
-			at += 1 + int(m[at]) // a label of the name
+		for at < len(m) && m[at] > 0 && m[at] <= label {
+			at += 1 + int(m[at])
 		}
-		if at < len(m) && m[at] >= 0xc0 {
-			at++ // a pointer to the rest of it
+		switch {
+		case at >= len(m) || m[at] > label && m[at] < pointer:
+			return false
+		case m[at] >= pointer:
+			at++
 		}
 		at++
 		if at+fixed > len(m) {
