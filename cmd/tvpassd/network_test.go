@@ -122,7 +122,7 @@ func TestRouters(t *testing.T) {
 		"AAAA never":         {"type=AAAA kind=drop", "192.0.2.53 does not answer queries for AAAA records"},
 		"AAAA fails":         {"type=AAAA kind=servfail", ""},
 		"AAAA never, EDNS0":  {"type=AAAA kind=drop;edns=true kind=drop", "192.0.2.53 does not answer queries for AAAA records"},
-		"slow":               {"kind=delay delay=4s", "192.0.2.53 does not answer within 2.5s"},
+		"slow":               {"kind=delay delay=6s", "192.0.2.53 does not answer within 2.5s"},
 		"forged and true":    {"kind=forge", ""},
 		"answers over TCP":   {"kind=truncate", ""},
 		"the server as good": {"", ""},
@@ -137,6 +137,9 @@ func TestRouters(t *testing.T) {
 			l := newNetworkLab(t, flags...)
 			l.up()
 			l.token()
+			if log := l.daemon.stderr.String(); strings.Contains(log, "no new token") {
+				t.Errorf("a call failed:\n%s", log)
+			}
 			if got := l.check("dns"); !strings.Contains(got, tc.told) ||
 				(tc.told != "") != strings.HasPrefix(got, "warning: ") && name != "AAAA fails" &&
 					name != "answers over TCP" {
