@@ -128,7 +128,11 @@ func (l locator) overlay(m mount, st unix.Statfs_t, depth int) (volatile, unknow
 	// The path is that of the process which mounted it, maybe in an initramfs.
 	// The size that an overlay reports is that of its upper layer.
 	var under unix.Statfs_t
-	if unix.Statfs(upper, &under) != nil || under.Blocks != st.Blocks || under.Bsize != st.Bsize {
+	err = unix.Statfs(upper, &under)
+	if err != nil || under.Blocks != st.Blocks || under.Bsize != st.Bsize {
+		if on, ok := mountAt(upper); ok && on.memory() && errors.Is(err, fs.ErrPermission) { // it is root's
+			return what + " whose upper layer is " + on.named(on.fsType), "", nil
+		}
 		if inMemory(st) {
 			return what + " whose upper layer can't be seen, and looks like a tmpfs", "", nil
 		}

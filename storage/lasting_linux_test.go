@@ -32,7 +32,7 @@ func locate(t *testing.T, script string) Place {
 	const functions = `
 		disk() { truncate -s 1M $1.img; mke2fs -q -F $1.img; mkdir -p $1; mount -o loop $1.img $1; mkdir $1/up $1/work; }`
 	cmd := exec.Command(tool(t, "unshare", "util-linux"), "--mount", "--propagation", "private",
-		"sh", "-ec", functions+"\n"+script+"\nexec \"$EXE\" \"$PWD/state\"")
+		"sh", "-ec", functions+"\n"+script+"\nexec \"$@\" \"$EXE\" \"$PWD/state\"")
 	exe, err := os.Executable()
 	save(t, err)
 	cmd.Dir = dir
@@ -91,6 +91,10 @@ func TestLocate(t *testing.T) {
 			`mkdir 'r, a:m'; mount -t tmpfs x 'r, a:m'; mkdir 'r, a:m/u p' 'r, a:m/w';` + overlay +
 				`upperdir='r\, a:m/u p',workdir='r\, a:m/w' state`,
 			"~/state", "an overlay on ~/state whose upper layer is a tmpfs on ~/r, a:m", ""},
+		{"an overlay in memory that only root may see", `mkdir ram; mount -t tmpfs -o size=2m,nr_inodes=99 x ram
+			mkdir ram/up ram/work; ` + overlay + `upperdir=$PWD/ram/up,workdir=ram/work state; chown 65534 ram; chmod 700 ram
+			set -- setpriv --bounding-set=-dac_override,-dac_read_search`,
+			"~/state", "an overlay on ~/state whose upper layer is " + tmpfs, ""},
 		{"an overlay whose layer is mounted from memory",
 			ram + `; mkdir up work all; mount --bind ram all;` + overlay + `upperdir=$PWD/all/up,workdir=all/work state`,
 			"~/state", "an overlay on ~/state whose upper layer is a tmpfs on ~/all", ""},

@@ -70,9 +70,22 @@ func (m mount) deviceDir(sys string) string {
 	return filepath.Join(sys, "dev", "block", device)
 }
 
+const mountinfo = "/proc/self/mountinfo"
+
+// memory reports whether files of the mount are kept in memory.
+func (m mount) memory() bool { return m.fsType == "tmpfs" || m.fsType == "ramfs" }
+
+// mountAt returns the mount that a path is on if nothing of it may be opened.
+func mountAt(path string) (mount, bool) {
+	all, err := os.ReadFile(mountinfo)
+	if err != nil {
+		return mount{}, false
+	}
+	return findMount(string(all), path, "")
+}
+
 // mountOf returns the mount that an existing path is on.
 func mountOf(path string) (mount, error) {
-	const mountinfo = "/proc/self/mountinfo"
 	all, err := os.ReadFile(mountinfo)
 	if err != nil {
 		return mount{}, err
