@@ -1,6 +1,7 @@
 package device
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -97,6 +98,23 @@ func TestFilesOfOthersAreNoEvidence(t *testing.T) {
 		if got, _ := report.Info.Get("model"); got != test.model {
 			t.Errorf("%s: the model is %v, want %s", test.name, got, test.model)
 		}
+	}
+}
+
+// Owners count on this device, and not in a tree.
+func TestOwnersCountLive(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("run as root: files of other users are made here")
+	}
+	root := writeTree(t, map[string]string{"file": "x"})
+	if err := os.Chown(filepath.Join(root, "file"), 12345, 12345); err != nil {
+		t.Fatal(err)
+	}
+	if data, err := testTree(t, "").read(filepath.Join(root, "file")); !errors.Is(err, hostfile.ErrUntrusted) {
+		t.Errorf("another user's file: %q, %v", data, err)
+	}
+	if data, err := testTree(t, root).read("/file"); string(data) != "x" || err != nil {
+		t.Errorf("in a tree: %q, %v", data, err)
 	}
 }
 
