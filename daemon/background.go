@@ -82,6 +82,7 @@ func (d *Daemon) settle(ctx context.Context) error {
 	d.changed()
 	var parts sync.WaitGroup
 	parts.Go(func() { d.writeLater(ctx) })
+	parts.Go(func() { d.readLater(ctx) })
 	d.followNews(ctx)
 	parts.Wait()
 	return nil
@@ -103,6 +104,23 @@ func (d *Daemon) writeLater(ctx context.Context) {
 		if d.store.Flush() == nil && d.hardware.Keep() == nil {
 			d.cfg.Log.Info("the state could be written at last", "code", ipc.CodeStorage)
 			d.changed()
+		}
+	}
+}
+
+// readAgain is how long the daemon waits before it reads a configuration again that
+// took too long at the start, twice as long each time: flash may be slow at boot,
+// and a file system that hangs keeps a thread of each attempt.
+const readAgain = 30 * time.Second
+
+// readLater reads the configuration again until all files of it answer.
+func (d *Daemon) readLater(ctx context.Context) {
+	for wait := readAgain; d.conf.Load().Late; wait *= 2 {
+		select {
+		case <-time.After(wait):
+			_ = d.Reload(ctx, "") // Reload has logged the error
+		case <-ctx.Done():
+			return
 		}
 	}
 }

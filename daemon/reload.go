@@ -72,7 +72,7 @@ func (d *Daemon) reload(ctx context.Context, accept string) error {
 // setup returns the broker's part of a configuration, and the client for its calls.
 func (d *Daemon) setup(conf *config.Config) (broker.Setup, *dcr.Client, error) {
 	up, err := dcr.New(dcr.Config{
-		Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile, Proxy: conf.HTTP.Proxy, Timeout: conf.HTTP.Timeout,
+		Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile, ReadFile: config.ReadRoots, Proxy: conf.HTTP.Proxy, Timeout: conf.HTTP.Timeout,
 		UserAgent: "tvpassd/" + d.cfg.Version, Now: d.wall,
 		DeviceInfo: func(applicationID string, local netip.AddrPort) string {
 			d.janitor.busy()

@@ -36,7 +36,7 @@ func (e *env) checkConfig() error {
 	for _, bad := range conf.Bad {
 		faults = append(faults, bad)
 	}
-	if _, err := dcr.New(dcr.Config{Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile}); err != nil {
+	if _, err := dcr.New(dcr.Config{Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile, ReadFile: config.ReadRoots}); err != nil {
 		faults = append(faults, fmt.Errorf("%s: [http] %w", conf.File, err))
 	}
 	for _, fault := range faults {

@@ -46,6 +46,7 @@ type Config struct {
 	Apps     []App          // those that can be used, by id
 	Bad      []*Error       // why a file in apps.d or a single app is disabled, one each
 	Risks    []Risk
+	Late     bool              // a file took too long to be read: a later reading may find more
 	Holders  map[string]Holder // the files that have the ids, to be remembered for Resolve
 
 	// AcceptVolatileState suppresses the warning about a state directory that
@@ -119,7 +120,7 @@ func load(file, otherwise string, n names) (*Config, error) {
 		d.judge(c)
 	}
 	c.readApps(filepath.Join(filepath.Dir(d.file), "apps.d"), d)
-	c.Risks, c.seen = d.files.risks, d.files.seen
+	c.Risks, c.seen, c.Late = d.files.risks, d.files.seen, d.files.late
 	c.resolve(nil)
 	return c, nil
 }

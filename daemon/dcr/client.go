@@ -19,6 +19,7 @@ const idleTimeout = 30 * time.Second
 type Config struct {
 	Endpoint  string        // base URL: https, or http for a lab on this device
 	CAFile    string        // PEM roots beside the system's and the embedded ones; "" for none
+	ReadFile  ReadFile      // reads CAFile
 	Proxy     *url.URL      // nil: as the environment says (HTTPS_PROXY, NO_PROXY)
 	Timeout   time.Duration // of a call, without the look-up of the server's name
 	UserAgent string
@@ -57,7 +58,7 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the endpoint: %w", err)
 	}
-	roots := rootSources{caFile: cfg.CAFile}
+	roots := rootSources{cfg.CAFile, cfg.ReadFile}
 	if err := roots.check(); err != nil {
 		return nil, err
 	}

@@ -12,7 +12,13 @@ import (
 // rootSources are where trusted roots come from: the system, the bundle inside
 // this program (devices in the field carry expired ones), and the file that the
 // configuration names.
-type rootSources struct{ caFile string }
+type rootSources struct {
+	caFile string
+	read   ReadFile
+}
+
+// ReadFile reads a file that may be another user's; nil stands for [os.ReadFile].
+type ReadFile func(name string) ([]byte, error)
 
 // check returns an error if the configured file can't be used.
 func (s rootSources) check() error {
@@ -59,9 +65,9 @@ type Roots struct {
 }
 
 // RootsByPlace returns the roots that a Client trusts, by where they come from.
-func RootsByPlace(caFile string) ([]Roots, error) {
+func RootsByPlace(caFile string, read ReadFile) ([]Roots, error) {
 	embedded, file := x509.NewCertPool(), x509.NewCertPool()
-	err := errors.Join(addEmbedded(embedded), rootSources{caFile}.addFile(file))
+	err := errors.Join(addEmbedded(embedded), rootSources{caFile, read}.addFile(file))
 	return []Roots{{"the system", systemPool()}, {"the embedded bundle", embedded}, {"[http] ca_file", file}}, err
 }
 
@@ -69,7 +75,11 @@ func (s rootSources) addFile(pool *x509.CertPool) error {
 	if s.caFile == "" {
 		return nil
 	}
-	pem, err := os.ReadFile(s.caFile)
+	read := s.read
+	if read == nil {
+		read = os.ReadFile
+	}
+	pem, err := read(s.caFile)
 	if err != nil {
 		return fmt.Errorf("read ca_file: %w", err)
 	}

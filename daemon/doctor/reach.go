@@ -78,7 +78,7 @@ func (r *reach) ask(ctx context.Context, conf *config.Config, proxy func(*http.R
 	if r.proxy != nil {
 		r.address = hostPort(r.proxy)
 	}
-	places, err := dcr.RootsByPlace(conf.HTTP.CAFile)
+	places, err := dcr.RootsByPlace(conf.HTTP.CAFile, config.ReadRoots)
 	r.rootsErr = err
 	r.dialer = &dcr.Dialer{Server: dcr.ServerOf(req.URL), Timeout: serverPatience, Now: now}
 	tlsConfig := dcr.TLSConfig(now)

@@ -13,7 +13,7 @@ _tvpassd() {
 			place+=("$word" "${COMP_WORDS[i+1]}")
 			((i++))
 			;;
-		--app | --root | --output) ((i++)) ;;
+		--app | --accept | --root | --output) ((i++)) ;;
 		-*) ;;
 		*) [ -n "$command" ] || command=$word ;;
 		esac
@@ -29,6 +29,7 @@ _tvpassd() {
 	status) words+=' --json --watch' ;;
 	token | headers | refresh) words+=' --app' ;;
 	reset) words+=' --app --yes' ;;
+	reload) words+=' --accept' ;;
 	device) words+=' --json --root' ;;
 	doctor | version) words+=' --json' ;;
 	bundle) words+=' --output' ;;
