@@ -72,7 +72,8 @@ func TestAppStatusSame(t *testing.T) {
 		}
 	}
 	later := status()
-	later.TokenExpiresAt, later.TokenExpiresIn, later.NextRefreshIn = new(start.Add(time.Hour+time.Second)), new(int64(3540)), new(int64(1739))
+	later.TokenExpiresAt, later.TokenExpiresIn, later.NextRefreshIn = new(start.Add(time.Hour+time.Second)),
+		new(int64(3540)), new(int64(1739))
 	if !status().Same(later, time.Minute) {
 		t.Error("seconds that pass make it another")
 	}
@@ -83,7 +84,8 @@ func TestAppStatusSame(t *testing.T) {
 
 func TestTokenSame(t *testing.T) {
 	fresh := func() Token {
-		return Token{App: "one", AccessToken: "t", TokenType: "bearer", ID: "1", IssuedAt: start, ExpiresAt: start.Add(time.Hour), ExpiresIn: 3600}
+		return Token{App: "one", AccessToken: "t", TokenType: "bearer", ID: "1", IssuedAt: start,
+			ExpiresAt: start.Add(time.Hour), ExpiresIn: 3600}
 	}
 	change(t, fresh, func(field string, tok Token) {
 		if same := fresh().Same(tok); same != (field == "IssuedAt" || field == "ExpiresIn") {
@@ -107,7 +109,8 @@ func TestProblems(t *testing.T) {
 		}
 		seen[p.code] = true
 	}
-	if got := NewProblem("other", "why"); got.Status != http.StatusInternalServerError || got.Code != "other" || got.Title == "" {
+	if got := NewProblem("other", "why"); got.Status != http.StatusInternalServerError || got.Code != "other" ||
+		got.Title == "" {
 		t.Errorf("an unknown code: %+v", got)
 	}
 	var p Problem

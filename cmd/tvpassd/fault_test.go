@@ -21,7 +21,8 @@ func (l *lab) inject(what string) (stop func()) {
 		l.t.Fatal("this test needs strace: apt-get install strace")
 	}
 	call, _, _ := strings.Cut(what, ":")
-	p := l.start(strace, "-f", "-o", "/dev/null", "-e", "trace="+call, "-e", "inject="+what, "-p", fmt.Sprint(l.daemon.cmd.Process.Pid))
+	p := l.start(strace, "-f", "-o", "/dev/null", "-e", "trace="+call, "-e", "inject="+what, "-p",
+		fmt.Sprint(l.daemon.cmd.Process.Pid))
 	p.until("attachment", func() bool { return strings.Contains(p.stderr.String(), "attached") })
 	return func() {
 		l.must(p.cmd.Process.Signal(os.Interrupt))

@@ -90,7 +90,8 @@ func TestWatchdogIsSilentWhileUnhealthy(t *testing.T) {
 			return asked > 2
 		})
 	}()
-	for _, want := range []string{"STATUS=asked", "STATUS=asked", "STATUS=asked", "WATCHDOG=1", "STATUS=asked", "WATCHDOG=1"} {
+	for _, want := range []string{"STATUS=asked", "STATUS=asked", "STATUS=asked", "WATCHDOG=1", "STATUS=asked",
+		"WATCHDOG=1"} {
 		if got := m.hears(); got != want {
 			t.Errorf("%q, not %q", got, want)
 		}

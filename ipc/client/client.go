@@ -189,9 +189,11 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("%w: nobody listens on %s; start it with `tvpassd start`, or say where it listens with --socket", ErrNotRunning, path)
+		return nil, fmt.Errorf("%w: nobody listens on %s; start it with `tvpassd start`, "+
+			"or say where it listens with --socket", ErrNotRunning, path)
 	case errors.Is(err, fs.ErrPermission):
-		return nil, fmt.Errorf("%w: %s; run this as root, or join the group that `ls -l %s` shows", ErrPermission, path, path)
+		return nil, fmt.Errorf("%w: %s; run this as root, or join the group that `ls -l %s` shows", ErrPermission,
+			path, path)
 	}
 	return conn, err
 }

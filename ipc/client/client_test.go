@@ -36,7 +36,8 @@ type fakeDaemon struct {
 var start = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
 func newDaemon(apps ...string) *fakeDaemon {
-	d := &fakeDaemon{state: ipc.StateReady, policy: &server.Policy{Owner: uint32(os.Getuid()), Apps: map[string]server.Allow{}}}
+	d := &fakeDaemon{state: ipc.StateReady, policy: &server.Policy{Owner: uint32(os.Getuid()),
+		Apps: map[string]server.Allow{}}}
 	for _, app := range apps {
 		d.policy.Apps[app] = server.Allow{Everyone: true}
 	}
@@ -52,7 +53,8 @@ func (d *fakeDaemon) note(format string, args ...any) {
 func (d *fakeDaemon) Policy() *server.Policy { return d.policy }
 
 func (d *fakeDaemon) token(app string, q ipc.Query) ipc.Token {
-	return ipc.Token{App: app, AccessToken: fmt.Sprint(q.Wait, " ", q.MinTTL), TokenType: "bearer", IssuedAt: start, ExpiresAt: start.Add(time.Hour), ExpiresIn: 3600}
+	return ipc.Token{App: app, AccessToken: fmt.Sprint(q.Wait, " ", q.MinTTL), TokenType: "bearer", IssuedAt: start,
+		ExpiresAt: start.Add(time.Hour), ExpiresIn: 3600}
 }
 
 func (d *fakeDaemon) Token(ctx context.Context, app string, q ipc.Query) (ipc.Token, error) {
@@ -64,7 +66,8 @@ func (d *fakeDaemon) Token(ctx context.Context, app string, q ipc.Query) (ipc.To
 }
 
 func (d *fakeDaemon) Headers(_ context.Context, app string, q ipc.Query) (ipc.Headers, error) {
-	return ipc.Headers{App: app, ExpiresIn: 1, Headers: map[string]string{"Authorization": "Bearer " + d.token(app, q).AccessToken}}, nil
+	return ipc.Headers{App: app, ExpiresIn: 1, Headers: map[string]string{"Authorization": "Bearer " + d.token(app,
+		q).AccessToken}}, nil
 }
 
 func (d *fakeDaemon) Report(_ context.Context, app string, r ipc.Report) (string, error) {
@@ -85,7 +88,8 @@ func (d *fakeDaemon) Device(bool) ipc.Device {
 func (d *fakeDaemon) Status(server.Viewer) ipc.Status {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return ipc.Status{Version: "7", Apps: []ipc.AppStatus{{App: "one", State: d.state, TokenExpiresIn: new(int64(5))}}, Device: d.Device(false)}
+	return ipc.Status{Version: "7", Apps: []ipc.AppStatus{{App: "one", State: d.state, TokenExpiresIn: new(int64(5))}},
+		Device: d.Device(false)}
 }
 
 func (d *fakeDaemon) WriteMetrics(io.Writer, server.Viewer) error { return nil }
@@ -100,7 +104,8 @@ func (d *fakeDaemon) Configuration() ipc.Configuration {
 
 func (d *fakeDaemon) Reload(_ context.Context, accept string) error {
 	d.note("%s", strings.TrimSpace("reload "+accept))
-	return &ipc.Problem{Code: ipc.CodeRejected, ServerCode: "invalid_software_statement", Detail: "why", RetryAfterMS: 1500}
+	return &ipc.Problem{Code: ipc.CodeRejected, ServerCode: "invalid_software_statement", Detail: "why",
+		RetryAfterMS: 1500}
 }
 
 // backend is a daemon without its socket.
@@ -148,11 +153,13 @@ func TestTokenAndHeaders(t *testing.T) {
 		{"", &ipc.Query{}, "0s 0s"},
 		{"one", &ipc.Query{Wait: 1500 * time.Millisecond, MinTTL: 90 * time.Second}, "1.5s 1m30s"},
 	} {
-		want := ipc.Token{App: "one", AccessToken: test.want, TokenType: "bearer", IssuedAt: start, ExpiresAt: start.Add(time.Hour), ExpiresIn: 3600}
+		want := ipc.Token{App: "one", AccessToken: test.want, TokenType: "bearer", IssuedAt: start,
+			ExpiresAt: start.Add(time.Hour), ExpiresIn: 3600}
 		if got, err := c.Token(t.Context(), test.app, test.q); err != nil || got != want {
 			t.Errorf("%+v: %+v, %v", test, got, err)
 		}
-		if got, err := c.Headers(t.Context(), test.app, test.q); err != nil || got.Headers["Authorization"] != "Bearer "+test.want {
+		if got, err := c.Headers(t.Context(), test.app, test.q); err != nil ||
+			got.Headers["Authorization"] != "Bearer "+test.want {
 			t.Errorf("%+v: %+v, %v", test, got, err)
 		}
 	}
@@ -161,7 +168,8 @@ func TestTokenAndHeaders(t *testing.T) {
 func TestTheRest(t *testing.T) {
 	d := newDaemon("one")
 	c, _ := run(t, d)
-	if action, err := c.Report(t.Context(), "one", ipc.Report{AccessToken: "x", Status: 401, Code: "c"}); err != nil || action != ipc.ActionRegister {
+	if action, err := c.Report(t.Context(), "one", ipc.Report{AccessToken: "x", Status: 401, Code: "c"}); err != nil ||
+		action != ipc.ActionRegister {
 		t.Errorf("Report: %q, %v", action, err)
 	}
 	dev, err := c.Device(t.Context())
@@ -191,10 +199,12 @@ func TestTheRest(t *testing.T) {
 	}
 	_ = c.Reload(t.Context())
 	_ = c.Accept(t.Context(), "one")
-	if conf, err := c.Configuration(t.Context()); err != nil || conf.Holders["one"] != (ipc.Holder{File: "one.toml", UID: 5}) {
+	if conf, err := c.Configuration(t.Context()); err != nil ||
+		conf.Holders["one"] != (ipc.Holder{File: "one.toml", UID: 5}) {
 		t.Errorf("Configuration: %+v, %v", conf, err)
 	}
-	if diff := cmp.Diff([]string{"report one {AccessToken:x Status:401 Code:c}", "refresh one", "reset one", "reload", "reload one"}, d.asked); diff != "" {
+	if diff := cmp.Diff([]string{"report one {AccessToken:x Status:401 Code:c}", "refresh one", "reset one", "reload",
+		"reload one"}, d.asked); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -242,7 +252,8 @@ func TestNobodyThere(t *testing.T) {
 	for _, name := range []string{"missing", "stale", "no/directory"} {
 		c := &Client{Socket: filepath.Join(dir, name)}
 		_, err := c.Status(t.Context())
-		if !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), c.Socket) || strings.Contains(err.Error(), "http:") {
+		if !errors.Is(err, ErrNotRunning) || !strings.Contains(err.Error(), c.Socket) ||
+			strings.Contains(err.Error(), "http:") {
 			t.Errorf("%s: %v", name, err)
 		}
 		if err := c.Watch(t.Context(), "one", nil); !errors.Is(err, ErrNotRunning) {
@@ -344,7 +355,8 @@ func TestWatch(t *testing.T) {
 		switch len(seen) {
 		case 1:
 			d.mu.Lock()
-			d.snap = server.Snapshot{State: ipc.AppStatus{App: "one", State: ipc.StateReady}, Token: &tok, Changed: make(chan struct{})}
+			d.snap = server.Snapshot{State: ipc.AppStatus{App: "one", State: ipc.StateReady}, Token: &tok,
+				Changed: make(chan struct{})}
 			d.mu.Unlock()
 			close(changed)
 		case 3:

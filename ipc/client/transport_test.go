@@ -233,7 +233,8 @@ func TestTransportRenews(t *testing.T) {
 			t.Errorf("%s: HTTP %d, and the server answered %s", test.name, status, diff)
 		}
 		const code = "invalid_access_token_client_application"
-		if status == 401 && (!strings.HasPrefix(body, "{") || !strings.HasSuffix(body, "}\n") || !strings.Contains(body, code)) {
+		if status == 401 && (!strings.HasPrefix(body, "{") || !strings.HasSuffix(body, "}\n") ||
+			!strings.Contains(body, code)) {
 			t.Errorf("%s: the 401 lost its body: %q", test.name, body)
 		}
 		if diff := cmp.Diff([]string{"report one 401 " + code}, l.asked); diff != "" {

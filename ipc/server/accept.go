@@ -34,7 +34,8 @@ func (p *patient) Accept() (net.Conn, error) {
 			p.failing = false
 			return c, nil
 		}
-		if errors.Is(err, net.ErrClosed) || slices.ContainsFunc(hopeless, func(e error) bool { return errors.Is(err, e) }) {
+		if errors.Is(err, net.ErrClosed) || slices.ContainsFunc(hopeless,
+			func(e error) bool { return errors.Is(err, e) }) {
 			return nil, err
 		}
 		if !p.failing {

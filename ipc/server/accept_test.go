@@ -26,7 +26,8 @@ func (f *failing) Accept() (net.Conn, error) {
 
 func TestAcceptWaitsOutWhatMayPass(t *testing.T) {
 	t.Parallel()
-	pass := []error{syscall.ENOMEM, syscall.ENOBUFS, syscall.EPERM, syscall.EPROTO, syscall.ECONNABORTED, syscall.EMFILE, syscall.ENFILE, errors.New("new")}
+	pass := []error{syscall.ENOMEM, syscall.ENOBUFS, syscall.EPERM, syscall.EPROTO, syscall.ECONNABORTED,
+		syscall.EMFILE, syscall.ENFILE, errors.New("new")}
 	var log strings.Builder
 	p := &patient{Listener: &failing{errs: pass[:3]}, log: slog.New(slog.NewTextHandler(&log, nil))}
 	if c, err := p.Accept(); err != nil || c == nil {

@@ -58,7 +58,8 @@ func (c *call) fail(err error) {
 		p = ipc.NewProblem(ipc.CodeNotReady, detail)
 		p.RetryAfterMS = 1000
 	} else {
-		c.cfg.Log.Error("request failed", "app", c.app, "code", ipc.CodeInternal, "method", c.r.Method, "uid", c.conn.peer.UID, "err", err)
+		c.cfg.Log.Error("request failed", "app", c.app, "code", ipc.CodeInternal, "method", c.r.Method,
+			"uid", c.conn.peer.UID, "err", err)
 		p = ipc.NewProblem(ipc.CodeInternal, "a bug in tvpassd: its log says more")
 	}
 	if p.RetryAfterMS > 0 {
@@ -99,7 +100,8 @@ func lastWord(p *ipc.Problem) []byte {
 		panic(err)
 	}
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nCache-Control: no-store\r\nConnection: close\r\nContent-Type: %s\r\nContent-Length: %d\r\n",
+	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nCache-Control: no-store\r\nConnection: close\r\n"+
+		"Content-Type: %s\r\nContent-Length: %d\r\n",
 		p.Status, http.StatusText(p.Status), problemType[0], len(body)+1)
 	if p.RetryAfterMS > 0 {
 		fmt.Fprintf(&b, "Retry-After: %s\r\n", retryAfter(p))
@@ -140,7 +142,8 @@ func parseReport(body []byte) (ipc.Report, error) {
 	}
 	if err := json.Unmarshal(body, &got); err != nil || got == nil || got.AccessToken == "" || got.Status == nil {
 		return ipc.Report{}, ipc.NewProblem(ipc.CodeInvalidParameter,
-			`the body must be a JSON object with "access_token" (a string), "status" (an integer) and perhaps "code" (a string)`)
+			`the body must be a JSON object with "access_token" (a string), "status" (an integer) `+
+				`and perhaps "code" (a string)`)
 	}
 	return ipc.Report{AccessToken: got.AccessToken, Status: *got.Status, Code: got.Code}, nil
 }

@@ -11,7 +11,8 @@ import (
 func TestAmbiguousListsWithTwoUsersAndThreeApps(t *testing.T) {
 	l := startLab(t, nil)
 	l.policy.Store(&Policy{Apps: map[string]Allow{
-		"alpha": {Users: []uint32{alice, bob}}, "beta": {Users: []uint32{alice}}, "gamma": {Groups: []uint32{groupTwo}},
+		"alpha": {Users: []uint32{alice, bob}}, "beta": {Users: []uint32{alice}},
+		"gamma": {Groups: []uint32{groupTwo}},
 	}})
 	for _, tc := range []struct {
 		uid  uint32

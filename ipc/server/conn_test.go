@@ -57,7 +57,8 @@ func TestAnyHost(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
 	c := l.dial(alice)
-	for _, host := range []string{"Host: tvpassd", "Host:", "HOST:  /run/x.sock ", "host: a b", "Host: \"<ü>\"\x7f", "X: y\r\nhOsT: [::", "Host: " + strings.Repeat("/", 8000)} {
+	for _, host := range []string{"Host: tvpassd", "Host:", "HOST:  /run/x.sock ", "host: a b", "Host: \"<ü>\"\x7f",
+		"X: y\r\nhOsT: [::", "Host: " + strings.Repeat("/", 8000)} {
 		fmt.Fprintf(c, "GET /v1/token HTTP/1.1\r\n%s\r\n\r\n", host)
 		if a := l.read(c, "GET"); a.StatusCode != 200 {
 			t.Errorf("%.40q: %s %s", host, a.Status, a.body)
@@ -71,7 +72,8 @@ func TestAConnectionGoesOn(t *testing.T) {
 	l := startLab(t, nil)
 	c := l.dial(alice)
 	r := bufio.NewReader(c)
-	for _, path := range []string{"/v1/token", "/nothing", "/v1/apps/two/token", "/v1/apps/one/report", "/v1/token?wait=x", "/v1/token"} {
+	for _, path := range []string{"/v1/token", "/nothing", "/v1/apps/two/token", "/v1/apps/one/report",
+		"/v1/token?wait=x", "/v1/token"} {
 		const body = "GET /v1/metrics HTTP/1.1\r\nHost: x\r\n\r\n"
 		fmt.Fprintf(c, "GET %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", path, len(body), body)
 		resp, err := http.ReadResponse(r, nil)
@@ -247,7 +249,8 @@ func FuzzRead(f *testing.F) {
 		}
 		was, is := bytes.Split(sent[inBody:], []byte("\n")), bytes.Split(got[inBody:], []byte("\n"))
 		for i, line := range was {
-			if !bytes.Equal(line, is[i]) && !bytes.EqualFold(bytes.ReplaceAll(line, []byte("\r"), nil)[:len(hostName)], []byte(hostName)) {
+			if !bytes.Equal(line, is[i]) && !bytes.EqualFold(bytes.ReplaceAll(line, []byte("\r"), nil)[:len(hostName)],
+				[]byte(hostName)) {
 				t.Fatalf("%q became %q", line, is[i])
 			}
 		}

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"log/slog"
 	"maps"
 	"math"
@@ -67,7 +66,8 @@ type limits struct {
 
 // newDoor returns a door in front of l.
 func newDoor(l net.Listener, s *Server) *door {
-	p := ipc.NewProblem(ipc.CodeTooManyRequests, "too many connections are open: close some, or keep one alive and use it again")
+	p := ipc.NewProblem(ipc.CodeTooManyRequests,
+		"too many connections are open: close some, or keep one alive and use it again")
 	p.RetryAfterMS = 1000
 	return &door{
 		Listener: l, late: newLate(), identify: s.identify,
@@ -164,7 +164,7 @@ func (d *door) dispensable() *conn {
 	}
 	var found *conn
 	for _, c := range worst.conns {
-		if !c.admin && (found == nil || cmp.Or(cmp.Compare(c.state, found.state), cmp.Compare(c.since, found.since)) < 0) {
+		if !c.admin && (found == nil || c.state < found.state || c.state == found.state && c.since < found.since) {
 			found = c
 		}
 	}

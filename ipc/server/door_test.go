@@ -43,14 +43,16 @@ func TestAFloodOfOneUserStarvesNobodyElse(t *testing.T) {
 	for range 20 {
 		// These come after the five, for a listener hands out connections in their order.
 		a := l.read(l.dial(stranger), "GET")
-		if p := a.problem(t); p.Code != ipc.CodeTooManyRequests || a.StatusCode != 429 || a.Header.Get("Retry-After") != "1" {
+		if p := a.problem(t); p.Code != ipc.CodeTooManyRequests || a.StatusCode != 429 ||
+			a.Header.Get("Retry-After") != "1" {
 			t.Fatalf("a connection too many: %s %v %+v", a.Status, a.Header, p)
 		}
 	}
 	if a := l.ask(alice, "GET", "/v1/token", ""); a.StatusCode != 200 {
 		t.Errorf("alice: %s", a.Status)
 	}
-	if n := strings.Count(l.log.String(), "too many connections"); n != 1 || !strings.Contains(l.log.String(), "uid=1003") {
+	if n := strings.Count(l.log.String(), "too many connections"); n != 1 ||
+		!strings.Contains(l.log.String(), "uid=1003") {
 		t.Errorf("%d lines: %s", n, l.log)
 	}
 }
@@ -92,7 +94,8 @@ func TestTheTotalLeavesRoom(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, func(cfg *Config) { cfg.PerUID, cfg.Total, cfg.HeaderTimeout = 10, 16, time.Minute })
 	holders := map[uint32][]net.Conn{}
-	for _, uid := range []uint32{5000, 5000, 5000, 5001, 5000, 5001, 5000, 5001, 5000, 5001, 5000, 5001, 5000, 5000, 5001, 5000} {
+	for _, uid := range []uint32{5000, 5000, 5000, 5001, 5000, 5001, 5000, 5001, 5000, 5001, 5000, 5001, 5000, 5000,
+		5001, 5000} {
 		c := l.dial(uid)
 		l.accepted(c)
 		holders[uid] = append(holders[uid], c)
@@ -117,7 +120,8 @@ func TestTheTotalLeavesRoom(t *testing.T) {
 			t.Errorf("%d keeps %d connections, want %d", uid, open, want)
 		}
 	}
-	if text := l.log.String(); strings.Count(text, "closed to make room") != 1 || !strings.Contains(text, "uid=5000 pid=1 for=1000") {
+	if text := l.log.String(); strings.Count(text, "closed to make room") != 1 ||
+		!strings.Contains(text, "uid=5000 pid=1 for=1000") {
 		t.Errorf("the log: %s", text)
 	}
 	for _, uid := range []uint32{root, owner, carol} {
@@ -253,7 +257,8 @@ func TestBodiesInMemoryAreLimited(t *testing.T) {
 	}
 	conns[0].Close()
 	l.until("room", func() bool { return code(bob) == "202" })
-	fmt.Fprintf(conns[1], `"access_token":"x","status":401%s}`, strings.Repeat(" ", maxBody-len(`{"access_token":"x","status":401}`)))
+	fmt.Fprintf(conns[1], `"access_token":"x","status":401%s}`,
+		strings.Repeat(" ", maxBody-len(`{"access_token":"x","status":401}`)))
 	if a := l.read(conns[1], "POST"); a.StatusCode != 202 {
 		t.Errorf("a whole body: %s %s", a.Status, a.body)
 	}
@@ -261,7 +266,8 @@ func TestBodiesInMemoryAreLimited(t *testing.T) {
 
 // However few files an init lets the daemon open, its users can't take the last one.
 func TestTheTotalFitsTheOpenFiles(t *testing.T) {
-	for files, want := range map[uint64]int{0: 16, 16: 16, 64: 48, 256: 192, 600: 450, 680: 510, 4096: 512, math.MaxUint64: 512} {
+	for files, want := range map[uint64]int{0: 16, 16: 16, 64: 48, 256: 192, 600: 450, 680: 510, 4096: 512,
+		math.MaxUint64: 512} {
 		if got := totalFor(files); got != want {
 			t.Errorf("%d files: %d connections, want %d", files, got, want)
 		}
@@ -279,7 +285,8 @@ func TestATurnedAwayUserIsLoggedOnceAMinute(t *testing.T) {
 		uid  uint32
 		at   time.Duration
 		want bool
-	}{{1, 0, true}, {1, 59 * time.Second, false}, {2, 59 * time.Second, true}, {1, time.Minute, true}, {2, time.Minute, false}, {1, 119 * time.Second, false}} {
+	}{{1, 0, true}, {1, 59 * time.Second, false}, {2, 59 * time.Second, true}, {1, time.Minute, true},
+		{2, time.Minute, false}, {1, 119 * time.Second, false}} {
 		if got := d.news(notice{test.uid, "full"}, labTime.Add(test.at)); got != test.want {
 			t.Errorf("%+v: %v", test, got)
 		}
@@ -318,7 +325,8 @@ func TestSlowCallersAreCut(t *testing.T) {
 	}
 	// Half a body gets an answer, whether it was wanted or not.
 	for request, want := range map[string]string{
-		"POST /v1/apps/one/report": ipc.CodeInvalidParameter, "GET /v1/token": ipc.CodeInvalidParameter, "GET /nothing": ipc.CodeNotFound, "POST /v1/apps/two/report": ipc.CodeForbidden,
+		"POST /v1/apps/one/report": ipc.CodeInvalidParameter, "GET /v1/token": ipc.CodeInvalidParameter,
+		"GET /nothing": ipc.CodeNotFound, "POST /v1/apps/two/report": ipc.CodeForbidden,
 	} {
 		c := l.dial(alice)
 		fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{", request)

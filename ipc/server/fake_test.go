@@ -48,10 +48,11 @@ func person(uid uint32) Peer {
 }
 
 func labPolicy() *Policy {
-	return &Policy{Owner: owner, AdminGroup: new(uint32(groupAdmins)), Replaced: make(chan struct{}), Apps: map[string]Allow{
-		"one": {Users: []uint32{alice, bob}},
-		"two": {Groups: []uint32{groupTwo}},
-	}}
+	return &Policy{Owner: owner, AdminGroup: new(uint32(groupAdmins)), Replaced: make(chan struct{}),
+		Apps: map[string]Allow{
+			"one": {Users: []uint32{alice, bob}},
+			"two": {Groups: []uint32{groupTwo}},
+		}}
 }
 
 const secretToken = "s3cret-t0ken"
@@ -147,7 +148,8 @@ func (b *fakeBackend) Token(ctx context.Context, app string, q ipc.Query) (ipc.T
 
 func (b *fakeBackend) Headers(ctx context.Context, app string, q ipc.Query) (ipc.Headers, error) {
 	tok, err := b.Token(ctx, app, q)
-	return ipc.Headers{App: app, ExpiresIn: tok.ExpiresIn, Headers: map[string]string{"Authorization": "Bearer " + tok.AccessToken}}, err
+	return ipc.Headers{App: app, ExpiresIn: tok.ExpiresIn,
+		Headers: map[string]string{"Authorization": "Bearer " + tok.AccessToken}}, err
 }
 
 func (b *fakeBackend) Report(_ context.Context, app string, r ipc.Report) (string, error) {
@@ -189,7 +191,8 @@ func (b *fakeBackend) Device(identifier bool) ipc.Device {
 func (b *fakeBackend) Status(v Viewer) ipc.Status {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	st := ipc.Status{Version: "1", StartedAt: labTime, Health: ipc.Healthy, Device: ipc.Device{Info: json.RawMessage(`{}`), Identifier: &ipc.Identifier{Value: "v"}}}
+	st := ipc.Status{Version: "1", StartedAt: labTime, Health: ipc.Healthy,
+		Device: ipc.Device{Info: json.RawMessage(`{}`), Identifier: &ipc.Identifier{Value: "v"}}}
 	for _, app := range []string{"one", "two"} {
 		if state, ok := b.states[app]; v.Sees(app) {
 			if !ok {
@@ -304,7 +307,8 @@ type answer struct {
 func (a answer) problem(t testing.TB) *ipc.Problem {
 	t.Helper()
 	p := new(ipc.Problem)
-	if err := json.Unmarshal([]byte(a.body), p); err != nil || a.Header.Get("Content-Type") != "application/problem+json" {
+	if err := json.Unmarshal([]byte(a.body), p); err != nil ||
+		a.Header.Get("Content-Type") != "application/problem+json" {
 		t.Fatalf("%s, %s, %q: no problem: %v", a.Status, a.Header.Get("Content-Type"), a.body, err)
 	}
 	return p

@@ -52,7 +52,8 @@ func MayPass(err error) bool {
 
 func listen(o SocketOptions) (net.Listener, fs.FileInfo, error) {
 	if len(o.Path) > maxPath {
-		return nil, nil, fmt.Errorf("the path has %d bytes, and a socket's may have %d: choose a shorter [socket] path", len(o.Path), maxPath)
+		return nil, nil, fmt.Errorf("the path has %d bytes, and a socket's may have %d: choose a shorter [socket] path",
+			len(o.Path), maxPath)
 	}
 	dir := filepath.Dir(o.Path)
 	if err := makeDir(dir); err != nil {
@@ -177,8 +178,8 @@ func permit(o SocketOptions) (fs.FileInfo, error) {
 	if o.Group != nil {
 		err := os.Chown(name, -1, int(*o.Group))
 		if errors.Is(err, fs.ErrPermission) {
-			return nil, fmt.Errorf("user %d may not give the socket to group %d: make the user a member of it, or set [socket] group = \"\"",
-				os.Geteuid(), *o.Group)
+			return nil, fmt.Errorf("user %d may not give the socket to group %d: make the user a member of it, "+
+				"or set [socket] group = \"\"", os.Geteuid(), *o.Group)
 		}
 		if err != nil {
 			return nil, err

@@ -179,7 +179,8 @@ func TestListenLeavesOtherFilesAlone(t *testing.T) {
 	}
 	defer d.Close()
 	for _, path := range []string{file, link, datagram, dir} {
-		if _, err := Listen(SocketOptions{Path: path}); err == nil || errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), path) {
+		if _, err := Listen(SocketOptions{Path: path}); err == nil || errors.Is(err, ErrInUse) ||
+			!strings.Contains(err.Error(), path) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -269,7 +270,8 @@ func TestAFailureLeavesNothingBehind(t *testing.T) {
 	if err := os.Chmod(dir, 0o500); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(SocketOptions{Path: dir + "/s"}); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), dir) {
+	if _, err := Listen(SocketOptions{Path: dir + "/s"}); !errors.Is(err, fs.ErrPermission) ||
+		!strings.Contains(err.Error(), dir) {
 		t.Errorf("a directory that isn't ours: %v", err)
 	}
 }

@@ -26,7 +26,8 @@ func TestPolicy(t *testing.T) {
 		{"user", Peer{UID: 1000, GID: 7}, false, []string{"open", "users"}},
 		{"member by primary group", Peer{UID: 5, GID: 61}, false, []string{"groups", "open"}},
 		{"member by another group", Peer{UID: 5, GID: 7, Groups: []uint32{60}}, false, []string{"groups", "open"}},
-		{"a group that has a user's number", Peer{UID: 5, GID: 1000, Groups: []uint32{900, 0}}, false, []string{"open"}},
+		{"a group that has a user's number", Peer{UID: 5, GID: 1000, Groups: []uint32{900, 0}}, false,
+			[]string{"open"}},
 		{"a user that has a group's number", Peer{UID: 60, GID: 7}, false, []string{"open"}},
 	} {
 		if got := p.Usable(test.peer); p.Admin(test.peer) != test.admin || !slices.Equal(got, test.want) {

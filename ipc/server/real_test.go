@@ -140,11 +140,13 @@ func TestCurl(t *testing.T) {
 		{"-I http://x/v1/token", `200 application/json HTTP/1.1 200 OK`},
 		{"http://x/v1/apps/one/token?wait=5", `400 application/problem+json {"title":"The request can't be read","status":400,"detail":"the parameter \"wait\" must`},
 		{"-d {} http://x/v1/apps/one/report", `400 application/problem+json {"title":`},
-		{`-d {"access_token":"x","status":401} http://x/v1/apps/one/report`, `202 application/json {"action":"refresh"}`},
+		{`-d {"access_token":"x","status":401} http://x/v1/apps/one/report`,
+			`202 application/json {"action":"refresh"}`},
 		{"-X DELETE http://x/v1/apps/one/report", `405 application/problem+json {"title":`},
 		{"-N -m 1 http://x/v1/apps/one/watch", `200 text/event-stream event: state` + "\n" + `data: {"app":"one"`},
 	} {
-		args := append([]string{"-s", "--unix-socket", l.path, "-w", "\n%{http_code} %{content_type}"}, strings.Fields(test.args)...)
+		args := append([]string{"-s", "--unix-socket", l.path, "-w", "\n%{http_code} %{content_type}"},
+			strings.Fields(test.args)...)
 		out, err := exec.CommandContext(t.Context(), curl, args...).Output()
 		if err != nil && !strings.Contains(test.args, "watch") { // which goes on until curl has had enough
 			t.Errorf("curl %s: %v", test.args, err)
@@ -166,7 +168,8 @@ func TestARealStranger(t *testing.T) {
 		}
 		defer c.Close()
 		var codes []string
-		for _, request := range []string{"GET /v1/token", "GET /v1/apps/mine/token", "GET /v1/apps/theirs/token", "POST /v1/reload"} {
+		for _, request := range []string{"GET /v1/token", "GET /v1/apps/mine/token", "GET /v1/apps/theirs/token",
+			"POST /v1/reload"} {
 			method, path, _ := strings.Cut(request, " ")
 			codes = append(codes, l.askOn(c, method, path, "").code())
 		}
@@ -179,7 +182,8 @@ func TestARealStranger(t *testing.T) {
 		t.Skip("only root may be somebody else")
 	}
 	l := &lab{fakeBackend: newBackend(), t: t, path: filepath.Join(publicDir(t), "s")}
-	l.policy.Store(&Policy{Apps: map[string]Allow{"mine": {Groups: []uint32{4711}}, "theirs": {Groups: []uint32{4712}}}})
+	l.policy.Store(&Policy{Apps: map[string]Allow{"mine": {Groups: []uint32{4711}},
+		"theirs": {Groups: []uint32{4712}}}})
 	l.server = New(configFor(l.fakeBackend))
 	l.run()
 	if err := os.Chmod(l.path, 0o666); err != nil {
@@ -215,7 +219,8 @@ func refuseSockopt(t *testing.T, option uint32) {
 		{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
 	}
 	program := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
-	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC, uintptr(unsafe.Pointer(&program)))
+	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, unix.SECCOMP_SET_MODE_FILTER, unix.SECCOMP_FILTER_FLAG_TSYNC,
+		uintptr(unsafe.Pointer(&program)))
 	if errno != 0 {
 		t.Fatal(errno)
 	}

@@ -162,7 +162,8 @@ func (c *call) admit(who access) error {
 		return c.findSole()
 	case admins, appAdmins:
 		if !c.policy.Admin(c.conn.peer) {
-			return ipc.NewProblem(ipc.CodeForbidden, "this is for admins: root, the daemon's own user and the members of admin_group")
+			return ipc.NewProblem(ipc.CodeForbidden,
+				"this is for admins: root, the daemon's own user and the members of admin_group")
 		}
 		if who == admins {
 			return nil
@@ -199,9 +200,11 @@ func (c *call) admitAgain(err error) error {
 // caller's. Only admins can tell these apart.
 func (c *call) noApp() error {
 	if c.policy.Admin(c.conn.peer) {
-		return ipc.NewProblem(ipc.CodeUnknownApp, "no app of that id is configured; `tvpassd status` lists those that are")
+		return ipc.NewProblem(ipc.CodeUnknownApp,
+			"no app of that id is configured; `tvpassd status` lists those that are")
 	}
-	return ipc.NewProblem(ipc.CodeForbidden, "you may not use this app: allow_users and allow_groups in its configuration say who may")
+	return ipc.NewProblem(ipc.CodeForbidden,
+		"you may not use this app: allow_users and allow_groups in its configuration say who may")
 }
 
 func (c *call) findSole() error {
@@ -210,13 +213,15 @@ func (c *call) findSole() error {
 			continue
 		}
 		if c.app != "" {
-			return ipc.NewProblem(ipc.CodeAmbiguousApp, "you may use several apps ("+
-				strings.Join(c.policy.Usable(c.conn.peer), ", ")+"): name one, with --app ID, or as in /v1/apps/{app}/token")
+			several := strings.Join(c.policy.Usable(c.conn.peer), ", ")
+			return ipc.NewProblem(ipc.CodeAmbiguousApp,
+				"you may use several apps ("+several+"): name one, with --app ID, or as in /v1/apps/{app}/token")
 		}
 		c.app = app
 	}
 	if c.app == "" {
-		return ipc.NewProblem(ipc.CodeAmbiguousApp, "there is no app that you may use: [[app]] in the configuration sets up apps and who may use them")
+		return ipc.NewProblem(ipc.CodeAmbiguousApp,
+			"there is no app that you may use: [[app]] in the configuration sets up apps and who may use them")
 	}
 	return nil
 }
@@ -241,7 +246,8 @@ func (c *call) readBody(wanted bool) (done func(), err error) {
 			size = maxBody // it may have so many
 		}
 		if !c.conn.hold(size) {
-			p := ipc.NewProblem(ipc.CodeTooManyRequests, "too many bodies are under way: wait for the answers before you send more")
+			p := ipc.NewProblem(ipc.CodeTooManyRequests,
+				"too many bodies are under way: wait for the answers before you send more")
 			p.RetryAfterMS = 1000
 			return done, p
 		}
@@ -254,7 +260,8 @@ func (c *call) readBody(wanted bool) (done func(), err error) {
 		return done, ipc.NewProblem(ipc.CodeTooLarge, "the body is larger than 64 KiB")
 	}
 	if err != nil {
-		return done, ipc.NewProblem(ipc.CodeInvalidParameter, "the body did not arrive whole, or not within "+c.cfg.HeaderTimeout.String())
+		return done, ipc.NewProblem(ipc.CodeInvalidParameter,
+			"the body did not arrive whole, or not within "+c.cfg.HeaderTimeout.String())
 	}
 	return done, nil
 }
@@ -350,7 +357,8 @@ func (c *call) refresh() error {
 	turn := c.refreshes.ReserveN(now, 1)
 	if wait := turn.DelayFrom(now); wait > 0 {
 		turn.CancelAt(now)
-		p := ipc.NewProblem(ipc.CodeTooManyRequests, "refreshes are limited to one a second: each is a call to the server")
+		p := ipc.NewProblem(ipc.CodeTooManyRequests,
+			"refreshes are limited to one a second: each is a call to the server")
 		p.RetryAfterMS = (wait + time.Millisecond - 1).Milliseconds()
 		return p
 	}

@@ -35,7 +35,7 @@ type Config struct {
 
 	HeaderTimeout time.Duration // for a request's header to arrive, and then for its body; 0 is 5 s
 	PerUID        int           // connections of one user who is not an admin; 0 is 32, or a quarter of Total
-	Total         int           // connections of all users who are not admins; 0 is 512, or fewer if few files may be open
+	Total         int           // connections of all who are not admins; 0 is 512, or fewer if few files may be open
 }
 
 const (

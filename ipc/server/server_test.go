@@ -86,14 +86,16 @@ func TestEveryPathForEverybody(t *testing.T) {
 // Nobody learns whether an app exists that isn't theirs: the answers are the same to the byte.
 func TestForbiddenIsAsUnknown(t *testing.T) {
 	l := startLab(t, nil)
-	for _, test := range []string{"GET token", "GET headers", "GET watch", "POST report", "POST refresh", "DELETE credentials", "PUT token"} {
+	for _, test := range []string{"GET token", "GET headers", "GET watch", "POST report", "POST refresh",
+		"DELETE credentials", "PUT token"} {
 		method, name, _ := strings.Cut(test, " ")
 		c := l.dial(alice)
 		known := l.askOn(c, method, "/v1/apps/two/"+name+"?wait=x", "{}")
 		unknown := l.askOn(c, method, "/v1/apps/2/"+name+"?wait=x", "{}")
 		known.Header.Del("Date")
 		unknown.Header.Del("Date")
-		if diff := cmp.Diff(known.Header, unknown.Header); known.body != unknown.body || diff != "" || known.code() != ipc.CodeForbidden {
+		if diff := cmp.Diff(known.Header, unknown.Header); known.body != unknown.body || diff != "" ||
+			known.code() != ipc.CodeForbidden {
 			t.Errorf("%s:\n%s%s%s", test, known.body, unknown.body, diff)
 		}
 	}
@@ -102,7 +104,8 @@ func TestForbiddenIsAsUnknown(t *testing.T) {
 func TestMethodNotAllowedSaysWhich(t *testing.T) {
 	l := startLab(t, nil)
 	for path, want := range map[string]string{
-		"/v1/token": "GET, HEAD", "/v1/apps/one/watch": "GET, HEAD", "/v1/apps/one/report": "POST", "/v1/apps/one/credentials": "DELETE", "/v1/reload": "POST",
+		"/v1/token": "GET, HEAD", "/v1/apps/one/watch": "GET, HEAD", "/v1/apps/one/report": "POST",
+		"/v1/apps/one/credentials": "DELETE", "/v1/reload": "POST",
 	} {
 		uid := uint32(root)
 		if path == "/v1/token" {
@@ -128,15 +131,18 @@ func TestTokenObject(t *testing.T) {
 		t.Errorf("HEAD: %d bytes announced, body %q", head.ContentLength, head.body)
 	}
 	h := l.ask(alice, "GET", "/v1/apps/one/headers", "")
-	if want := `{"app":"one","expires_in":3600,"headers":{"Authorization":"Bearer s3cret-t0ken"}}` + "\n"; h.body != want {
+	if want := `{"app":"one","expires_in":3600,"headers":{"Authorization":"Bearer s3cret-t0ken"}}` +
+		"\n"; h.body != want {
 		t.Errorf("headers:\n got %s\nwant %s", h.body, want)
 	}
 }
 
 // Whatever a server puts into a token, what comes out is JSON, and the same.
 func TestTokenSurvivesItsJSON(t *testing.T) {
-	for _, s := range []string{"", "a.b-c_d~e+/=", `"`, `\`, "\x00\x1f\x7f", "a\nb", "ünï ", "<&>", strings.Repeat("x", 5000)} {
-		want := ipc.Token{App: s, AccessToken: s, TokenType: s, ID: s, IssuedAt: time.Unix(1, 0).UTC(), ExpiresAt: time.Unix(1e10, 0).UTC(), ExpiresIn: -1}
+	for _, s := range []string{"", "a.b-c_d~e+/=", `"`, `\`, "\x00\x1f\x7f", "a\nb", "ünï ", "<&>",
+		strings.Repeat("x", 5000)} {
+		want := ipc.Token{App: s, AccessToken: s, TokenType: s, ID: s, IssuedAt: time.Unix(1, 0).UTC(),
+			ExpiresAt: time.Unix(1e10, 0).UTC(), ExpiresIn: -1}
 		var got ipc.Token
 		if err := json.Unmarshal(appendToken(nil, want, plain(want.AccessToken)), &got); err != nil {
 			t.Errorf("%q: %v", s, err)
@@ -149,7 +155,8 @@ func TestTokenSurvivesItsJSON(t *testing.T) {
 		t.Errorf("an unknown id is told: %s", text)
 	}
 	var keys map[string]any // a field that is added must be written, too
-	if err := json.Unmarshal(appendToken(nil, labToken("a"), true), &keys); err != nil || len(keys) != reflect.TypeFor[ipc.Token]().NumField() {
+	if err := json.Unmarshal(appendToken(nil, labToken("a"), true), &keys); err != nil ||
+		len(keys) != reflect.TypeFor[ipc.Token]().NumField() {
 		t.Errorf("%v: %v", keys, err)
 	}
 }
@@ -191,7 +198,8 @@ func TestQueries(t *testing.T) {
 		for _, name := range []string{"token", "headers"} {
 			a := l.askOn(c, "GET", "/v1/apps/one/"+name+test.query, "")
 			if test.fault != "" {
-				if p := a.problem(t); p.Code != ipc.CodeInvalidParameter || p.Status != 400 || !strings.Contains(p.Detail, test.fault) {
+				if p := a.problem(t); p.Code != ipc.CodeInvalidParameter || p.Status != 400 ||
+					!strings.Contains(p.Detail, test.fault) {
 					t.Errorf("%s%s: %+v", name, test.query, p)
 				}
 				continue
@@ -234,7 +242,8 @@ func TestReports(t *testing.T) {
 			if p := a.problem(t); p.Code != ipc.CodeInvalidParameter || len(asked) != 0 {
 				t.Errorf("%s: %+v, %q", test.body, p, asked)
 			}
-		} else if a.StatusCode != 202 || a.body != `{"action":"refresh"}`+"\n" || !slices.Equal(asked, []string{test.want}) {
+		} else if a.StatusCode != 202 || a.body != `{"action":"refresh"}`+"\n" ||
+			!slices.Equal(asked, []string{test.want}) {
 			t.Errorf("%s: %s %s, %q", test.body, a.Status, a.body, asked)
 		}
 	}
@@ -245,7 +254,8 @@ func TestProblems(t *testing.T) {
 	l := startLab(t, nil)
 	c := l.dial(alice)
 	for code, status := range map[string]int{
-		ipc.CodeNotReady: 503, ipc.CodeThrottled: 503, ipc.CodeOffline: 503, ipc.CodeServerError: 503, ipc.CodeRejected: 502, ipc.CodeClockUnset: 503,
+		ipc.CodeNotReady: 503, ipc.CodeThrottled: 503, ipc.CodeOffline: 503, ipc.CodeServerError: 503,
+		ipc.CodeRejected: 502, ipc.CodeClockUnset: 503,
 		ipc.CodeTooManyRequests: 429, ipc.CodeStorage: 500, ipc.CodeInternal: 500,
 	} {
 		want := ipc.NewProblem(code, "why")
@@ -253,7 +263,8 @@ func TestProblems(t *testing.T) {
 		want.RetryAfterMS = 1001
 		l.fails(fmt.Errorf("wrapped: %w", want))
 		a := l.askOn(c, "GET", "/v1/token", "")
-		if diff := cmp.Diff(want, a.problem(t)); diff != "" || a.StatusCode != status || want.Status != status || want.Title == "" {
+		if diff := cmp.Diff(want, a.problem(t)); diff != "" || a.StatusCode != status || want.Status != status ||
+			want.Title == "" {
 			t.Errorf("%s: %s %s%s", code, a.Status, a.body, diff)
 		}
 		if got := a.Header.Get("Retry-After"); got != "2" {
@@ -342,10 +353,12 @@ func TestAnAppThatIsGone(t *testing.T) {
 
 func TestAmbiguousNamesOnlyOnesOwn(t *testing.T) {
 	l := startLab(t, nil)
-	if p := l.ask(bob, "GET", "/v1/token", "").problem(t); p.Status != 409 || !strings.Contains(p.Detail, "one, two") || !strings.Contains(p.Detail, "--app ID, or as in /v1/apps/") {
+	if p := l.ask(bob, "GET", "/v1/token", "").problem(t); p.Status != 409 ||
+		!strings.Contains(p.Detail, "one, two") || !strings.Contains(p.Detail, "--app ID, or as in /v1/apps/") {
 		t.Errorf("bob: %+v", p)
 	}
-	if p := l.ask(stranger, "GET", "/v1/token", "").problem(t); strings.Contains(p.Detail, "one") || strings.Contains(p.Detail, "two") {
+	if p := l.ask(stranger, "GET", "/v1/token", "").problem(t); strings.Contains(p.Detail, "one") ||
+		strings.Contains(p.Detail, "two") {
 		t.Errorf("stranger: %+v", p)
 	}
 	l.policy.Store(&Policy{Apps: map[string]Allow{"only": {}}})
@@ -359,7 +372,9 @@ func TestAdminsOrders(t *testing.T) {
 	l := startLab(t, func(cfg *Config) {
 		cfg.Now = func() time.Time { return labTime.Add(time.Duration(passed.Load()) * time.Second) }
 	})
-	for _, request := range []string{"DELETE /v1/apps/two/credentials", "POST /v1/reload", "POST /v1/reload?accept=one", "POST /v1/apps/one/refresh", "POST /v1/apps/one/refresh", "POST /v1/apps/two/refresh"} {
+	for _, request := range []string{"DELETE /v1/apps/two/credentials", "POST /v1/reload",
+		"POST /v1/reload?accept=one", "POST /v1/apps/one/refresh", "POST /v1/apps/one/refresh",
+		"POST /v1/apps/two/refresh"} {
 		method, path, _ := strings.Cut(request, " ")
 		if a := l.ask(carol, method, path, ""); a.StatusCode != 202 || a.body != `{"status":"accepted"}`+"\n" {
 			t.Errorf("%s: %s %s", request, a.Status, a.body)
@@ -372,7 +387,8 @@ func TestAdminsOrders(t *testing.T) {
 	// Three refreshes were at hand; the next is due in a second, and being refused doesn't put it off.
 	for range 5 {
 		a := l.ask(root, "POST", "/v1/apps/one/refresh", "")
-		if p := a.problem(t); p.Code != ipc.CodeTooManyRequests || p.RetryAfterMS != 1000 || a.Header.Get("Retry-After") != "1" {
+		if p := a.problem(t); p.Code != ipc.CodeTooManyRequests || p.RetryAfterMS != 1000 ||
+			a.Header.Get("Retry-After") != "1" {
 			t.Errorf("%v %+v", a.Header, p)
 		}
 	}

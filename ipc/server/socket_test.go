@@ -112,7 +112,8 @@ func TestASocketThatCantComeBackYet(t *testing.T) {
 	if err := os.Rename(dir+"/file", k.path); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-k.changes; err == nil || !strings.Contains(err.Error(), k.path) || !strings.Contains(err.Error(), "in the way") {
+	if err := <-k.changes; err == nil || !strings.Contains(err.Error(), k.path) ||
+		!strings.Contains(err.Error(), "in the way") {
 		t.Errorf("a file in its place: %v", err)
 	}
 	if err := os.Remove(k.path); err != nil {
@@ -140,7 +141,8 @@ func TestAPassedSocket(t *testing.T) {
 	if err := os.Rename(path, path+".away"); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-k.changes; err == nil || !strings.Contains(err.Error(), "systemctl restart tvpassd.socket") || !strings.Contains(k.log.String(), "level=ERROR") {
+	if err := <-k.changes; err == nil || !strings.Contains(err.Error(), "systemctl restart tvpassd.socket") ||
+		!strings.Contains(k.log.String(), "level=ERROR") {
 		t.Errorf("%v, %s", err, k.log)
 	}
 	if err := os.Rename(path+".away", path); err != nil {

@@ -11,7 +11,8 @@ import (
 
 func TestEachSeesTheirOwn(t *testing.T) {
 	l := startLab(t, nil)
-	for uid, want := range map[uint32][]string{root: {"one", "two"}, carol: {"one", "two"}, alice: {"one"}, bob: {"one", "two"}, stranger: {}} {
+	for uid, want := range map[uint32][]string{root: {"one", "two"}, carol: {"one", "two"}, alice: {"one"},
+		bob: {"one", "two"}, stranger: {}} {
 		for _, path := range []string{"/v1/status", "/v1/healthz"} {
 			a := l.ask(uid, "GET", path, "")
 			var st ipc.Status
@@ -34,7 +35,8 @@ func TestEachSeesTheirOwn(t *testing.T) {
 			t.Errorf("device for %d: %+v", uid, d)
 		}
 		m := l.ask(uid, "GET", "/v1/metrics", "")
-		if strings.Count(m.body, "{app=") != len(want) || strings.Contains(m.body, "storage") != (uid == root || uid == carol) || !strings.HasPrefix(m.Header.Get("Content-Type"), "text/plain; version=0.0.4") {
+		if strings.Count(m.body, "{app=") != len(want) || strings.Contains(m.body, "storage") != (uid == root ||
+			uid == carol) || !strings.HasPrefix(m.Header.Get("Content-Type"), "text/plain; version=0.0.4") {
 			t.Errorf("metrics for %d: %v %q", uid, m.Header, m.body)
 		}
 	}
@@ -48,13 +50,15 @@ func TestStatusJSON(t *testing.T) {
 		`"device":{"info":{},"x_device_info":"","device_identifier":{"value":"v","source":"","header":""}},` +
 		`"clock":{"set":false,"skew_ms":0},"throttle":{"open":false,"opens_in_ms":0},"storage":{"ok":false,"detail":""},` +
 		`"apps":[{"app":"one","state":"ready","client_id":"","registered_at":null,"registrations":0,"token_expires_at":null,` +
-		`"token_expires_in":null,"next_refresh_in":null,"last_contact_at":null,"last_error":null,"transitions":[]}]}` + "\n"
+		`"token_expires_in":null,"next_refresh_in":null,"last_contact_at":null,"last_error":null,"transitions":[]}]}` +
+		"\n"
 	if a.body != want {
 		t.Errorf("\n got %s\nwant %s", a.body, want)
 	}
 	text, err := json.Marshal(ipc.Status{
 		Warnings: []ipc.Warning{{Since: labTime}},
-		Apps:     []ipc.AppStatus{{RegisteredAt: &labTime, LastError: &ipc.LastError{Code: ipc.CodeOffline, At: labTime}}},
+		Apps: []ipc.AppStatus{{RegisteredAt: &labTime, LastError: &ipc.LastError{Code: ipc.CodeOffline,
+			At: labTime}}},
 	})
 	if err != nil || strings.Contains(string(text), ".123") || strings.Contains(string(text), "+01:00") {
 		t.Errorf("%s, %v", text, err)
@@ -85,7 +89,8 @@ func TestHealthz(t *testing.T) {
 		l.mu.Unlock()
 		for uid, want := range test.want {
 			a := l.ask(uid, "GET", "/v1/healthz", "")
-			if a.StatusCode != want || a.Header.Get("Content-Type") != "application/json" || !strings.HasPrefix(a.body, `{"version"`) {
+			if a.StatusCode != want || a.Header.Get("Content-Type") != "application/json" ||
+				!strings.HasPrefix(a.body, `{"version"`) {
 				t.Errorf("%+v for %d: %s %s", test, uid, a.Status, a.body)
 			}
 		}

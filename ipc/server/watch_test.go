@@ -27,7 +27,8 @@ func (l *lab) watch(uid uint32, app string) *watching {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	if kind := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || kind != "text/event-stream" || resp.Header.Get("Cache-Control") != "no-store" {
+	if kind := resp.Header.Get("Content-Type"); resp.StatusCode != 200 || kind != "text/event-stream" ||
+		resp.Header.Get("Cache-Control") != "no-store" {
 		l.t.Fatalf("%s %v", resp.Status, resp.Header)
 	}
 	w := &watching{l.t, c, bufio.NewScanner(resp.Body)}
@@ -67,7 +68,8 @@ func TestWatch(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
 	tok := labToken("one")
-	state := ipc.AppStatus{App: "one", State: ipc.StateRegistering, TokenExpiresIn: new(int64(100)), NextRefreshIn: new(int64(50))}
+	state := ipc.AppStatus{App: "one", State: ipc.StateRegistering, TokenExpiresIn: new(int64(100)),
+		NextRefreshIn: new(int64(50))}
 	l.set("one", state, nil)
 	w := l.watch(alice, "one")
 	w.expect("at once", `state {"app":"one","state":"registering","client_id":"",`)
@@ -174,7 +176,8 @@ func TestASlowWatcherGetsTheNewest(t *testing.T) {
 		}
 	}
 	var seen int
-	for newest := fmt.Sprintf(`state {"app":"one","state":"%d"`, changes); !strings.HasPrefix(w.next(), newest); seen++ {
+	for newest := fmt.Sprintf(`state {"app":"one","state":"%d"`, changes); !strings.HasPrefix(w.next(),
+		newest); seen++ {
 		if seen > changes {
 			t.Fatal("the newest never comes")
 		}

@@ -59,7 +59,8 @@ func TestNobodyTakesWhatOthersNeed(t *testing.T) {
 		"requests without a pause, 250 connections": fair,
 		"the same for the status":                   fair,
 		"36 users hold 36 connections each": func(r result) string {
-			if !strings.Contains(r.log, "closed to make room") || !strings.Contains(r.log, " uid=200") || strings.Contains(r.log, fmt.Sprint(" uid=", victim)) {
+			if !strings.Contains(r.log, "closed to make room") || !strings.Contains(r.log, " uid=200") ||
+				strings.Contains(r.log, fmt.Sprint(" uid=", victim)) {
 				return "the log does not name the user who holds most: " + r.log
 			}
 			return ""
@@ -75,7 +76,8 @@ func TestNobodyTakesWhatOthersNeed(t *testing.T) {
 				t.Fatal(err)
 			}
 			if r.victim.Answered == 0 || r.victim.Failed > 0 {
-				t.Errorf("of the victim's requests %d are answered, %d not\n%s", r.victim.Answered, r.victim.Failed, r.log)
+				t.Errorf("of the victim's requests %d are answered, %d not\n%s", r.victim.Answered, r.victim.Failed,
+					r.log)
 			}
 			if r.rss == 0 || r.rss > barRSS {
 				t.Errorf("the daemon takes %d bytes", r.rss)

@@ -136,7 +136,8 @@ func (p *player) once(role string) {
 	case "body":
 		p.held(c, "GET /v1/status HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n"+strings.Repeat("x", 65535))
 	case "report":
-		p.held(c, "POST /v1/apps/"+app+"/report HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n"+strings.Repeat("x", 65535))
+		p.held(c, "POST /v1/apps/"+app+"/report HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n"+
+			strings.Repeat("x", 65535))
 	case "watch":
 		p.held(c, get("/v1/apps/"+app+"/watch"))
 	}

@@ -54,7 +54,8 @@ func newLab(ctx context.Context, p programs) (_ *lab, err error) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}
-	l.passsim = exec.CommandContext(ctx, p.passsim, "-listen", "127.0.0.1:0", "-tls", "-ca-out", l.path("ca.pem"), "-addr-out", l.path("addr"))
+	l.passsim = exec.CommandContext(ctx, p.passsim, "-listen", "127.0.0.1:0", "-tls", "-ca-out", l.path("ca.pem"),
+		"-addr-out", l.path("addr"))
 	if err := l.passsim.Start(); err != nil {
 		l.passsim = nil
 		return nil, fmt.Errorf("start the simulator (make build makes it): %w", err)
@@ -67,7 +68,8 @@ func newLab(ctx context.Context, p programs) (_ *lab, err error) {
 		return nil, fmt.Errorf("get a software statement: %w", err)
 	}
 	config := fmt.Sprintf("endpoint = %q\nstate_dir = %q\naccept_volatile_state = true\n[socket]\npath = %q\ngroup = \"\"\nmode = \"0666\"\n"+
-		"[http]\nca_file = %q\n[[app]]\nid = %q\nsoftware_statement = %q\nallow_users = [\"%d\", \"%d\"]\n", l.read("addr"), l.path("state"),
+		"[http]\nca_file = %q\n[[app]]\nid = %q\nsoftware_statement = %q\nallow_users = [\"%d\", \"%d\"]\n",
+		l.read("addr"), l.path("state"),
 		l.socket(), l.path("ca.pem"), app, strings.TrimSpace(string(statement)), victim, entitled)
 	return l, os.WriteFile(l.path("config.toml"), []byte(config), 0o600)
 }
@@ -177,7 +179,8 @@ func (l *lab) as(ctx context.Context, p part, lasts time.Duration) (t tally, err
 	cmd := exec.CommandContext(ctx, "/proc/self/fd/3")
 	cmd.ExtraFiles = []*os.File{exe}
 	cmd.Dir = "/"
-	cmd.Env = append(os.Environ(), roleVariable+"="+p.role, "SOCKET="+l.socket(), "CONNECTIONS="+strconv.Itoa(p.connections), "LASTS="+lasts.String())
+	cmd.Env = append(os.Environ(), roleVariable+"="+p.role, "SOCKET="+l.socket(),
+		"CONNECTIONS="+strconv.Itoa(p.connections), "LASTS="+lasts.String())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: p.uid, Gid: p.uid}}
 	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()

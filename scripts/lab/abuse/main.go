@@ -55,7 +55,8 @@ func report(ctx context.Context, p programs, each time.Duration, out io.Writer) 
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "attack\ttoken p50\tp99\ta connection each p50\tp99\tnot answered\tRSS\tattackers: answered\tturned away\t")
+	fmt.Fprintln(table, "attack\ttoken p50\tp99\ta connection each p50\tp99\tnot answered\tRSS\t"+
+		"attackers: answered\tturned away\t")
 	missed := 0
 	for _, a := range attacks {
 		r, err := l.run(ctx, a, each)
@@ -67,12 +68,15 @@ func report(ctx context.Context, p programs, each time.Duration, out io.Writer) 
 			verdict = "OVER"
 			missed++
 		}
-		fmt.Fprintf(table, "%s\t%v\t%v\t%v\t%v\t%d\t%.1f MB\t%d\t%d\t%s\n", a.name, r.victim.Kept.P50, r.victim.Kept.P99,
-			r.victim.Each.P50, r.victim.Each.P99, r.victim.Failed, float64(r.rss)/1e6, r.attackers.Answered, r.attackers.Refused, verdict)
+		fmt.Fprintf(table, "%s\t%v\t%v\t%v\t%v\t%d\t%.1f MB\t%d\t%d\t%s\n", a.name, r.victim.Kept.P50,
+			r.victim.Kept.P99,
+			r.victim.Each.P50, r.victim.Each.P99, r.victim.Failed, float64(r.rss)/1e6, r.attackers.Answered,
+			r.attackers.Refused, verdict)
 	}
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "bars: p99 %v on two processors, RSS %d MB, every request answered; %d of %d attacks are over\n", barP99, barRSS>>20, missed, len(attacks))
+	_, err = fmt.Fprintf(out, "bars: p99 %v on two processors, RSS %d MB, every request answered; %d of %d attacks are over\n",
+		barP99, barRSS>>20, missed, len(attacks))
 	return err
 }
