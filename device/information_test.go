@@ -100,7 +100,7 @@ func TestDoubtfulTexts(t *testing.T) {
 		"To-Be-Filled_By.OEM", "TBD by OEM", "O.E.M", "Default string", "default_string", "DEFAULTSTRING", "$(DEFAULT_STRING)",
 		"Type2 - Board Version", "Type1- x", "Type2 - Board Vendor Name1", "System Product Name", "All Series", "Not Applicable",
 		"System SKUNumber", "System SKU#", "Base Board Product Name", "01234567890", "123456789", "SN 1234567890", "N/A", "NA",
-		"Unknown Product", "asus-notebooksku", "Type1Family", "Aptio CRB", "None", "Other", "Product Name",
+		"Unknown Product", "Unknow", "Fill By OEM", "<BAD INDEX>", "S/N", "Not Present", "asus-notebooksku", "Type1Family", "Aptio CRB", "None", "Other", "Product Name",
 	} {
 		if doubtText(junk) == "" {
 			t.Errorf("%q passes for a value", junk)
@@ -128,6 +128,18 @@ func TestLongestRun(t *testing.T) {
 		"1234567890abcdef": 16, "fedcba9876543210": 16, "13": 0} {
 		if got := longestRun(text); got != want && (got > 1 || want > 1) {
 			t.Errorf("%q: got %d, want %d", text, got, want)
+		}
+	}
+}
+
+// The serial number in a memory's CID is what differs within a series.
+func TestDoubtfulCIDs(t *testing.T) {
+	for cid, want := range map[string]string{
+		"150100424a54443452042f3b1c0aa1f3": "", "150100424a544434520400000000a1f3": whyFew, "150100424a5444345204ffffffffa1f3": whyFew,
+		"150100424a5444345204": "", // not a whole one
+	} {
+		if got := doubtCID(cid); got != want {
+			t.Errorf("%s: got %q, want %q", cid, got, want)
 		}
 	}
 }

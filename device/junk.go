@@ -14,17 +14,18 @@ var (
 	// fieldWords name a field or say that it is empty. A text made of nothing
 	// else says nothing: "To Be Filled By O.E.M.", "no_serial", "All Series".
 	fieldWords = []string{
-		"all", "applicable", "asset", "available", "base", "baseboard", "be", "bios", "board", "by", "chassis", "configured",
-		"customer", "default", "defined", "device", "empty", "enclosure", "family", "filled", "filler", "id", "identifier",
-		"info", "information", "invalid", "manufacturer", "mfg", "missing", "model", "name", "nil", "no", "none", "not",
-		"null", "num", "number", "o", "oem", "other", "part", "placeholder", "product", "programmed", "reserved", "rev",
-		"revision", "serial", "serialno", "series", "set", "settable", "sku", "sn", "specified", "string", "system", "tag",
-		"tba", "tbd", "the", "this", "to", "type", "undefined", "unknown", "unset", "unspecified", "uuid", "value", "vendor",
-		"version",
+		"all", "applicable", "asset", "available", "bad", "base", "baseboard", "be", "bios", "board", "by",
+		"chassis", "configured", "customer", "default", "defined", "device", "empty", "enclosure", "family", "fill",
+		"filled", "filler", "id", "identifier", "index", "info", "information", "invalid", "mainboard",
+		"manufacture", "manufacturer", "mfg", "missing", "model", "motherboard", "name", "nil", "no", "none", "not",
+		"null", "num", "number", "o", "odm", "oem", "other", "part", "placeholder", "present", "product",
+		"programmed", "reserved", "rev", "revision", "serial", "serialno", "series", "set", "settable", "sku", "sn",
+		"specified", "string", "system", "tag", "tba", "tbd", "the", "this", "to", "type", "undefined", "unknow",
+		"unknown", "unkown", "unset", "unspecified", "uuid", "value", "vendor", "version",
 	}
 	junkTexts = []string{ // in lower case, letters and digits alone
-		"aptiocrb", "asusnotebooksku", "asustabletsku", "na", "nettopsku", "pegafamily", "type1family", "type1productconfigid",
-		"type1sku0",
+		"aptiocrb", "asusnotebooksku", "asustabletsku", "na", "nettopsku", "pegafamily", "pn", "sn", "type1family",
+		"type1productconfigid", "type1sku0",
 	}
 	genericNames = []string{"generic", "linuxdummyvirt", "mainline", "genericdtbasedsystem"}
 )
