@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 )
@@ -67,4 +68,19 @@ func TestHandshakes(t *testing.T) {
 	l.order("DELETE", "/fault", "")
 	l.order("POST", "/fault", `{"path":"tls","kind":"reset","size":1000}`)
 	l.token()
+}
+
+// A registration that takes its time keeps its connection for the token call.
+func TestASlowRegistration(t *testing.T) {
+	l := newLab(t, "-fault", "path=register kind=delay delay=4s count=1")
+	l.up()
+	l.token()
+	_, answer := l.sim("GET", "/requests", "")
+	var requests []struct {
+		RemoteAddr string `json:"remote_addr"`
+	}
+	l.must(json.Unmarshal([]byte(answer), &requests))
+	if len(requests) != 2 || requests[0].RemoteAddr != requests[1].RemoteAddr {
+		t.Errorf("the requests came from %v, want one connection", requests)
+	}
 }

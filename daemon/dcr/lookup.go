@@ -86,7 +86,7 @@ func addresses(ctx context.Context, host string) (addrs []netip.Addr, asked bool
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return addrs, len(l.sockets) > 0, slices.Clone(l.faults), err
+	return addrs, len(l.sockets) > 0, slices.Sorted(slices.Values(l.faults)), err
 }
 
 // end closes all sockets and waits for their readers.
