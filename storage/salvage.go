@@ -2,7 +2,6 @@ package storage
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -102,7 +101,9 @@ func metaPages(file []byte) (metas []metaPage) {
 			break
 		}
 	}
-	slices.SortFunc(metas, func(a, b metaPage) int { return cmp.Compare(b.tx, a.tx) })
+	if len(metas) == 2 && metas[0].tx < metas[1].tx {
+		slices.Reverse(metas)
+	}
 	return metas
 }
 

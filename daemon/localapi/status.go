@@ -1,7 +1,7 @@
 package localapi
 
 import (
-	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -31,12 +31,12 @@ func (a *API) Status(viewer server.Viewer) ipc.Status {
 	} else if err != nil {
 		st.Storage = ipc.Storage{Detail: unwrittenPublic}
 	}
-	for id, v := range a.cfg.Broker.Views() {
+	views := a.cfg.Broker.Views()
+	for _, id := range slices.Sorted(maps.Keys(views)) {
 		if viewer.Sees(id) {
-			st.Apps = append(st.Apps, appStatus(v, o.Reading))
+			st.Apps = append(st.Apps, appStatus(views[id], o.Reading))
 		}
 	}
-	slices.SortFunc(st.Apps, func(x, y ipc.AppStatus) int { return cmp.Compare(x.App, y.App) })
 	st.Warnings = a.since.warnings(a.items(o), viewer, o.Reading.Wall)
 	st.Health = health(st.Warnings, st.Apps)
 	return st
