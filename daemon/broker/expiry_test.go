@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,7 +39,11 @@ func TestAWatcherIsToldOfAnExpiry(t *testing.T) {
 	}
 	b.tick(labLife)
 	<-b.up.began
-	<-v.Changed()
+	select {
+	case <-v.Changed():
+	case <-time.After(time.Minute):
+		t.Fatal("the watcher is told nothing")
+	}
 	if v, _ = b.View("ref30"); v.core.valid {
 		t.Error("the new view has a valid token")
 	}
@@ -47,7 +52,8 @@ func TestAWatcherIsToldOfAnExpiry(t *testing.T) {
 
 func TestWhoWaitsForAnAppThatGoesIsAnsweredAtOnce(t *testing.T) {
 	b := running(t)
-	ctx := &observed{Context: context.Background(), looked: make(chan struct{})}
+	<-b.up.began                                                                           // nothing changes until it is released
+	ctx := &observed{Context: context.Background(), first: 2, looked: make(chan struct{})} // once more after it passed the loop
 	answered := make(chan error)
 	go func() {
 		_, err := b.Token(ctx, "ref30", 24*time.Hour, 0)
@@ -57,10 +63,15 @@ func TestWhoWaitsForAnAppThatGoesIsAnsweredAtOnce(t *testing.T) {
 	if err := b.Configure(context.Background(), Setup{Endpoint: labEndpoint, TLS: true, Upstream: b.up}); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-answered; !errors.Is(err, ErrUnknownApp) {
-		t.Errorf("the player is answered %v", err)
+	select {
+	case err := <-answered:
+		if !errors.Is(err, ErrUnknownApp) {
+			t.Errorf("the player is answered %v", err)
+		}
+	case <-time.After(time.Minute):
+		t.Error("the player waits on")
 	}
-	b.up.release <- errOffline // the call under way, if there is one
+	b.up.release <- errOffline
 }
 
 // A report that was on its way while the token was replaced is about the old one.
@@ -82,7 +93,7 @@ func TestAReportThatRacesWithARefresh(t *testing.T) {
 		}
 	}()
 	inside.Wait()
-	ctx := &observed{Context: context.Background(), looked: make(chan struct{})}
+	ctx := &observed{Context: context.Background(), first: 1, looked: make(chan struct{})}
 	answered := make(chan string)
 	go func() {
 		action, err := b.Report(ctx, "ref30", "token-1")
@@ -98,14 +109,18 @@ func TestAReportThatRacesWithARefresh(t *testing.T) {
 	}
 }
 
-// observed is a context that notes when somebody begins to wait for its end.
+// observed is a context that notes when somebody waits for its end, the first or
+// a later time.
 type observed struct {
 	context.Context
-	once   sync.Once
+	first  int32
+	asked  atomic.Int32
 	looked chan struct{}
 }
 
 func (c *observed) Done() <-chan struct{} {
-	c.once.Do(func() { close(c.looked) })
+	if c.asked.Add(1) == c.first {
+		close(c.looked)
+	}
 	return c.Context.Done()
 }
