@@ -7,7 +7,7 @@ SHELL       := /bin/bash
 # The same commit is the same binary wherever it is built: scripts/buildflags says
 # how. VERSION, COMMIT and SOURCE_DATE_EPOCH override what it finds out.
 TAGS    := $(shell scripts/buildflags tags)
-GOBUILD  = CGO_ENABLED=0 go build $(shell VERSION='$(VERSION)' COMMIT='$(COMMIT)' \
+GOBUILD  = $(TARGET) CGO_ENABLED=0 go build $(shell $(TARGET) VERSION='$(VERSION)' COMMIT='$(COMMIT)' \
 	SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)' scripts/buildflags)
 ARCHES  := armv5 armv6 armv7 arm64 amd64 mipsle riscv64
 
@@ -16,19 +16,19 @@ ARCHES  := armv5 armv6 armv7 arm64 amd64 mipsle riscv64
 help: ## what can be made
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
 
-build: ## the device binary and the simulator, for this machine
+build: ## the device binary and the simulator, for this system
 	$(GOBUILD) -o bin/tvpassd ./cmd/tvpassd
 	CGO_ENABLED=0 go build -trimpath -o bin/passsim ./cmd/passsim
 
-cross: $(ARCHES:%=dist/tvpassd-linux-%) ## the device binary for every target
+CROSS := $(ARCHES:%=dist/tvpassd-linux-%)
+.PHONY: $(CROSS)
+$(CROSS): TARGET = GOOS=linux GOARCH=$(@:dist/tvpassd-linux-%=%)
+$(filter %armv5 %armv6 %armv7,$(CROSS)): TARGET = GOOS=linux GOARCH=arm GOARM=$(@:dist/tvpassd-linux-armv%=%)
+dist/tvpassd-linux-mipsle: TARGET = GOOS=linux GOARCH=mipsle GOMIPS=softfloat
+$(CROSS):
+	$(GOBUILD) -o $@ ./cmd/tvpassd
 
-.PHONY: $(ARCHES:%=dist/tvpassd-linux-%)
-$(filter dist/tvpassd-linux-armv%,$(ARCHES:%=dist/tvpassd-linux-%)): dist/tvpassd-linux-armv%:
-	GOOS=linux GOARCH=arm GOARM=$* $(GOBUILD) -o $@ ./cmd/tvpassd
-dist/tvpassd-linux-mipsle:
-	GOOS=linux GOARCH=mipsle GOMIPS=softfloat $(GOBUILD) -o $@ ./cmd/tvpassd
-dist/tvpassd-linux-arm64 dist/tvpassd-linux-amd64 dist/tvpassd-linux-riscv64: dist/tvpassd-linux-%:
-	GOOS=linux GOARCH=$* $(GOBUILD) -o $@ ./cmd/tvpassd
+cross: $(CROSS) ## the device binary for every target
 
 test: ## every test, with the race detector
 	@scripts/setup test
