@@ -20,11 +20,12 @@ import (
 	"time"
 )
 
-// Every answer that ipc/openapi.yaml names is had from a daemon, and is as it says. scripts/openapi compares.
+// A daemon gives every answer that ipc/openapi.yaml names, and each is as the
+// document says. scripts/tools/openapi compares them.
 func TestOpenAPI(t *testing.T) {
 	needRoot(t)
 	checker := filepath.Join(t.TempDir(), "openapi")
-	build := exec.Command("go", "build", "-C", filepath.Join("..", "..", "scripts", "openapi"), "-o", checker, ".")
+	build := exec.Command("go", "build", "-C", filepath.Join("..", "..", "scripts", "tools"), "-o", checker, "./openapi")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
