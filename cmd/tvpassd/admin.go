@@ -20,7 +20,7 @@ func refreshCommand(set *flag.FlagSet) func(*env, []string) error {
 		if err := e.ask(answerWithin, func(ctx context.Context, c *client.Client) error { return c.Refresh(ctx, *app) }); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(e.stdout, "a token for %s is being fetched; tvpassd status shows how that goes\n", *app)
+		_, err := fmt.Fprintf(e.stdout, "a token for %s is being fetched; `tvpassd status` shows the result\n", *app)
 		return err
 	}
 }
@@ -40,7 +40,7 @@ func reloadCommand(set *flag.FlagSet) func(*env, []string) error {
 		if err != nil {
 			return err
 		}
-		_, err = fmt.Fprintln(e.stdout, "the configuration was read again; tvpassd status shows the result")
+		_, err = fmt.Fprintln(e.stdout, "the configuration was read again; `tvpassd status` shows the result")
 		return err
 	}
 }
@@ -60,7 +60,7 @@ func resetCommand(set *flag.FlagSet) func(*env, []string) error {
 		if err := e.ask(answerWithin, func(ctx context.Context, c *client.Client) error { return c.Reset(ctx, *app) }); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(e.stdout, "the credentials of %s are forgotten, and the device registers anew; tvpassd status shows how that goes\n", *app)
+		_, err := fmt.Fprintf(e.stdout, "the credentials of %s are forgotten, and the device registers anew; `tvpassd status` shows the result\n", *app)
 		return err
 	}
 }
@@ -68,10 +68,10 @@ func resetCommand(set *flag.FlagSet) func(*env, []string) error {
 // confirm asks before every viewer of an app is signed out.
 func (e *env) confirm(app string) error {
 	fmt.Fprintf(e.stderr, "This forgets the client credentials of %s. Its viewers must sign in to their TV provider again.\nType the app's id to go on: ", app)
-	answers := make(chan string, 1) // the reader is left behind where a signal comes first: the program ends
+	answers := make(chan string, 1) // if a signal comes first the reader is left behind: the program ends
 	go func() {
 		answer, err := bufio.NewReader(e.stdin).ReadString('\n')
-		if err != nil { // no line was ended where the question stands
+		if err != nil { // the line of the question is not ended yet
 			fmt.Fprintln(e.stderr)
 		}
 		answers <- strings.TrimSpace(answer)

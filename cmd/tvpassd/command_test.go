@@ -81,7 +81,7 @@ func TestNotRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	exec1(t, "status", "--socket", deaf).expect(t, 3, "not running\n", "does not answer", "tvpassd restart")
+	exec1(t, "status", "--socket", deaf).expect(t, 3, "not running\n", "no answer on ", "`tvpassd doctor` finds the")
 }
 
 func TestStatus(t *testing.T) {

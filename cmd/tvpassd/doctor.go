@@ -50,7 +50,7 @@ func doctorCommand(set *flag.FlagSet) func(*env, []string) error {
 	}
 }
 
-// examine has the doctor look at this machine.
+// examine runs all checks on this device.
 func (e *env) examine() (doctor.Report, error) {
 	this := thisProgram()
 	whose := "this shell"
@@ -64,8 +64,9 @@ func (e *env) examine() (doctor.Report, error) {
 	}), nil
 }
 
-// adoptProxy takes over the proxy variables of the running daemon, where this user may read them: those of a technician's
-// shell say nothing of its calls. It comes before the first look at them, for net/http looks once.
+// adoptProxy takes over the proxy variables of the running daemon if this user may
+// read them: those of a technician's shell say nothing about its calls. It must run
+// before net/http looks at them, which happens once.
 func (e *env) adoptProxy() bool {
 	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", e.daemonPID()))
 	if err != nil {
@@ -83,7 +84,8 @@ func (e *env) adoptProxy() bool {
 	return true
 }
 
-// daemonPID is who listens on the socket; 0 where that is not the daemon itself, but a service manager that holds it.
+// daemonPID returns the process that listens on the socket; 0 if a service manager
+// holds it.
 func (e *env) daemonPID() int {
 	conn, err := net.DialTimeout("unix", e.socketPath(), time.Second)
 	if err != nil {
@@ -101,7 +103,8 @@ func (e *env) daemonPID() int {
 	return int(peer.Pid)
 }
 
-// doctorText is for a serial console: plain ASCII, what is bad in capitals.
+// doctorText returns a report for a serial console: plain ASCII, failures in
+// capitals.
 func doctorText(r doctor.Report) string {
 	const indent = "         "
 	var b strings.Builder

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// newLogger makes the daemon's log: one line of text for each transition. The journal has its own clock, and takes a line's
-// priority from its beginning (sd-daemon(3)).
+// newLogger returns the daemon's log: one line of text for each transition. The
+// journal has a clock of its own, and takes the priority from the beginning of a line
+// (sd-daemon(3)).
 func newLogger(w io.Writer, journal bool) (*slog.Logger, *slog.LevelVar) {
 	level := new(slog.LevelVar)
 	if !journal {
@@ -60,17 +61,19 @@ func (h journalHandler) WithGroup(name string) slog.Handler {
 	return h
 }
 
-// libraryLog takes what the standard library says to nobody in particular, as net/http does of a server that talks out of turn.
+// libraryLog takes what the standard library logs by itself, as net/http does of a
+// server that talks out of turn.
 type libraryLog struct{ log *slog.Logger }
 
-// Write takes one line. What others sent stands in quotes there, and may be a token: the line ends before that.
+// Write takes one line. It drops everything from the first quote on: what others
+// sent stands in quotes there, and may be a token.
 func (l libraryLog) Write(line []byte) (int, error) {
 	text, _, _ := strings.Cut(string(line), `"`)
 	l.log.Warn("the standard library complains", "code", "library", "err", strings.TrimSpace(text))
 	return len(line), nil
 }
 
-// prefixed writes lines with something before them, each in one write.
+// prefixed writes lines behind a prefix, each in one write.
 type prefixed struct {
 	w      io.Writer
 	prefix string

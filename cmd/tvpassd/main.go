@@ -1,7 +1,9 @@
-// Command tvpassd keeps an access token for Adobe Pass at hand for the player apps of a device.
+// Command tvpassd keeps an access token for Adobe Pass at hand for the player apps
+// of a device.
 //
-// `tvpassd run` is the daemon (package daemon); the other commands ask it over its socket (package ipc/client), or look at
-// this machine themselves where it does not run. There is one file for each group of commands.
+// `tvpassd run` is the daemon (package daemon). The other commands ask it over its
+// socket (package ipc/client), or look at the device themselves if it does not run.
+// Each group of commands has a file.
 package main
 
 import (
@@ -23,7 +25,7 @@ import (
 	"github.com/tvpassd/tvpassd/ipc/client"
 )
 
-// Exit statuses beside those that a command names for itself.
+// Exit statuses beside those that a single command has.
 const (
 	exitFailure = 1
 	exitUsage   = 64 // sysexits' EX_USAGE
@@ -55,7 +57,7 @@ func frugal() {
 	}
 }
 
-// env is what a command works with.
+// env is what a command works with: streams, and the flags of every command.
 type env struct {
 	ctx            context.Context
 	stdin          io.Reader
@@ -64,13 +66,14 @@ type env struct {
 	configFile, socket string // as flags gave them; "" otherwise
 }
 
-// command is one of the words behind tvpassd. Its flags are made by flags, which returns what runs it.
+// command is one of the words behind tvpassd. Its function flags defines its flags
+// and returns the function that runs it.
 type command struct {
 	name, usage, does string
 	flags             func(*flag.FlagSet) func(*env, []string) error
 }
 
-// commands are in the order of the help.
+// commands returns the commands in the order of the help.
 func commands() []command {
 	return []command{
 		{"run", "[--user NAME]", "the daemon, in the foreground; logs to stderr", runCommand},
@@ -85,7 +88,7 @@ func commands() []command {
 		{"reload", "[--accept ID]", "read the configuration again", reloadCommand},
 		{"reset", "--app ID [--yes]", "forget an app's credentials and register anew", resetCommand},
 		{"install", "", "make tvpassd a service of this system", serviceCommand("install")},
-		{"uninstall", "", "take the service out; the state stays", serviceCommand("uninstall")},
+		{"uninstall", "", "remove the service; the state stays", serviceCommand("uninstall")},
 		{"start", "", "start the service", serviceCommand("start")},
 		{"stop", "", "stop the service", serviceCommand("stop")},
 		{"restart", "", "stop and start the service", serviceCommand("restart")},
@@ -93,7 +96,7 @@ func commands() []command {
 	}
 }
 
-// run is the whole program but for the process; it returns the exit status.
+// run is the whole program except for the process. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	e := &env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr}
 	err := e.dispatch(args)
@@ -112,12 +115,13 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	}
 }
 
-// complain says what happened in one line.
+// complain prints an error in one line.
 func (e *env) complain(err error) {
 	fmt.Fprintf(e.stderr, "tvpassd: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 }
 
-// exitStatus is an error that ends the program with a status of its own. err is nil where all is said already.
+// exitStatus is an error that ends the program with a status of its own. err is nil
+// if everything has been printed already.
 type exitStatus struct {
 	code int
 	err  error
@@ -129,7 +133,8 @@ func misused(format string, args ...any) error {
 	return exitStatus{exitUsage, fmt.Errorf(format+"; see tvpassd --help", args...)}
 }
 
-// dispatch reads the command line: flags of every command may stand before the command or behind it.
+// dispatch reads the command line. Flags that every command takes may stand before
+// the command or behind it.
 func (e *env) dispatch(args []string) error {
 	front := e.flagSet("tvpassd")
 	asked := false // --version is the command of that name: an error ends the flags before it
@@ -167,10 +172,10 @@ func (e *env) dispatch(args []string) error {
 		}
 		return do(e, words)
 	}
-	return misused("%q is no command", name)
+	return misused("unknown command %q", name)
 }
 
-// flagSet has the flags that every command takes.
+// flagSet returns the flags that every command takes.
 func (e *env) flagSet(name string) *flag.FlagSet {
 	set := flag.NewFlagSet(name, flag.ContinueOnError)
 	set.SetOutput(io.Discard)
@@ -179,7 +184,7 @@ func (e *env) flagSet(name string) *flag.FlagSet {
 	return set
 }
 
-// parse reads flags up to the first word that is none.
+// parse reads flags up to the first word that is not a flag.
 func (e *env) parse(set *flag.FlagSet, args []string, help func(io.Writer)) error {
 	err := set.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
@@ -210,30 +215,32 @@ func (c command) help(w io.Writer, set *flag.FlagSet) {
 	})
 }
 
-// noArguments refuses what stands behind a command's flags.
+// noArguments refuses words behind the flags of a command.
 func noArguments(args []string) error {
 	if len(args) > 0 {
-		return misused("%q is not understood", args[0])
+		return misused("unexpected argument %q", args[0])
 	}
 	return nil
 }
 
-// How long a daemon that is well takes to answer at the most; for a token it may first have to wait itself.
+// How long a healthy daemon takes to answer at most; for a token it may first have
+// to wait itself.
 const (
 	answerWithin = 10 * time.Second
 	tokenWithin  = ipc.DefaultWait + answerWithin
 )
 
-// socketPath is where the daemon listens: as the flag has it, or else the configuration.
+// socketPath returns the path of the daemon's socket: that of the flag, or else that
+// of the configuration.
 func (e *env) socketPath() string {
 	if e.socket != "" {
 		return e.socket
 	}
-	part, _ := config.LoadPart(e.configFile) // its path can be used in spite of an error
+	part, _ := config.LoadPart(e.configFile) // the path can be used despite an error
 	return part.SocketPath
 }
 
-// ask asks the daemon something.
+// ask runs f with a client of the daemon, for the time that f may take.
 func (e *env) ask(within time.Duration, f func(context.Context, *client.Client) error) error {
 	path := e.socketPath()
 	c := &client.Client{Socket: path}
@@ -242,7 +249,7 @@ func (e *env) ask(within time.Duration, f func(context.Context, *client.Client) 
 	defer cancel()
 	err := f(ctx, c)
 	if err != nil && ctx.Err() != nil && e.ctx.Err() == nil {
-		err = fmt.Errorf("whoever listens on %s does not answer within %v: tvpassd restart; tvpassd doctor says more", path, within)
+		err = fmt.Errorf("no answer on %s within %v: try `tvpassd restart`; `tvpassd doctor` finds the cause", path, within)
 	}
 	return err
 }

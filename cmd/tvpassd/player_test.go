@@ -147,11 +147,11 @@ func TestATokenIsServedToItsEndAndNoLonger(t *testing.T) {
 		t.Error("the dead token is served again")
 	}
 	story := l.run("status")
-	story.expect(t, 0, "\nlately, ref30:\n", "stale        server_error", "waiting      server_error")
+	story.expect(t, 0, "\nrecent transitions of ref30:\n", "stale        server_error", "waiting      server_error")
 	l.daemon.stop()
 	l.up()
 	l.token()
-	if after := l.run("status"); !strings.Contains(after.stdout, story.stdout[strings.Index(story.stdout, "\nlately"):]) {
+	if after := l.run("status"); !strings.Contains(after.stdout, story.stdout[strings.Index(story.stdout, "\nrecent transitions"):]) {
 		t.Errorf("a restart lost the story\n%s", after.stdout)
 	}
 }

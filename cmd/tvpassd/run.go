@@ -76,7 +76,7 @@ func (e *env) runDaemon(user string) (err error) {
 		Log:    log, Level: level, Notifier: service.NewNotifier(log), Hangup: hangup,
 	})
 	if server.MayPass(err) {
-		return err // a restart may find what was lacking
+		return err // a restart may help
 	}
 	if err != nil {
 		return exitStatus{exitConfig, err}

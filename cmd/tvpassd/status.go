@@ -23,7 +23,7 @@ const (
 	exitNoPermission = 4
 )
 
-// redraw is how often --watch looks again.
+// redraw is the interval of --watch.
 const redraw = time.Second
 
 func statusCommand(set *flag.FlagSet) func(*env, []string) error {
@@ -57,7 +57,7 @@ func statusCommand(set *flag.FlagSet) func(*env, []string) error {
 	}
 }
 
-// status asks once and prints it. The error is the exit status.
+// status asks the daemon once and prints the answer. The error has the exit status.
 func (e *env) status(asJSON bool, above string) error {
 	var st ipc.Status
 	err := e.ask(answerWithin, func(ctx context.Context, c *client.Client) (err error) {
@@ -69,7 +69,7 @@ func (e *env) status(asJSON bool, above string) error {
 		return exitStatus{code: exitFailure}
 	case errors.Is(err, client.ErrPermission):
 		return e.noStatus("no_permission", "no permission", exitNoPermission, err, asJSON, above)
-	case err != nil: // 1 and 2 are a daemon's
+	case err != nil: // 1 and 2 mean that a daemon answered
 		return e.noStatus(ipc.NotRunning, "not running", exitNotRunning, err, asJSON, above)
 	}
 	if asJSON {
@@ -88,7 +88,7 @@ func (e *env) status(asJSON bool, above string) error {
 	return nil
 }
 
-// noStatus says why there is none.
+// noStatus prints why there is no status.
 func (e *env) noStatus(health, words string, code int, why error, asJSON bool, above string) error {
 	if asJSON {
 		return errors.Join(json.NewEncoder(e.stdout).Encode(map[string]string{"health": health, "detail": why.Error()}), exitStatus{code: code})
@@ -97,7 +97,7 @@ func (e *env) noStatus(health, words string, code int, why error, asJSON bool, a
 	return errors.Join(err, exitStatus{code: code})
 }
 
-// isTerminal tells whether a person reads along.
+// isTerminal reports whether w is a terminal.
 func isTerminal(w any) bool {
 	f, ok := w.(*os.File)
 	if !ok {

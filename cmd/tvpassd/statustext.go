@@ -11,10 +11,11 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// width is that of a serial console.
+// width is the width of a serial console, in columns.
 const width = 80
 
-// statusText is one screen for a person who has no manual at hand: plain ASCII, and colour only on a terminal.
+// statusText returns a screen for a person without a manual: plain ASCII, and
+// colour only on a terminal.
 func statusText(st ipc.Status, terminal bool) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "tvpassd %s: %s, up %s\n", st.Version, coloured(st.Health, terminal), short(st.UptimeS))
@@ -24,8 +25,8 @@ func statusText(st ipc.Status, terminal bool) string {
 		appText(&b, a)
 	}
 	if len(st.Apps) == 0 {
-		b.WriteString("\nno app in sight\n" + wrap("To do: put a file with [[app]] into /etc/tvpassd/apps.d and run tvpassd reload. If there is one, "+
-			"its allow_users and allow_groups don't let you see it: try as root.", "  "))
+		b.WriteString("\nno apps\n" + wrap("To do: put a file with [[app]] into /etc/tvpassd/apps.d and run `tvpassd reload`. If there is one, "+
+			"its allow_users and allow_groups do not let you see it: try as root.", "  "))
 	}
 	for _, w := range st.Warnings {
 		fmt.Fprintf(&b, "\nwarning %s, since %s\n%s", w.Code, stamp(w.Since), wrap(w.Detail, "  "))
@@ -36,22 +37,23 @@ func statusText(st ipc.Status, terminal bool) string {
 	return b.String()
 }
 
-// storyLines is how much of an app's story fits the screen; --json has all.
+// storyLines is how many transitions of an app fit the screen; --json has all.
 const storyLines = 5
 
-// storyText tells how an app came to be as it is, unless all went well from the start.
+// storyText returns the recent transitions of an app; "" if all went well from the
+// start.
 func storyText(b *strings.Builder, a ipc.AppStatus) {
 	if !slices.ContainsFunc(a.Transitions, func(t ipc.Transition) bool { return t.Code != "" }) {
 		return
 	}
-	fmt.Fprintf(b, "\nlately, %s:\n", a.App)
+	fmt.Fprintf(b, "\nrecent transitions of %s:\n", a.App)
 	for _, t := range a.Transitions[max(len(a.Transitions)-storyLines, 0):] {
 		line := fmt.Sprintf("  %s  %-11s  %s %s", stamp(t.At), t.State, t.Code, t.ServerCode)
 		b.WriteString(strings.TrimRight(line, " ") + "\n")
 	}
 }
 
-// appText is an app's paragraph.
+// appText writes the paragraph of an app.
 func appText(b *strings.Builder, a ipc.AppStatus) {
 	fmt.Fprintf(b, "\napp %s: %s\n", a.App, stateWords(a))
 	if a.RegisteredAt != nil {
@@ -80,14 +82,16 @@ func appText(b *strings.Builder, a ipc.AppStatus) {
 	}
 }
 
-// todos say what to do about what comes from outside; the details of the other errors do so themselves.
+// todos say what to do about errors that come from outside. The details of the
+// other errors say it themselves.
 var todos = map[string]string{
-	ipc.CodeThrottled:   "nothing, it is asked again when the throttle opens; if this comes often, something else on this network calls too often",
-	ipc.CodeServerError: "nothing, it is asked again; if this lasts, tvpassd doctor says more",
-	ipc.CodeOffline:     "nothing, it is asked again; if this lasts, tvpassd doctor finds where the way ends",
+	ipc.CodeThrottled:   "nothing, the daemon asks again when the throttle opens; if this happens often, something else on this network calls too often",
+	ipc.CodeServerError: "nothing, the daemon asks again; if this lasts, `tvpassd doctor` finds the cause",
+	ipc.CodeOffline:     "nothing, the daemon asks again; if this lasts, `tvpassd doctor` finds where the way ends",
 }
 
-// stateWords says what an app's state means for a viewer, and what comes next.
+// stateWords returns what the state of an app means for a viewer, and what comes
+// next.
 func stateWords(a ipc.AppStatus) string {
 	next := ""
 	if a.NextRefreshIn != nil && *a.NextRefreshIn > 0 {
@@ -110,7 +114,7 @@ func stateWords(a ipc.AppStatus) string {
 		return "NO TOKEN, waiting" + next
 	case ipc.StateRejected:
 		return "NO TOKEN, the server refuses, a person must act" + next
-	default: // of a newer daemon
+	default: // a state of a newer daemon
 		return a.State + next
 	}
 }
@@ -171,7 +175,7 @@ func storageLine(s ipc.Storage) string {
 
 func stamp(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05Z") }
 
-// short writes seconds as a person says them: 45s, 3m20s, 5h10m, 2d4h.
+// short returns seconds as a person says them: 45s, 3m20s, 5h10m, 2d4h.
 func short(seconds int64) string {
 	switch {
 	case seconds < 60:
@@ -185,7 +189,7 @@ func short(seconds int64) string {
 	}
 }
 
-// wrap breaks a text into lines of the screen's width. A word that is longer stays whole.
+// wrap breaks a text into lines of the screen's width. A longer word stays whole.
 func wrap(text, indent string) string {
 	var b strings.Builder
 	line := ""

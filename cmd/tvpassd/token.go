@@ -12,7 +12,7 @@ import (
 )
 
 func tokenCommand(set *flag.FlagSet) func(*env, []string) error {
-	app := set.String("app", "", "`id` of the app; not needed where you may use only one")
+	app := set.String("app", "", "`id` of the app; not needed if you may use only one")
 	return func(e *env, args []string) error {
 		if err := noArguments(args); err != nil {
 			return err
@@ -31,7 +31,7 @@ func tokenCommand(set *flag.FlagSet) func(*env, []string) error {
 }
 
 func headersCommand(set *flag.FlagSet) func(*env, []string) error {
-	app := set.String("app", "", "`id` of the app; not needed where you may use only one")
+	app := set.String("app", "", "`id` of the app; not needed if you may use only one")
 	return func(e *env, args []string) error {
 		if err := noArguments(args); err != nil {
 			return err

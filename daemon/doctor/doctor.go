@@ -1,11 +1,13 @@
-// Package doctor finds out why tvpassd does not do its job on this box, for a technician who has no manual at hand.
+// Package doctor finds out why tvpassd does not work on this device, for a
+// technician without a manual.
 //
-// A look (look.go, reach.go) collects facts: of files, the service manager, the daemon's socket, and one request to the
-// server. The checks (checks below; local.go, network.go, running.go) judge the facts, in the order of dependency: what can
-// only fail because something before it did is skipped, and says behind what.
+// A look (look.go, reach.go) collects facts about files, the service manager, the
+// daemon's socket, and one request to the server. The checks (below; local.go,
+// network.go, running.go) judge the facts in the order of dependency. A check that
+// can only fail because an earlier one did is skipped, and names that one.
 //
-// It changes nothing, registers nothing, uses no credentials, and no secret is in what it says. It works as any user, with
-// the daemon down as well as up; how its answer is printed is the command's.
+// It changes nothing, registers nothing, uses no credentials, and tells no secret. It
+// works for any user, and without a daemon too. The command prints its report.
 package doctor
 
 import (
@@ -22,10 +24,10 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/service"
 )
 
-// Status is how a check came out.
+// Status is the outcome of a check.
 type Status string
 
-// In the order of how bad they are.
+// The outcomes, the best first.
 const (
 	Pass    Status = "pass"
 	Skipped Status = "skipped"
@@ -33,7 +35,7 @@ const (
 	Failed  Status = "failed"
 )
 
-// Check is one thing that was looked at.
+// Check is one check with its outcome.
 type Check struct {
 	ID     string `json:"id"` // stable; one of an app has it behind a colon
 	Status Status `json:"status"`
@@ -41,13 +43,13 @@ type Check struct {
 	Todo   string `json:"todo"` // what to do, in a line; "" where nothing is to be done
 }
 
-// Report is what there is to say.
+// Report is all checks.
 type Report struct {
 	Checks []Check `json:"checks"`
 	Worst  Status  `json:"worst"` // pass, warning or failed
 }
 
-// Config says what to look at, and with whose eyes.
+// Config says what to look at.
 type Config struct {
 	ConfigFile string    // "" is config.DefaultFile
 	Socket     string    // in place of the configuration's; "" leaves it
@@ -64,14 +66,14 @@ type Config struct {
 	Portal     string                         // URL without TLS at which a captive portal would answer; "" is http:// and the endpoint's host
 }
 
-// check is one that may be made.
+// check is one check to make.
 type check struct {
 	id    string
 	needs []string // checks that must have come out well for this one to say anything of its own
 	judge func(*facts) Check
 }
 
-// checks are in the order in which they are shown.
+// checks returns the checks in the order in which they are shown.
 func (f *facts) checks() []check {
 	list := []check{
 		{"config", nil, judgeConfig},
@@ -110,7 +112,8 @@ func (f *facts) checks() []check {
 	return list
 }
 
-// Run looks, and judges what it saw. With everything dead it takes less than 20 s.
+// Run collects the facts and judges them. It takes less than 20 s even if nothing
+// answers.
 func Run(ctx context.Context, cfg Config) Report {
 	f := look(ctx, cfg)
 	r := Report{Worst: Pass}
@@ -131,7 +134,8 @@ func Run(ctx context.Context, cfg Config) Report {
 	return r
 }
 
-// hidden names the check that keeps this one from telling anything new, the first of a row; "" if none does.
+// hidden names the earlier check that keeps this one from telling anything new; ""
+// if there is none.
 func (f *facts) hidden(c check) string {
 	for _, done := range f.done {
 		if !slices.Contains(c.needs, done.ID) || done.Status != Failed && done.Status != Skipped {
@@ -149,7 +153,7 @@ const behindWords = "not looked at: see "
 
 func behind(cause string) Check { return skip(behindWords + cause) }
 
-// failed tells how an earlier check came out.
+// failed reports whether an earlier check failed.
 func (f *facts) failed(id string) bool {
 	return slices.ContainsFunc(f.done, func(c Check) bool { return c.ID == id && c.Status == Failed })
 }
@@ -168,7 +172,8 @@ func fail(todo, format string, args ...any) Check {
 	return Check{Status: Failed, Detail: fmt.Sprintf(format, args...), Todo: todo}
 }
 
-// clean keeps what others made up, such as the names in a certificate, from playing tricks with a terminal.
+// clean removes control characters: others made up some texts, such as the names in
+// a certificate.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

@@ -15,10 +15,10 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// checkConfig is what to do about faults of the configuration.
+// checkConfig says what to do about faults of the configuration.
 const checkConfig = "tvpassd config check names every fault; mend it, then tvpassd reload"
 
-// denied tells of a file that this user may not read, in the words of package config.
+// denied marks a file that this user may not read, in the words of package config.
 func (f *facts) denied(err error) bool {
 	return f.cfg.UID != 0 && strings.Contains(err.Error(), "permission denied")
 }
@@ -76,7 +76,8 @@ func judgePermissions(f *facts) Check {
 	return pass("other users can't change the configuration or read its secrets")
 }
 
-// judgeStatement says what is told of a statement without its issuer's key. One that is no JWT makes its app a bad one.
+// judgeStatement says what can be known of a statement without its issuer's key. A
+// statement that is not a JWT disables its app.
 func judgeStatement(app config.App) Check {
 	s, err := config.ParseStatement(app.SoftwareStatement)
 	if err != nil {
@@ -142,7 +143,7 @@ func judgePersistence(f *facts) Check {
 	return pass("what is in %s outlasts a boot", f.conf.StateDir)
 }
 
-// serviceUser is whom the daemon runs as.
+// serviceUser returns the user that the daemon runs as.
 func (f *facts) serviceUser() (uint32, bool) {
 	name := f.service.User
 	if name == "" {
@@ -172,7 +173,8 @@ func groupName(id uint32) string {
 	return number
 }
 
-// Free space, in kB: what a change of the state takes at most, and what it takes with some to spare.
+// Free space, in kB: what a change of the state takes at most, and the same with
+// room to spare.
 const (
 	leastSpace = 128
 	someSpace  = 1024
@@ -232,7 +234,7 @@ func judgeDatabase(f *facts) Check {
 	return pass("it holds the credentials of %d apps", f.kept.Registered)
 }
 
-// kept is the error of a state file, but that it may be missing.
+// kept returns the error of a state file; nil if the file is missing.
 func kept(err error) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

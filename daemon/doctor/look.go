@@ -19,7 +19,7 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// How long each look may take. All together are below 20 s.
+// How long each look may take; less than 20 s in all.
 const (
 	managerPatience  = 2 * time.Second
 	daemonPatience   = 3 * time.Second
@@ -28,7 +28,7 @@ const (
 	portalPatience   = 2 * time.Second
 )
 
-// facts are what was seen, and how the checks so far came out.
+// facts are what was seen, and the outcomes of the checks so far.
 type facts struct {
 	cfg  Config
 	done []Check
@@ -97,7 +97,7 @@ func (f *facts) lookAtService(ctx context.Context) {
 	f.service, f.serviceErr = f.cfg.Service(ctx)
 }
 
-// lookAtSocket asks the daemon for its status, which is all that the checks want of it.
+// lookAtSocket asks the daemon for its status.
 func (f *facts) lookAtSocket(ctx context.Context) {
 	f.socket = f.cfg.Socket
 	if f.socket == "" {
@@ -115,7 +115,8 @@ func (f *facts) lookAtSocket(ctx context.Context) {
 	}
 }
 
-// lookAtState never opens the database of a running daemon: its status says how that is.
+// lookAtState looks at the state directory. It never opens the database of a running
+// daemon, whose status tells about it.
 func (f *facts) lookAtState() {
 	dir := f.conf.StateDir
 	f.stateInfo, f.stateErr = os.Stat(dir)
@@ -126,7 +127,8 @@ func (f *facts) lookAtState() {
 	}
 }
 
-// shut is how long no request may leave, as the daemon or its state knows: an earlier one would keep the throttle shut.
+// shut returns how long no request may leave, as the daemon or its state knows: an
+// earlier request would keep the throttle shut.
 func (f *facts) shut() time.Duration {
 	if f.status != nil {
 		return time.Duration(f.status.Throttle.OpensInMS) * time.Millisecond
@@ -150,7 +152,7 @@ func (f *facts) lookAtServer(ctx context.Context) {
 	f.portal = f.server.findPortal(ctx, url)
 }
 
-// needsRoot tells whether a user other than root may not see something.
+// needsRoot reports whether only root may see something.
 func (f *facts) needsRoot(err error) bool {
 	return f.cfg.UID != 0 && errors.Is(err, fs.ErrPermission)
 }
@@ -159,7 +161,7 @@ func skipForRoot(what string) Check {
 	return skip(what + " may be read by root only: run this as root")
 }
 
-// list joins errors' lines for one detail: the first, and how many more there are.
+// list joins errors into one detail: the first, and how many more there are.
 func list(errs []error) string {
 	text := strings.ReplaceAll(errs[0].Error(), "\n", "; ")
 	if len(errs) > 1 {

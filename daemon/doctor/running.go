@@ -18,9 +18,10 @@ import (
 )
 
 const (
-	// manyRestarts by the service manager are no accident.
+	// manyRestarts by the service manager are not an accident.
 	manyRestarts = 3
-	// exitUnusable is how the daemon ends where the configuration or the state is unusable.
+	// exitUnusable is the daemon's exit status if the configuration or the state is
+	// unusable.
 	exitUnusable = 78
 )
 
@@ -84,7 +85,7 @@ func judgeSocket(f *facts) Check {
 
 func (f *facts) socketGroup() string { return groupName(f.socketInfo.Sys().(*syscall.Stat_t).Gid) }
 
-// access says who may connect.
+// access returns who may connect.
 func (f *facts) access() string {
 	who := "its owner"
 	switch mode := f.socketInfo.Mode().Perm(); {
@@ -96,7 +97,8 @@ func (f *facts) access() string {
 	return fmt.Sprintf("mode %04o, for %s", f.socketInfo.Mode().Perm(), who)
 }
 
-// closedFolder is a directory above the socket that others can't pass; "" if there is none.
+// closedFolder returns a directory above the socket that others can't pass; "" if
+// there is none.
 func (f *facts) closedFolder() string {
 	for dir := filepath.Dir(f.socket); dir != "/" && dir != "."; dir = filepath.Dir(dir) {
 		if info, err := os.Stat(dir); err == nil && info.Mode().Perm()&0o001 == 0 {
@@ -106,7 +108,8 @@ func (f *facts) closedFolder() string {
 	return ""
 }
 
-// lockedOut finds a user whom the configuration allows an app, and the socket's mode does not let in.
+// lockedOut returns a user who may use an app by the configuration, but can't open
+// the socket by its mode.
 func (f *facts) lockedOut() (who, app string) {
 	sys := f.socketInfo.Sys().(*syscall.Stat_t)
 	mode := f.socketInfo.Mode().Perm()
@@ -138,7 +141,7 @@ func judgeDaemon(f *facts) Check {
 	}
 	var faults []error
 	for _, w := range st.Warnings {
-		// The device's, the clock's and the disk's are told by checks of their own.
+		// Device, clock and disk have checks of their own.
 		if !strings.HasPrefix(w.Code, "device_") && w.Code != "identifier_generated" && w.Code != ipc.CodeClockUnset && w.Code != ipc.CodeStorage {
 			faults = append(faults, errors.New(w.Code+": "+w.Detail))
 		}
@@ -166,7 +169,7 @@ func judgeToken(f *facts, a ipc.AppStatus) Check {
 			detail += " (" + e.ServerCode + ")"
 		}
 		todo = e.Detail
-		// What can't be reached, or is not Adobe Pass, is told above.
+		// An unreachable server, or a wrong one, is reported above.
 		for _, cause := range []string{"clock", "route", "dns", "captive_portal", "tcp", "tls", "endpoint"} {
 			if (e.Code == ipc.CodeOffline || e.Code == ipc.CodeServerError || e.Code == ipc.CodeClockUnset) && f.failed(cause) {
 				return behind(cause)
