@@ -179,6 +179,18 @@ func TestDisk(t *testing.T) {
 	}
 }
 
+// vfat has neither owners nor modes: chmod would say that it can't.
+func TestAdviceOnAFileSystemWithoutModes(t *testing.T) {
+	f := &facts{disk: unix.Statfs_t{Type: unix.MSDOS_SUPER_MAGIC}}
+	if got := f.orMount("chmod 700 /state", 0); !strings.Contains(got, "uid=root,umask=077") {
+		t.Errorf("on vfat the advice is %q", got)
+	}
+	f.disk.Type = unix.EXT4_SUPER_MAGIC
+	if got := f.orMount("chmod 700 /state", 0); got != "chmod 700 /state" {
+		t.Errorf("on ext4 the advice is %q", got)
+	}
+}
+
 func (s *scene) serviceIs(st service.State) {
 	st.Manager, st.Installed, st.Enabled = "systemd", true, true
 	s.cfg.Service = func(context.Context) (service.State, error) { return st, nil }

@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/device"
 	"github.com/tvpassd/tvpassd/storage"
@@ -110,12 +112,22 @@ func judgeStateDir(f *facts) Check {
 	}
 	owner := f.stateInfo.Sys().(*syscall.Stat_t).Uid
 	if want, known := f.serviceUser(); known && want != owner {
-		return fail(fmt.Sprintf("chown -R %s %s", userName(want), dir), "%s belongs to %s, and the service runs as %s", dir, userName(owner), userName(want))
+		return fail(f.orMount(fmt.Sprintf("chown -R %s %s", userName(want), dir), want), "%s belongs to %s, and the service runs as %s", dir, userName(owner), userName(want))
 	}
 	if mode := f.stateInfo.Mode().Perm(); mode&0o077 != 0 {
-		return warn("chmod 700 "+dir, "%s has mode %04o: it holds secrets", dir, mode)
+		return warn(f.orMount("chmod 700 "+dir, owner), "%s has mode %04o: it holds secrets", dir, mode)
 	}
 	return pass("%s, of %s", dir, userName(owner))
+}
+
+// orMount returns the command that keeps others out of the state directory, or
+// what does so if its file system has neither owners nor modes.
+func (f *facts) orMount(command string, owner uint32) string {
+	switch uint32(f.disk.Type) { // of another type on every machine
+	case unix.MSDOS_SUPER_MAGIC, unix.EXFAT_SUPER_MAGIC:
+		return fmt.Sprintf("mount its file system with uid=%s,umask=077: it has neither owners nor modes", userName(owner))
+	}
+	return command
 }
 
 // judgePersistence judges whether a boot, or a cleaner of old files, takes the
