@@ -51,6 +51,7 @@ func taken(id string, by *Error) string {
 
 func (d *document) claim(t *table) claim {
 	c := claim{line: t.lineOf("id")}
+	path := statementPath(pathFrom(filepath.Dir(d.file)))
 	c.App = App{
 		File:          d.file,
 		ID:            readText(t, "id", "", "ref30", parseAppID),
@@ -62,7 +63,7 @@ func (d *document) claim(t *table) claim {
 		HandOutToken:  read(t, "hand_out_token", true, parseBool),
 
 		SoftwareStatement: readText(t, "software_statement", "", "eyJ…", parseStatement),
-		StatementFile:     readText(t, "software_statement_file", "", "ref30.jwt", statementPath(pathFrom(filepath.Dir(d.file)))),
+		StatementFile:     readText(t, "software_statement_file", "", "ref30.jwt", path),
 	}
 	if !t.has("id") {
 		t.fault("id", "[[app]] id is missing: every app needs one")

@@ -124,7 +124,10 @@ func (r Risk) String() string { return r.Detail + ": " + r.Todo }
 // others should not read, if anything.
 func (f *files) judge(name string, mode fs.FileMode, group uint32, secret string) {
 	risk := func(who, may, change string) {
-		f.risks = append(f.risks, Risk{Detail: fmt.Sprintf("%s: %s may %s", name, who, may), Todo: "chmod " + change + " " + name})
+		f.risks = append(f.risks, Risk{
+			Detail: fmt.Sprintf("%s: %s may %s", name, who, may),
+			Todo:   "chmod " + change + " " + name,
+		})
 	}
 	switch {
 	case mode&0o002 != 0:

@@ -34,7 +34,8 @@ func (c *Config) Resolve(held map[string]Holder, accept string) error {
 		c.resolve(held)
 		return nil
 	case len(waiting) > 1:
-		return fmt.Errorf("accept %s: %s and %s claim it: delete all files but one", quote(accept), waiting[0].File, waiting[1].File)
+		return fmt.Errorf("accept %s: %s and %s claim it: delete all files but one",
+			quote(accept), waiting[0].File, waiting[1].File)
 	case slices.ContainsFunc(c.Apps, func(a App) bool { return a.ID == accept }):
 		return nil // an earlier call accepted it
 	}
@@ -105,7 +106,9 @@ func (c *Config) inherited(held map[string]Holder) map[string]Holder {
 
 // refusal says why a file can't have an id, or "", and whether it waits for an
 // admin to accept it. places has the ids of earlier files.
-func (c *Config) refusal(s *source, id string, held map[string]Holder, places map[string]*Error) (why string, waits bool) {
+func (c *Config) refusal(
+	s *source, id string, held map[string]Holder, places map[string]*Error,
+) (why string, waits bool) {
 	if first, ok := places[id]; ok {
 		return taken(id, first), false
 	}
@@ -117,7 +120,8 @@ func (c *Config) refusal(s *source, id string, held map[string]Holder, places ma
 		return taken(id, &Error{File: holder.File}), false
 	}
 	return fmt.Sprintf("[[app]] id %s belongs to user %d, who claimed it in %s, and user %d wrote this file: "+
-		"to give it the app's credentials, run tvpassd reload --accept %s", quote(id), holder.UID, holder.File, s.author, id), true
+		"to give it the app's credentials, run tvpassd reload --accept %s",
+		quote(id), holder.UID, holder.File, s.author, id), true
 }
 
 // has reports whether the file is the one that has an id, and still claims it. A

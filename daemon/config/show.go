@@ -71,7 +71,9 @@ func (s *shower) table(t *table) {
 
 // holdsTables reports whether a key's value is shown by itself.
 func (s *shower) holdsTables(t *table, key string) bool {
-	return t.label == "" && slices.ContainsFunc(s.doc.tables, func(sub *table) bool { return strings.Trim(sub.label, "[]") == key })
+	return t.label == "" && slices.ContainsFunc(s.doc.tables, func(sub *table) bool {
+		return strings.Trim(sub.label, "[]") == key
+	})
 }
 
 // value returns the value of a known key, as far as it is no secret.

@@ -55,7 +55,8 @@ func (c *Config) readApps(dir string, top *document) {
 	}
 	top.files.judge(dir, folder.Mode, folder.Group, "")
 	if len(folder.Entries) == maxNames {
-		c.unread = append(c.unread, &Error{File: dir, Detail: fmt.Sprintf("has %d entries or more: some were not read", maxNames)})
+		detail := fmt.Sprintf("has %d entries or more, and some were not read: delete what is not needed", maxNames)
+		c.unread = append(c.unread, &Error{File: dir, Detail: detail})
 	}
 	found := make([]*source, len(folder.Entries))
 	for _, roots := range []bool{true, false} { // files that take long must not use up the time of root's

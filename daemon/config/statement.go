@@ -26,7 +26,8 @@ func ParseStatement(text string) (Statement, error) {
 		return Statement{}, errors.New("is empty: copy the software statement from the TVE Dashboard")
 	}
 	if len(text) > maxStatement {
-		return Statement{}, fmt.Errorf("is longer than %d KiB, so it is not a software statement: copy that from the TVE Dashboard", maxStatement>>10)
+		return Statement{}, fmt.Errorf("is longer than %d KiB, so it is not a software statement: "+
+			"copy that from the TVE Dashboard", maxStatement>>10)
 	}
 	parts := strings.Split(text, ".")
 	if len(parts) != 3 {
@@ -47,7 +48,9 @@ func ParseStatement(text string) (Statement, error) {
 			return Statement{}, malformed("its %s is not a JSON object", name)
 		}
 	}
-	s := Statement{Issuer: stringClaim(claims["iss"]), Subject: stringClaim(claims["sub"]), Name: stringClaim(claims["software_name"])}
+	s := Statement{
+		Issuer: stringClaim(claims["iss"]), Subject: stringClaim(claims["sub"]), Name: stringClaim(claims["software_name"]),
+	}
 	var issued float64
 	if json.Unmarshal(claims["iat"], &issued) == nil && issued > 0 && issued < 1<<40 {
 		s.IssuedAt = time.Unix(int64(issued), 0).UTC()

@@ -84,7 +84,8 @@ func parseEnvironment(s string) (string, error) {
 	if base, ok := environments[s]; ok {
 		return base, nil
 	}
-	return "", fmt.Errorf("is %s: write release-production, release-staging, prequal-production or prequal-staging", quote(s))
+	return "", fmt.Errorf("is %s: write release-production, release-staging, prequal-production or prequal-staging",
+		quote(s))
 }
 
 // parseEndpoint returns a base URL in the one form that credentials are kept
@@ -188,7 +189,8 @@ func parseMode(s string) (fs.FileMode, error) {
 		return 0, fmt.Errorf(`is %s: write an octal number such as "0660", at most "0777"`, quote(s))
 	}
 	if mode&0o222 == 0 {
-		return 0, fmt.Errorf(`is %s, which gives nobody the write permission that connecting takes: write a mode such as "0660"`, quote(s))
+		return 0, fmt.Errorf("is %s, which gives nobody the write permission that connecting takes: "+
+			`write a mode such as "0660"`, quote(s))
 	}
 	return fs.FileMode(mode), nil
 }
@@ -226,7 +228,8 @@ func socketPathFrom(dir string) func(string) (string, error) {
 func parseAppID(s string) (string, error) {
 	const first, rest = "abcdefghijklmnopqrstuvwxyz0123456789", "._-"
 	if s == "" || len(s) > 64 || strings.Trim(s, first+rest) != "" || strings.ContainsAny(s[:1], rest) {
-		return "", fmt.Errorf("is %s: write at most 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit", quote(s))
+		return "", fmt.Errorf("is %s: write at most 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit",
+			quote(s))
 	}
 	return s, nil
 }

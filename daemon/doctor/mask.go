@@ -80,7 +80,8 @@ func (m *Masker) maskValue(found string) string {
 func maskRun(word string) string {
 	const upper, lower, digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz", "0123456789"
 	for part := range strings.SplitSeq(word, ".") {
-		if len(part) >= 24 && strings.ContainsAny(part, upper) && strings.ContainsAny(part, lower) && strings.ContainsAny(part, digits) {
+		mixed := strings.ContainsAny(part, upper) && strings.ContainsAny(part, lower) && strings.ContainsAny(part, digits)
+		if len(part) >= 24 && mixed {
 			return masked
 		}
 	}
