@@ -57,7 +57,9 @@ func (p *probe) offerProperty(key string, take func(finding) bool) (taken, found
 // count.
 func (p *probe) propertyFiles() []string {
 	if p.properties == nil {
-		p.properties = slices.DeleteFunc(slices.Clone(buildFiles), func(name string) bool { return p.fields(propertyFile, name) == nil })
+		p.properties = slices.DeleteFunc(slices.Clone(buildFiles), func(name string) bool {
+			return p.fields(propertyFile, name) == nil
+		})
 		level, _ := strconv.Atoi(p.fields(propertyFile, "/system/build.prop")["ro.build.version.sdk"])
 		if level >= laterFilesWin {
 			slices.Reverse(p.properties)

@@ -153,7 +153,8 @@ func doubtMAC(mac net.HardwareAddr, assignType string) (why string, burntIn bool
 		return whyShared, true
 	case isFillerHalf(mac[:3]), isFillerHalf(mac[3:]):
 		return "has a half without information", true
-	case isCountedHalf(mac[:3]), isCountedHalf(mac[3:]) && beginsCount(mac[3:]), isProgression(text, 2), longestRun(text) >= minRun:
+	case isCountedHalf(mac[:3]), isCountedHalf(mac[3:]) && beginsCount(mac[3:]),
+		isProgression(text, 2), longestRun(text) >= minRun:
 		return whyCounts, true
 	}
 	return "", true

@@ -183,7 +183,8 @@ func (p *probe) underPPP() []string {
 func (p *probe) interfaces() []string { return p.list(strings.TrimSuffix(netFolder, "/")) }
 
 func (p *probe) isWiFi(name string) bool {
-	return p.devType(name) == "wlan" || p.hasEntry(name, "phy80211") || p.hasEntry(name, "wireless") || p.hasWirelessStatistics(name)
+	return p.devType(name) == "wlan" || p.hasEntry(name, "phy80211") || p.hasEntry(name, "wireless") ||
+		p.hasWirelessStatistics(name)
 }
 
 // hasWirelessStatistics is for drivers so old that sysfs does not know them.
@@ -198,8 +199,8 @@ func (p *probe) hasWirelessStatistics(name string) bool {
 
 func (p *probe) isModem(name string) bool {
 	kind := p.text(netFolder + name + "/type")
-	return p.devType(name) == "wwan" || kind == typeRawIP || kind == typeNone && (p.hasDevice(name) || beginsWith(name, modemNames)) ||
-		p.isUSBFunction(name, modemDrivers)
+	return p.devType(name) == "wwan" || kind == typeRawIP || p.isUSBFunction(name, modemDrivers) ||
+		kind == typeNone && (p.hasDevice(name) || beginsWith(name, modemNames))
 }
 
 func (p *probe) isPhone(name string) bool { return p.isUSBFunction(name, phoneDrivers) }

@@ -46,7 +46,8 @@ func doubtText(text string) string {
 	switch {
 	case len(list) == 0:
 		return whyFiller
-	case slices.Contains(junkTexts, strings.Join(list, "")), isTypeLabel(text), strings.ReplaceAll(lastWord(text), ".", "") == "oem":
+	case slices.Contains(junkTexts, strings.Join(list, "")), isTypeLabel(text),
+		strings.ReplaceAll(lastWord(text), ".", "") == "oem":
 		return whyJunk
 	case !slices.ContainsFunc(list, func(w string) bool { return !isFiller(w) }):
 		return whyFiller
@@ -102,7 +103,8 @@ func isFiller(word string) bool {
 // isTypeLabel reports whether a text names a DMI field: "Type2 - Board Version".
 func isTypeLabel(text string) bool {
 	rest, ok := strings.CutPrefix(strings.ToLower(text), "type")
-	return ok && len(rest) > 2 && (rest[0] == '1' || rest[0] == '2') && strings.HasPrefix(strings.TrimPrefix(rest[1:], " "), "- ")
+	return ok && len(rest) > 2 && (rest[0] == '1' || rest[0] == '2') &&
+		strings.HasPrefix(strings.TrimPrefix(rest[1:], " "), "- ")
 }
 
 // lastWord returns what follows the last blank, in lower case.

@@ -39,7 +39,10 @@ func (f field) offer(p *probe, take func(finding) bool) bool {
 type osRelease string
 
 func (key osRelease) offer(p *probe, take func(finding) bool) bool {
-	return first{field{shellFile, "/etc/os-release", string(key)}, field{shellFile, "/usr/lib/os-release", string(key)}}.offer(p, take)
+	return first{
+		field{shellFile, "/etc/os-release", string(key)},
+		field{shellFile, "/usr/lib/os-release", string(key)},
+	}.offer(p, take)
 }
 
 // jsonField is a string in a file that holds a JSON object; "a.b" is the member

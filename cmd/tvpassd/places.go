@@ -37,7 +37,8 @@ func placesOf(report *device.Report) *devicePlaces {
 	for _, key := range device.Keys() {
 		k := keyPlaces{Key: key}
 		if value, ok := report.Info.Get(key); ok {
-			k.Places = append(k.Places, place{Place: report.Sources[key], Value: fmt.Sprint(value), Used: report.Sources[key] != device.NotFound})
+			source := report.Sources[key]
+			k.Places = append(k.Places, place{Place: source, Value: fmt.Sprint(value), Used: source != device.NotFound})
 		}
 		for _, p := range report.Passed {
 			if p.Key == key {
