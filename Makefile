@@ -11,7 +11,8 @@ GOBUILD  = $(TARGET) CGO_ENABLED=0 go build $(shell $(TARGET) VERSION='$(VERSION
 	SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)' scripts/buildflags)
 ARCHES  := armv5 armv6 armv7 arm64 amd64 mipsle riscv64
 
-.PHONY: help build cross test check demo report bench fuzz simulate mutate powercut package reproducible e2e e2e-arm fleet clean
+.PHONY: help build cross test check demo report bench fuzz simulate mutate powercut \
+	package reproducible e2e e2e-arm fleet clean
 
 help: ## what can be made
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -61,7 +62,8 @@ fleet: ## DEVICES devices through five incidents; draws docs/fleet-*.png
 YEARS ?= 1000
 SEED  ?= 1
 simulate: ## the broker through YEARS device-years of faults, from SEED on
-	SIMULATE_YEARS=$(YEARS) SIMULATE_SEED=$(SEED) go test -count=1 -timeout 30m -tags $(TAGS) -run '^TestSimulate$$' -v ./daemon/broker
+	SIMULATE_YEARS=$(YEARS) SIMULATE_SEED=$(SEED) \
+		go test -count=1 -timeout 30m -tags $(TAGS) -run '^TestSimulate$$' -v ./daemon/broker
 
 mutate: ## do the tests catch the bugs of scripts/mutations?
 	@scripts/setup mutate
@@ -72,8 +74,9 @@ powercut: ## CUTS power cuts under the storage, on a file system of its own (roo
 	@scripts/setup powercut
 	CUTS=$(CUTS) go run ./scripts/powercut
 
-package: dist/tvpassd-linux-armv7 dist/tvpassd-linux-arm64 dist/tvpassd-linux-amd64 ## .deb and .ipk for armhf, arm64 and amd64
-	scripts/package/build dist armv7 arm64 amd64
+PACKAGED := armv7 arm64 amd64
+package: $(PACKAGED:%=dist/tvpassd-linux-%) ## .deb and .ipk for armhf, arm64 and amd64
+	scripts/package/build dist $(PACKAGED)
 
 reproducible: ## the same commit is the same binary, wherever it is built
 	scripts/reproducible
