@@ -8,7 +8,8 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/clock"
 )
 
-// simBirth is when every simulated life begins. True time is a duration since then.
+// simBirth is when every simulated life begins. True time is a duration since
+// then.
 var simBirth = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 
 const (
@@ -16,11 +17,12 @@ const (
 	simDay   = 24 * time.Hour
 	simYear  = 365 * simDay
 
-	// certificateSpan is how far the wall clock may be off before the server's certificate seems expired, or not valid yet.
+	// certificateSpan is how far the wall clock may be off before the server's
+	// certificate seems expired, or not valid yet.
 	certificateSpan = 40 * simDay
 )
 
-// A box comes back from a power cut with one of these wall clocks.
+// A device comes back from a power cut with one of these wall clocks.
 type simBootClock int
 
 const (
@@ -34,7 +36,7 @@ func (c simBootClock) String() string {
 	return [...]string{"1970", "the last known time", "the right time", "a wrong time"}[c]
 }
 
-// simClocks are the clocks of a box.
+// simClocks are the clocks of a device.
 type simClocks struct {
 	boot   time.Duration // CLOCK_BOOTTIME
 	awake  time.Duration // CLOCK_MONOTONIC, which stands still in a suspend: nothing may rely on it
@@ -55,7 +57,7 @@ func (c *simClocks) BootID() string {
 	return fmt.Sprint("boot-", c.boots)
 }
 
-// advance lets time go by while the box is awake.
+// advance lets time go by while the device is awake.
 func (c *simClocks) advance(d time.Duration) {
 	c.awake += d
 	c.sleep(d)
@@ -67,7 +69,7 @@ func (c *simClocks) sleep(d time.Duration) {
 	c.wall += d
 }
 
-// reboot begins another boot at the true time at, after the box was off.
+// reboot begins another boot at the true time at, after the device was off.
 func (c *simClocks) reboot(kind simBootClock, at, off, up time.Duration, random *rand.Rand) {
 	c.boots++
 	c.boot, c.awake, c.synced = up, up, false
@@ -83,7 +85,8 @@ func (c *simClocks) reboot(kind simBootClock, at, off, up time.Duration, random 
 	}
 }
 
-// simAlarm is the kernel's timer. It is due at a reading of the boot clock; a step of the wall clock and a resume ring it too.
+// simAlarm is the kernel's timer. It is due at a reading of the boot clock. A step
+// of the wall clock and a resume ring it too.
 type simAlarm struct {
 	clocks *simClocks
 	at     time.Duration
@@ -97,7 +100,7 @@ func (a *simAlarm) ring()                { a.rung = true }
 // wait is how long until the alarm is due.
 func (a *simAlarm) wait() time.Duration { return max(a.at-a.clocks.boot, 0) }
 
-// take tells whether the alarm rang, once for each ring.
+// take reports whether the alarm rang, once for each ring.
 func (a *simAlarm) take() bool {
 	due := a.rung || a.wait() == 0
 	a.rung = false

@@ -12,13 +12,15 @@ import (
 	"testing"
 )
 
-// A simulation of many lives of boxes, each from one seed: the real Broker against a server, clocks, a disk, a network,
-// people and players of its own, without a goroutine or a moment of real time. What must never happen is in
-// simulate_rules_test.go, what does happen in simulate_incident_test.go.
+// A simulation of many lives of devices, each from one seed: the real Broker
+// against a server, clocks, a disk, a network, people and players of its own,
+// without a goroutine or a moment of real time. simulate_rules_test.go has what
+// must never happen, simulate_incident_test.go what does happen.
 //
 //	SIMULATE_YEARS=1000 SIMULATE_SEED=7 go test -count=1 -run '^TestSimulate$' ./daemon/broker -v
 //
-// A life that breaks a rule is made as short as it can be and told. Its seed alone, with SIMULATE_YEARS=0, runs it again.
+// A life that breaks a rule is made as short as possible and printed. Its seed
+// alone, with SIMULATE_YEARS=0, runs it again.
 
 // simTally counts what happened.
 type simTally struct {
@@ -43,7 +45,7 @@ func TestSimulate(t *testing.T) {
 	years, seed := setting(t, "SIMULATE_YEARS", 2), setting(t, "SIMULATE_SEED", 1)
 	lives := max(int(math.Round(years*float64(simYear)/float64(simLength))), 1)
 	s := simulation{t: t, next: uint64(seed), end: uint64(seed) + uint64(lives), tally: simTally{requests: map[callKind]int{}}}
-	defer debug.SetGCPercent(debug.SetGCPercent(800)) // lives are short, and most of what they make is thrown away at once
+	defer debug.SetGCPercent(debug.SetGCPercent(800)) // most of what a short life makes is thrown away at once
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
 		workers.Go(s.work)
@@ -129,7 +131,8 @@ func (s *simulation) run(life simLife, story *simStory) (*simBroken, simTally) {
 	return broken, d.tally
 }
 
-// memoryDir is a directory that a sync costs nothing in, where there is one.
+// memoryDir returns a directory in which a sync costs nothing, "" if there is
+// none.
 func memoryDir() string {
 	if fi, err := os.Stat("/dev/shm"); err == nil && fi.IsDir() {
 		return "/dev/shm"
@@ -137,7 +140,7 @@ func memoryDir() string {
 	return ""
 }
 
-// explain tells the shortest story that breaks the same rule.
+// explain describes the shortest life that breaks the same rule.
 func (s *simulation) explain(life simLife, broken simBroken) string {
 	short := shrink(life, broken, func(l simLife) *simBroken { b, _ := s.run(l, nil); return b })
 	var story simStory
