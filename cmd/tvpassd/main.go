@@ -61,7 +61,8 @@ func frugal() {
 type env struct {
 	ctx            context.Context
 	stdin          io.Reader
-	stdout, stderr io.Writer
+	screen         io.Writer // standard output as it is, for control sequences of our own
+	stdout, stderr io.Writer // each write is made printable
 
 	configFile, socket string // as flags gave them; "" otherwise
 }
@@ -98,7 +99,7 @@ func commands() []command {
 
 // run is the whole program except for the process. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	e := &env{ctx: ctx, stdin: stdin, stdout: stdout, stderr: stderr}
+	e := &env{ctx: ctx, stdin: stdin, screen: stdout, stdout: printer{stdout}, stderr: printer{stderr}}
 	err := e.dispatch(args)
 	var status exitStatus
 	switch {

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -37,9 +38,9 @@ func statusCommand(set *flag.FlagSet) func(*env, []string) error {
 			return e.status(*asJSON, "")
 		}
 		above := "\n"
-		if isTerminal(e.stdout) {
+		if isTerminal(e.screen) {
 			above = "\x1b[H\x1b[J" // to the top, and clear what is below
-			fmt.Fprint(e.stdout, "\x1b[2J")
+			fmt.Fprint(e.screen, "\x1b[2J")
 		}
 		tick := time.NewTicker(redraw)
 		defer tick.Stop()
@@ -75,7 +76,12 @@ func (e *env) status(asJSON bool, above string) error {
 	if asJSON {
 		err = printJSON(e, st)
 	} else {
-		_, err = fmt.Fprint(e.stdout, above, statusText(st, isTerminal(e.stdout)))
+		text := printable(statusText(st))
+		if isTerminal(e.screen) {
+			health := printable(st.Health)
+			text = strings.Replace(text, ": "+health+", up ", ": "+coloured(health)+", up ", 1)
+		}
+		_, err = fmt.Fprint(e.screen, above, text)
 	}
 	switch {
 	case err != nil:
@@ -93,7 +99,7 @@ func (e *env) noStatus(health, words string, code int, why error, asJSON bool, a
 	if asJSON {
 		return errors.Join(json.NewEncoder(e.stdout).Encode(map[string]string{"health": health, "detail": why.Error()}), exitStatus{code: code})
 	}
-	_, err := fmt.Fprint(e.stdout, above, words, "\n", wrap(why.Error(), "  "))
+	_, err := fmt.Fprint(e.screen, above, words, "\n", printable(wrap(why.Error(), "  ")))
 	return errors.Join(err, exitStatus{code: code})
 }
 

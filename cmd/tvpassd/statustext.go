@@ -16,9 +16,9 @@ const width = 80
 
 // statusText returns a screen for a person without a manual: plain ASCII, and
 // colour only on a terminal.
-func statusText(st ipc.Status, terminal bool) string {
+func statusText(st ipc.Status) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "tvpassd %s: %s, up %s\n", st.Version, coloured(st.Health, terminal), short(st.UptimeS))
+	fmt.Fprintf(&b, "tvpassd %s: %s, up %s\n", st.Version, st.Health, short(st.UptimeS))
 	fmt.Fprintf(&b, "  endpoint  %s\n  device    %s\n  clock     %s\n  throttle  %s\n  storage   %s\n",
 		st.Endpoint, deviceLine(st.Device), clockLine(st.Clock), throttleLine(st.Throttle), storageLine(st.Storage))
 	for _, a := range st.Apps {
@@ -119,8 +119,8 @@ func stateWords(a ipc.AppStatus) string {
 	}
 }
 
-func coloured(health string, terminal bool) string {
-	if !terminal || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+func coloured(health string) string {
+	if os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
 		return health
 	}
 	colour := map[string]string{ipc.Healthy: "32", ipc.Degraded: "33"}[health]

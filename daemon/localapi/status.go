@@ -3,6 +3,7 @@ package localapi
 import (
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
@@ -71,7 +72,7 @@ func appStatus(v *broker.AppView, now clock.Reading) ipc.AppStatus {
 // mask shows enough of a client id to tell two apart, and no more.
 func mask(id string) string {
 	const shown = 4
-	if len(id) < 3*shown {
+	if len(id) < 3*shown || strings.ContainsFunc(id[:shown], func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return "****"
 	}
 	return id[:shown] + "****"
