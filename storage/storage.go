@@ -59,9 +59,10 @@ type History struct {
 type Token struct {
 	AccessToken  string        `json:"access_token"`
 	ID           string        `json:"id,omitempty"`
-	Life         time.Duration `json:"life"`             // expires_in
+	Life         time.Duration `json:"life"`             // from Sent
 	Sent         Stamp         `json:"sent"`             // when the call was sent; the life begins here at the latest
 	ServerSent   time.Time     `json:"server,omitzero"`  // the same moment by the server's clock, at the earliest
+	WallSent     time.Time     `json:"wall,omitzero"`    // by the wall clock, if a time service vouched for it
 	RefreshAfter time.Duration `json:"refresh_after"`    // from Sent; drawn once
 	Refused      bool          `json:"refused,omitzero"` // a protected API refused it
 }

@@ -103,6 +103,7 @@ type Broker struct {
 
 	published atomic.Pointer[publication]
 	logged    map[string][]string // by app, the troubles since its last token; the goroutine of Run's
+	brief     map[string]bool     // the apps whose tokens were said to come and go; likewise
 }
 
 // publication is all that readers see.
@@ -122,6 +123,7 @@ func New(cfg Config, setup Setup) (*Broker, error) {
 		requests: make(chan func(clock.Reading)),
 		stopped:  make(chan struct{}),
 		logged:   make(map[string][]string),
+		brief:    make(map[string]bool),
 	}
 	if b.changed == nil {
 		b.changed = func() {}
@@ -245,8 +247,10 @@ func (b *Broker) publish(now clock.Reading) {
 	}
 }
 
-// logNews logs a transition: a token at last, or another trouble. Neither the refresh of a good token is one, nor a retry,
-// nor a trouble that comes back before there was a new token: a bad line may have two of them take turns all night.
+// logNews logs a transition: a token at last, or another trouble. The refresh of
+// a good token is none, nor is a retry, nor a trouble that comes back before
+// there was a new token: a bad line may have two of them take turns all night. If
+// tokens live for minutes, their coming and going is logged once.
 func (b *Broker) logNews(was, v *AppView, now clock.Reading) {
 	f, failed := v.Failure()
 	app := v.App.ID
@@ -257,13 +261,19 @@ func (b *Broker) logNews(was, v *AppView, now clock.Reading) {
 		b.log.Warn("no new token", "app", app, "state", v.State(now), "code", f.Code, "server_code", f.ServerCode, "detail", f.Detail)
 	case !failed && v.core.valid && (was == nil || was.core.live != v.core.live):
 		level := slog.LevelInfo
-		if was != nil && was.core.valid && !was.core.token.Refused && len(b.logged[app]) == 0 {
+		if b.brief[app] && v.core.token.Life < storeLife {
 			level = slog.LevelDebug
+		} else {
+			if was != nil && was.core.valid && !was.core.token.Refused && len(b.logged[app]) == 0 {
+				level = slog.LevelDebug
+			}
+			delete(b.logged, app)
+			delete(b.brief, app)
 		}
-		delete(b.logged, app)
 		b.log.Log(context.Background(), level, "token at hand", "app", app,
 			"expires_in", (v.core.live.expires - now.Boot).Round(time.Second), "registrations", v.core.registrations)
-	case was != nil && was.core.valid && !v.core.valid:
+	case was != nil && was.core.valid && !v.core.valid && !b.brief[app]:
+		b.brief[app] = was.core.token.Life < storeLife
 		b.log.Warn("the token has expired", "app", app, "state", v.State(now), "code", cmp.Or(f.Code, CodeNotReady))
 	}
 }
@@ -326,12 +336,12 @@ func (b *Broker) await(ctx context.Context, v *AppView, wait, minTTL time.Durati
 		// A player who waits passes through the loop once: what is due leaves even if
 		// the alarm did not ring.
 		var hasten chan<- func(clock.Reading)
-		if !passed || v.spread() {
+		if !passed || v.hastened() {
 			hasten = b.requests
 		}
 		select {
 		case <-v.changed:
-		case hasten <- func(clock.Reading) { b.awaited(app) }:
+		case hasten <- func(now clock.Reading) { b.awaited(app, now) }:
 			passed = true
 		case <-timeout.C:
 			last = true
@@ -347,10 +357,11 @@ func (b *Broker) await(ctx context.Context, v *AppView, wait, minTTL time.Durati
 	}
 }
 
-// awaited tells an app's machine, on the engine's goroutine, of a player who waits.
-func (b *Broker) awaited(app string) {
+// awaited tells an app's machine, on the engine's goroutine, of a player who
+// waits.
+func (b *Broker) awaited(app string, now clock.Reading) {
 	if m := b.engine.machine(app); m != nil {
-		m.awaited()
+		m.awaited(b.engine.at(now))
 	}
 }
 

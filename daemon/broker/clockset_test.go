@@ -32,18 +32,7 @@ func TestAClockThatIsSetShortensStoredWaits(t *testing.T) {
 func TestWithoutABootIDThisRunIsABootOfItsOwn(t *testing.T) {
 	l := newLab(t)
 	l.clock.bootID, l.clock.synced = "", false
-	l.answer = func(r request) (any, error) { // no answer has a Date
-		answer, err := l.healthy(r)
-		switch a := answer.(type) {
-		case dcr.Credentials:
-			a.Date = time.Time{}
-			answer = a
-		case dcr.Token:
-			a.Date = time.Time{}
-			answer = a
-		}
-		return answer, err
-	}
+	l.answer = func(r request) (any, error) { return withoutDate(l.healthy(r)) }
 	l.start()
 	l.pass(3 * time.Hour)
 	l.expectState(StateReady)

@@ -140,13 +140,14 @@ func (m *machine) untried(at moment) int {
 // that it was made with.
 func (m *machine) doubt(f Failure, c *call, retry *storage.Retry, at moment) {
 	switch {
-	case f.Code != CodeRejected, c.pair > 0 && !f.invalidClient():
-		// It does not say that the server no longer knows them.
 	case f.invalidClient() && retry.Condemned:
 		m.refuseInRound(c, retry, at)
 	case f.invalidClient():
 		m.suspect(retry, at)
-	default: // the server knows them
+	case c.known && c.pair > 0:
+		m.restored(c.pair)
+		retry.Suspect, retry.Condemned = nil, false
+	case c.known, c.pair == 0 && f.Code == CodeRejected: // the server knows them
 		retry.Suspect, retry.Condemned = nil, false
 	}
 }
@@ -194,16 +195,18 @@ func (m *machine) confirmWithin(at moment) (low, high time.Duration) {
 }
 
 // hastenConfirmation asks for the second refusal sooner, for the token has ended
-// or was refused.
+// or was refused. The wait after other trouble stays as it is.
 func (m *machine) hastenConfirmation(at moment) {
-	if m.suspected() && !m.condemned() {
-		low, high := m.confirmWithin(at)
-		if at.time.thisBoot(*m.rec.Retry.Suspect, at.Reading) {
-			m.hurry(max(at.Boot, m.rec.Retry.Suspect.Boot+at.between(low, high)))
-		} else {
-			m.hurry(at.Boot + at.between(low, high))
-		}
+	r := m.rec.Retry
+	if !m.suspected() || r.Condemned || r.ServerCode != invalidClient {
+		return
 	}
+	low, high := m.confirmWithin(at)
+	next := at.Boot + at.between(low, high)
+	if at.time.thisBoot(*r.Suspect, at.Reading) {
+		next = max(r.Suspect.Boot+at.between(low, high), r.Noted.Boot+confirmAfter, at.Boot)
+	}
+	m.hurry(next)
 }
 
 // refuseInRound notes that a round found another pair refused. A round counts as

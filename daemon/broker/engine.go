@@ -140,6 +140,9 @@ func (e *engine) clockUnset(now clock.Reading) bool { return e.tls && !e.time.se
 // What a call must leave behind is stored before it is returned.
 func (e *engine) step(now clock.Reading) (calls []*call, wake time.Duration) {
 	e.noticeStep(now)
+	for _, m := range e.machines { // also of apps that are not configured now: what vouches for the time may not last
+		m.look(e.at(now))
+	}
 	e.flush(now)
 	for {
 		m, kind, at := e.first(now)
@@ -179,9 +182,6 @@ func (e *engine) first(now clock.Reading) (best *machine, kind callKind, at time
 	at = never
 	bestRank := rankLater
 	for _, m := range e.active() {
-		m.trust(e.at(now))
-		m.dateReplacement(e.at(now))
-		m.notice(e.at(now))
 		k, due := m.wants(e.at(now))
 		if k == callNone {
 			continue
@@ -193,11 +193,18 @@ func (e *engine) first(now clock.Reading) (best *machine, kind callKind, at time
 	return best, kind, at
 }
 
+// lookAgain is how soon a wall clock that was stepped without a time service is
+// looked at again.
+const lookAgain = time.Minute
+
 // wake is the next moment at which something changes: a call is due, a token expires, a write is to be tried again.
 func (e *engine) wake(now clock.Reading, due time.Duration) time.Duration {
 	for _, m := range e.active() {
 		if m.valid(now) {
 			due = min(due, m.live.expires)
+		}
+		if m.doubtful(now) { // nobody tells when a time service begins to vouch
+			due = min(due, now.Boot+lookAgain)
 		}
 	}
 	if e.saveErr != nil {
@@ -258,6 +265,10 @@ func (e *engine) finish(c *call, answer any, err error, now clock.Reading) {
 		return
 	}
 	m.flight = nil
+	if tok, ok := answer.(dcr.Token); ok && err == nil {
+		c.known = true
+		err = e.judge(tok, now)
+	}
 	result := "success"
 	if err != nil {
 		result = e.fail(m, c, err, now)
@@ -268,6 +279,15 @@ func (e *engine) finish(c *call, answer any, err error, now clock.Reading) {
 	if c.kind == callRegister {
 		e.flush(now)
 	}
+}
+
+// judge returns an error if nothing is left of a new token.
+func (e *engine) judge(tok dcr.Token, now clock.Reading) error {
+	if e.time.life(tok, now) > 0 {
+		return nil
+	}
+	return &dcr.Error{Kind: dcr.ServerError, Date: tok.Date,
+		Detail: "the server hands out a token that has expired, by its own created_at and expires_in"}
 }
 
 func (e *engine) succeed(m *machine, c *call, answer any, now clock.Reading) {
@@ -382,11 +402,12 @@ func (e *engine) close(now clock.Reading) error {
 
 // save stores one machine. While that fails, players are served from memory.
 func (e *engine) save(m *machine, now clock.Reading) error {
-	if err := e.store.SaveApp(m.endpoint, m.app.ID, m.rec.app()); err != nil {
+	kept := m.kept()
+	if err := e.store.SaveApp(m.endpoint, m.app.ID, kept.app()); err != nil {
 		e.unsaved(err, now)
 		return err
 	}
-	m.saved = m.rec
+	m.saved = kept
 	return nil
 }
 
@@ -458,6 +479,7 @@ func (e *engine) noticeStep(now clock.Reading) {
 	if step.Abs() <= maxSkew {
 		return
 	}
+	e.time.stepped(now)
 	e.gate.OpenFrom(now.Boot + e.time.remaining(e.shut.Noted, e.shut.Wait, now))
 	for _, m := range e.active() {
 		if r := m.rec.Retry; r != nil {

@@ -228,7 +228,7 @@ func TestAPlayerWhoWaitsCutsTheSpreadShort(t *testing.T) {
 	l.pass(10 * time.Second)
 	for range 20 {
 		l.start()
-		l.machine().awaited()
+		l.machine().awaited(l.engine.at(l.clock.Now()))
 		l.pass(time.Minute)
 	}
 	l.expectCounts(1, 1) // nobody hastens a refresh that is not due
@@ -240,11 +240,11 @@ func TestAPlayerWhoWaitsCutsTheSpreadShort(t *testing.T) {
 		l.random = rand.New(rand.NewPCG(seed, 1))
 		l.requests = nil
 		l.start()
-		l.machine().awaited()
+		l.machine().awaited(l.engine.at(l.clock.Now()))
 		l.pass(10 * time.Millisecond)
 		l.expectCounts(0, 1)
 		l.pass(90 * time.Millisecond)
-		l.machine().awaited()
+		l.machine().awaited(l.engine.at(l.clock.Now()))
 		l.pass(900 * time.Millisecond) // a failure has its wait, whoever waits
 		l.expectCounts(0, 1)
 	}

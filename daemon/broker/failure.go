@@ -31,9 +31,12 @@ type Failure struct {
 	retryAfter time.Duration
 }
 
-// invalidClient is the one refusal that registering again may mend ("Retrieve access token").
+// invalidClient is the one refusal that registering again may mend ("Retrieve
+// access token").
+const invalidClient = "invalid_client"
+
 func (f Failure) invalidClient() bool {
-	return f.Code == CodeRejected && f.ServerCode == "invalid_client"
+	return f.Code == CodeRejected && f.ServerCode == invalidClient
 }
 
 // failureOf sorts an error of a call.

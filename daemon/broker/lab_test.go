@@ -114,6 +114,7 @@ type lab struct {
 	requests []request
 	inflight []pending
 	issued   int
+	look     func() // after everything that happened
 }
 
 func newLab(t *testing.T, apps ...string) *lab {
@@ -188,6 +189,9 @@ func (l *lab) pass(d time.Duration) {
 		}
 		l.advance(next - l.clock.boot)
 		l.deliver()
+		if l.look != nil {
+			l.look()
+		}
 		if l.clock.boot >= end && len(calls) == 0 {
 			return
 		}

@@ -43,6 +43,7 @@ type call struct {
 	failures int    // in a row, before this call
 	distrust bool   // it was made only because nothing vouched for the time
 	mark     string // of the app's configuration
+	known    bool   // the server took the credentials, whatever its answer was worth
 	pair     int    // the number of the credentials that a token is asked for with: see machine.pairs
 
 	register dcr.RegisterRequest // one of these two, by kind
@@ -59,9 +60,6 @@ type moment struct {
 
 // between draws uniformly from [low, high]; low if that is empty.
 func (at moment) between(low, high time.Duration) time.Duration { return between(low, high, at.random) }
-
-// liveToken is a stored token on this boot's clock.
-type liveToken struct{ sent, expires, refresh time.Duration }
 
 // record is what is stored for an app. Its parts are replaced and never changed
 // in place: records are equal if their parts are the same ones.
@@ -88,11 +86,12 @@ type machine struct {
 	app      App
 	active   bool // it is configured; otherwise its state is kept and it calls nobody
 
-	rec   record     // as it must be stored
-	saved record     // as it is stored
-	live  *liveToken // nil: no token, or none that can be trusted yet
-	next  time.Duration
-	now   bool // an admin wants a token at once, or replaced credentials need one
+	rec      record     // as it must be stored
+	saved    record     // as it is stored
+	live     *liveToken // nil: no token, or none that can be trusted yet
+	next     time.Duration
+	courtesy bool // a player who waits need not wait for next
+	now      bool // an admin wants a token at once, or replaced credentials need one
 
 	flight     *call
 	reportedAt time.Duration
@@ -194,7 +193,7 @@ func (m *machine) begin(kind callKind, at moment) *call {
 		pair := pairs[c.pair]
 		c.token = dcr.TokenRequest{ClientID: pair.ClientID, ClientSecret: pair.ClientSecret, ApplicationID: m.app.ApplicationID}
 	}
-	m.flight = c
+	m.flight, m.courtesy = c, false
 	return c
 }
 
@@ -215,5 +214,14 @@ func (m *machine) reset(at moment) {
 	m.live, m.flight, m.now, m.next = nil, nil, false, at.Boot
 }
 
+// kept returns what is worth storing of the record.
+func (m *machine) kept() record {
+	kept := m.rec
+	if kept.Token != nil && kept.Token.Life < storeLife {
+		kept.Token = nil
+	}
+	return kept
+}
+
 // stored reports whether the record is on disk.
-func (m *machine) stored() bool { return m.rec == m.saved }
+func (m *machine) stored() bool { return m.kept() == m.saved }

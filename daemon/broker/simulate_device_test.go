@@ -85,7 +85,7 @@ func newSimDevice(life simLife, medium simMedium, story *simStory) *simDevice {
 		life: life, random: rand.New(rand.NewPCG(life.seed, 1)), drawn: rand.New(rand.NewPCG(life.seed, 2)),
 		ctx: context.Background(), story: story, timeAt: simNever,
 		server: simServer{
-			skew: life.skew, dates: !life.noDates, life: life.tokenLife, bucket: simBucket{capacity: 11, level: 11},
+			skew: life.skew, dates: !life.noDates, life: life.tokenLife, caches: life.caches, bucket: simBucket{capacity: 11, level: 11},
 			pairs: map[string]*simPair{}, tokens: map[string]*simToken{},
 		},
 		rules: newSimRules(), tally: simTally{requests: map[callKind]int{}},
@@ -375,7 +375,14 @@ func (d *simDevice) powerCut(off time.Duration) {
 // suspend puts the box to sleep. An answer that comes meanwhile finds nobody.
 func (d *simDevice) suspend(t time.Duration) {
 	d.at += t
-	d.clocks.sleep(t)
+	if d.life.standsStill {
+		d.rules.stoodStill(d, t)
+		if d.life.timeService > 0 {
+			d.timeAt = min(d.timeAt, d.at+between(time.Second, 20*time.Minute, d.random))
+		}
+	} else {
+		d.clocks.sleep(t)
+	}
 	for i := range d.flights {
 		if f := &d.flights[i]; f.at <= d.at {
 			f.account.lost(*f)
@@ -400,6 +407,10 @@ func (d *simDevice) step(wall time.Duration, synced bool) {
 	if blind && d.sees() {
 		d.rules.sighted(d)
 	}
+	if synced {
+		d.rules.vouchedFor(d)
+	}
+	d.look() // a player may be faster than the daemon
 }
 
 // sees tells whether the wall clock lets the box make calls at all.

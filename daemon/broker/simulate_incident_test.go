@@ -27,7 +27,9 @@ type simLife struct {
 	skew        time.Duration // the server's clock before the true time
 	noDates     bool          // something strips the Date of answers
 	noBootID    bool
-	files       bool // the real storage package keeps the state
+	standsStill bool          // no clock of the device runs in a suspend
+	caches      time.Duration // how long the server hands out a token again that it issued
+	files       bool          // the real storage package keeps the state
 	incidents   []simIncident
 }
 
@@ -97,6 +99,10 @@ var simKinds = []simKind{
 			p.known = false
 			d.after(i.length, func() { p.known = true })
 		}
+	}},
+	{2, time.Second, 20 * time.Minute, "tokens live for seconds or minutes for %v", func(d *simDevice, i simIncident) {
+		d.server.life = time.Duration(math.Pow(600, i.size) * float64(time.Second))
+		d.after(i.length, func() { d.server.life = d.life.tokenLife })
 	}},
 	{6, 0, 0, "a player of %a reports its token", func(d *simDevice, i simIncident) { d.report(i.app) }},
 	{6, time.Millisecond, 20 * time.Second, "a storm of players empties the bucket for %v", func(d *simDevice, i simIncident) { d.storm(i.length) }},
@@ -283,7 +289,7 @@ func (d *simDevice) storm(length time.Duration) {
 		d.ask(n%len(d.apps), time.Duration(n)*time.Hour)
 	}
 	for n := range d.apps { // and wait
-		d.onMachine(n, func(m *machine, _ *simAccount) { m.awaited() })
+		d.onMachine(n, func(m *machine, _ *simAccount) { m.awaited(d.broker.engine.at(d.clocks.Now())) })
 	}
 	d.server.bucket.empty(d.at)
 	d.rules.worry(d, d.at+2*time.Second)
@@ -319,6 +325,13 @@ func drawLife(seed uint64) simLife {
 	}
 	if chance(0.97) {
 		l.timeService = time.Second + logUniform(random, time.Second, 6*time.Hour)
+	}
+	switch l.bootClock {
+	case bootsAt1970, bootsRestored:
+		l.standsStill = chance(0.3)
+	}
+	if chance(0.1) && !l.noDates { // without a Date nobody knows how old a token is
+		l.caches = time.Duration(float64(l.tokenLife) * pick(random, 0.5, 0.9, 1.1))
 	}
 	l.incidents = drawIncidents(random, l.apps)
 	return l

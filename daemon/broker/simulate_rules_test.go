@@ -61,6 +61,13 @@ type simRules struct {
 	calm      time.Duration // since when nothing keeps any app from the server
 	vouched   time.Duration // since when something vouches for the time, without a break
 	shown     map[string]*AppView
+
+	stood       time.Duration // how long the boot clock stood still, all in all
+	stoodBefore time.Duration // the last suspend
+	still       time.Duration // how much of that nothing has vouched for yet
+	stillUntil  time.Duration // when it last did
+	untold      time.Duration // how much of that only a Date has vouched for
+	blind       time.Duration // how much of that nothing can vouch for
 }
 
 type simShut struct {
@@ -94,6 +101,7 @@ type simAccount struct {
 	excuses int           // refusals in a row with a code that no page documents
 	fails   bool          // since then nothing succeeded
 	calls   []time.Duration
+	short   time.Duration // until when the last token lives, if that is not long
 }
 
 // simMoment is a moment that may not have come yet.
@@ -181,11 +189,62 @@ func (d *simDevice) ask(number int, minTTL time.Duration) {
 		d.breaks("a", "%s is served %q, which nobody issued", app, tok.AccessToken)
 	case issued.account != d.rules.account(d.endpoint(), app).key:
 		d.breaks("a", "%s is served a token of %v", app, issued.account)
-	case d.at >= issued.expires:
+	case d.at >= issued.expires+d.rules.unknowable(issued):
 		d.breaks("a", "%s is served a token that expired %v ago", app, d.at-issued.expires)
-	case tok.ExpiresIn > issued.expires-d.at:
+	case tok.ExpiresIn > issued.expires-d.at+d.rules.unknowable(issued):
 		d.breaks("a", "%s is told that its token lives %v, and it lives %v", app, tok.ExpiresIn, issued.expires-d.at)
 	}
+}
+
+// unknowable is how much longer than it does the device may believe a token to
+// live: its boot clock stood still, and nothing has told it so.
+func (r *simRules) unknowable(issued *simToken) time.Duration {
+	if issued.sent >= r.stillUntil {
+		return 0
+	}
+	return r.still
+}
+
+// stoodStill takes note of a suspend without a clock that runs.
+func (r *simRules) stoodStill(d *simDevice, t time.Duration) {
+	if r.shutUntil > d.at-t {
+		r.worry(d, r.shutUntil+t)
+	}
+	r.stoodBefore = r.stood
+	r.stood += t
+	r.still += t
+	if r.untold > 0 {
+		r.untold += t
+	}
+	if d.life.noDates && !d.clocks.synced {
+		r.blind += t // no clock that is right has ever shown anything else
+	}
+	r.stillUntil = d.at
+}
+
+// dated takes note of a Date. A run of the daemon that does not see it, or sees
+// it while the app is not configured, has nothing from it.
+func (r *simRules) dated(d *simDevice) {
+	r.untold = max(r.untold, r.still)
+	r.known(d)
+}
+
+// vouchedFor takes note of a time service that vouches for the time. A full disk
+// keeps the next run from knowing.
+func (r *simRules) vouchedFor(d *simDevice) {
+	if r.untold = max(r.untold, r.still); d.disk.stuck() == diskWorks && d.broker != nil {
+		r.untold = 0
+	}
+	r.known(d)
+}
+
+// known takes note of something that vouches for the time. It need not agree to
+// the second with what did when a token was asked for.
+func (r *simRules) known(d *simDevice) {
+	if r.still > 0 { // tokens may end now
+		r.worry(d, d.at)
+	}
+	r.still = min(r.still, 2*maxSkew+r.blind)
 }
 
 // reveal checks that nothing secret stands in an output.
@@ -249,7 +308,7 @@ func (r *simRules) leaves(d *simDevice, f simFlight) {
 		d.breaks("b", "%s registers again without having tried %s", acc.name, r.untried(d, f))
 	case f.call.kind == callRegister && acc.held != nil && acc.replaced.was && d.at-acc.replaced.at < simDay:
 		d.breaks("b", "%s registers again, %v after the last time", acc.name, d.at-acc.replaced.at)
-	case f.call.kind == callToken && tok != nil && d.at-tok.sent < tok.life*6/10:
+	case f.call.kind == callToken && tok != nil && d.at-tok.sent < tok.life*6/10-time.Minute: // clocks differ by less
 		d.breaks("g", "%s asks for a token, %v after it got one for %v", acc.name, d.at-tok.sent, tok.life)
 	}
 }
@@ -257,7 +316,12 @@ func (r *simRules) leaves(d *simDevice, f simFlight) {
 // untried names a pair of the device that the server did not refuse just now.
 func (r *simRules) untried(d *simDevice, f simFlight) string {
 	for _, pair := range f.call.machine.pairs() {
-		if refused := d.server.pairs[pair.ClientID].refused; !refused.was || d.at-refused.at > 5*time.Minute {
+		refused := d.server.pairs[pair.ClientID].refused
+		since := d.at - refused.at
+		if refused.at < r.stillUntil {
+			since -= r.stood - r.stoodBefore
+		}
+		if !refused.was || since > 5*time.Minute {
 			return pair.ClientID
 		}
 	}
@@ -266,8 +330,8 @@ func (r *simRules) untried(d *simDevice, f simFlight) string {
 
 // countCall looks whether an app calls again and again.
 func (r *simRules) countCall(d *simDevice, acc *simAccount) {
-	if d.disk.stuck() != diskWorks {
-		acc.calls = nil // a restart can't know of what could not be written
+	if d.disk.stuck() != diskWorks || d.at < acc.short {
+		acc.calls = nil // a restart can't know of what could not be written, or is not worth it
 		return
 	}
 	acc.calls = append(acc.calls, d.at)
@@ -284,6 +348,7 @@ func (r *simRules) countCall(d *simDevice, acc *simAccount) {
 // lands takes note of the end of a call that reaches the daemon.
 func (r *simRules) lands(d *simDevice, f simFlight) {
 	acc := f.account
+	d.tellDate(f)
 	var e *dcr.Error
 	switch {
 	case errors.As(f.err, &e):
@@ -296,9 +361,40 @@ func (r *simRules) lands(d *simDevice, f simFlight) {
 		acc.held, acc.fresh, acc.refused, acc.confirmed = f.pair, nil, simMoment{}, false
 		acc.slow, acc.fails, acc.calm = false, false, d.at
 	case f.token != nil:
-		acc.held = d.server.pairs[f.call.token.ClientID] // it may be one that was kept aside
+		acc.held = d.server.pairs[f.call.token.ClientID]             // it may be one that was kept aside
+		if again := f.token.issued + d.server.caches; again > d.at { // until then the server hands out nothing better
+			acc.calm = again
+			if d.at+2*time.Second >= f.token.expires {
+				return
+			}
+		}
 		acc.fresh, acc.refused, acc.confirmed = f.token, simMoment{}, false
+		if d.life.noDates && r.still > 0 || d.at-f.token.sent > time.Minute {
+			acc.fresh = nil // the time service will seem to age it; or it is one of earlier
+		}
 		acc.slow, acc.fails = false, false
+		if f.token.expires < d.at+10*time.Minute {
+			acc.short = f.token.expires + time.Minute
+		}
+	}
+}
+
+// tellDate takes note of an answer that tells the device the time.
+func (d *simDevice) tellDate(f simFlight) {
+	var e *dcr.Error
+	switch a := f.answer.(type) {
+	case dcr.Token:
+		if !a.Date.IsZero() {
+			d.rules.dated(d)
+		}
+	case dcr.Credentials:
+		if !a.Date.IsZero() {
+			d.rules.dated(d)
+		}
+	default:
+		if errors.As(f.err, &e) && !e.Date.IsZero() {
+			d.rules.dated(d)
+		}
 	}
 }
 
@@ -329,7 +425,7 @@ func (r *simRules) fails(d *simDevice, f simFlight, e *dcr.Error) {
 		if e.ServerCode == "invalid_client" {
 			acc.fresh = nil
 			untold := d.life.noDates && !d.clocks.synced // nothing says how long ago the last replacement was
-			acc.slow = acc.replaced.was && (d.at-acc.replaced.at < simDay+time.Minute || untold)
+			acc.slow = acc.replaced.was && (d.at-acc.replaced.at < simDay+time.Minute+r.stood || untold)
 			d.server.pairs[f.call.token.ClientID].refused = simMoment{d.at, true}
 			if !acc.refused.was {
 				acc.refused = simMoment{d.at, true}
@@ -400,8 +496,12 @@ func (r *simRules) saves(d *simDevice, key simKey, a storage.App) {
 	if a.History.Replaced != nil {
 		acc.saved.replaced = acc.replaced
 	}
+	acc.saved.token = nil
 	if a.Token != nil {
 		acc.saved.token = d.server.tokens[a.Token.AccessToken]
+		if a.Token.Life < 10*time.Minute {
+			d.breaks("h", "a token of %s that lives %v is written", acc.name, a.Token.Life)
+		}
 	}
 }
 
@@ -435,6 +535,7 @@ func (r *simRules) rebooted(d *simDevice) {
 // starts takes note of a start of the daemon that is about to be.
 func (r *simRules) starts(d *simDevice) {
 	r.calm = max(r.calm, d.at)
+	r.still = max(r.still, r.untold)
 	clear(r.shown)
 	for _, acc := range r.accounts {
 		if acc.name == "" {
@@ -497,7 +598,7 @@ func (r *simRules) found(d *simDevice, m *machine) {
 		d.breaks("d", "%s starts with the credentials of %q; %q were stored", m.app.ID, id, acc.saved.id)
 	}
 	acc.held, acc.replaced = d.server.pairs[id], acc.saved.replaced // what was never stored is a lost answer
-	acc.refused, acc.confirmed = simMoment{}, false
+	acc.refused, acc.confirmed = simMoment{}, m.condemned()         // as it was when they were stored
 }
 
 // configured takes note of a reload.
@@ -525,7 +626,7 @@ func (r *simRules) weigh(d *simDevice) {
 			until = max(until, d.active(e, 0))
 		}
 	}
-	if d.broker == nil || !d.sees() {
+	if d.broker == nil || !d.sees() || d.server.life < refreshGap*3/2 { // such tokens end before they are refreshed
 		until = max(until, d.at)
 	}
 	r.calm = max(r.calm, until)
@@ -574,7 +675,7 @@ func (r *simRules) due(d *simDevice, acc *simAccount) time.Duration {
 		bound += time.Hour
 	}
 	if p := acc.held; p != nil && !d.server.knows(p) && acc.replaced.was { // the once-a-day limit
-		calm, bound = max(calm, acc.replaced.at+simDay), readyByAPerson
+		calm, bound = max(calm, acc.replaced.at+simDay+r.stood), readyByAPerson
 		if d.life.noDates {
 			calm = max(calm, r.vouched+simDay) // it may have a date only since then
 		}

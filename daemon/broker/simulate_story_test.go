@@ -43,6 +43,8 @@ func (l simLife) String() string {
 		{l.plain, "without TLS"},
 		{l.noDates, "with a proxy that strips Date"},
 		{l.noBootID, "without a boot id"},
+		{l.standsStill, "without a clock that runs in a suspend"},
+		{l.caches > 0, "whose server hands out a token again for " + roundly(l.caches)},
 		{l.skew != 0, "whose server is ahead of time by " + roundly(l.skew)},
 		{l.files, "with its state in real files"},
 	} {
@@ -84,6 +86,7 @@ func shrink(life simLife, broken simBroken, run func(simLife) *simBroken) simLif
 	}
 	for _, simpler := range []func(*simLife){
 		func(l *simLife) { l.files = false }, func(l *simLife) { l.noBootID = false }, func(l *simLife) { l.noDates = false },
+		func(l *simLife) { l.standsStill = false }, func(l *simLife) { l.caches = 0 },
 		func(l *simLife) { l.skew = 0 }, func(l *simLife) { l.plain = false }, func(l *simLife) { l.bootClock = bootsRight },
 		func(l *simLife) { l.timeService = time.Minute }, func(l *simLife) { l.tokenLife = 6 * time.Hour }, func(l *simLife) { l.apps = 1 + l.lastApp() },
 		(*simLife).hasten,

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -27,20 +28,170 @@ func TestSuspendAgesTheToken(t *testing.T) {
 	}
 }
 
-func TestStepsOfTheWallClockChangeNothing(t *testing.T) {
-	for _, step := range []time.Duration{-40 * 365 * 24 * time.Hour, -time.Hour, time.Hour, 11 * 365 * 24 * time.Hour} {
+func TestStepsOfTheWallClock(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	for _, tc := range []struct {
+		step    time.Duration
+		vouched bool
+		age     time.Duration // that it adds to a token
+	}{
+		{-40 * year, false, 0},
+		{-time.Hour, false, 0},
+		{time.Hour, false, 0},
+		{11 * year, false, 0},
+		{-time.Hour, true, 0},
+		{time.Second, true, 0}, // a leap second
+		{time.Hour, true, time.Hour},
+		{labLife, true, labLife},
+		{11 * year, true, 11 * year},
+	} {
 		l := newLab(t)
 		l.pass(10 * time.Second)
 		first := l.served()
-		l.clock.wall = l.clock.wall.Add(step)
-		l.pass(3 * time.Hour)
-		if l.served() != first {
-			t.Errorf("a step by %v lost the token", step)
+		before, _ := l.token()
+		l.clock.wall, l.clock.synced = l.clock.wall.Add(tc.step), tc.vouched
+		after, served := l.token() // before the daemon has looked
+		if want := max(before.ExpiresIn-tc.age, 0); served != (want > 0) || (after.ExpiresIn-want).Abs() > wallSkew {
+			t.Errorf("a step by %v (vouched for: %v) leaves %v of %v", tc.step, tc.vouched, after.ExpiresIn, before.ExpiresIn)
 		}
-		l.expectCounts(1, 1)
-		l.clock.wall = l.world
 		l.pass(2 * time.Hour)
-		l.expectCounts(1, 2)
+		if replaced := l.served() != first; replaced != (tc.age >= labLife) {
+			t.Errorf("a step by %v (vouched for: %v) replaced the token: %v", tc.step, tc.vouched, replaced)
+		}
+	}
+}
+
+// token is what a player of the first app is shown of it now.
+func (l *lab) token() (Token, bool) {
+	return l.engine.view(l.machine(), l.clock.Now()).Token(l.clock.Now())
+}
+
+// A device without a battery has a boot clock that stands still in a suspend, and
+// a wall clock too, until the time service has stepped it by the night.
+func TestABootClockThatStoodStill(t *testing.T) {
+	const night = 8 * time.Hour
+	for _, tc := range []struct {
+		name  string
+		knows func(*lab) // what tells
+		dates bool       // answers had a Date before
+	}{
+		{"a step that is vouched for", func(l *lab) { l.clock.wall = l.world }, true},
+		{"the same without any Date", func(l *lab) { l.clock.wall = l.world }, false},
+		{"a step that is vouched for later", func(l *lab) {
+			l.clock.wall, l.clock.synced = l.world, false
+			l.pass(10 * time.Second)
+			l.clock.synced = true
+		}, true},
+		{"a Date", func(l *lab) {
+			l.engine.refresh(l.engine.machine("other"), l.clock.Now())
+			l.pass(time.Second)
+		}, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLab(t, "a", "other")
+			if !tc.dates {
+				l.answer = func(r request) (any, error) { return withoutDate(l.healthy(r)) }
+			}
+			l.pass(10 * time.Second)
+			first := l.served()
+			l.world = l.world.Add(night) // and no clock of the device
+			l.answer = func(r request) (any, error) {
+				if r.app == "a" {
+					return nil, errOffline
+				}
+				return l.healthy(r)
+			}
+			tc.knows(l)
+			if tok := l.served(); tok != "" {
+				t.Fatalf("%q is served %v after it was asked for", tok, night)
+			}
+			if tc.name == "a step that is vouched for later" {
+				l.requests = nil
+				l.pass(lookAgain + time.Second)
+				if l.count(callToken) == 0 {
+					t.Error("nobody asks for another token")
+				}
+			}
+			l.answer = l.healthy
+			l.pass(time.Minute)
+			if tok := l.served(); tok == "" || tok == first {
+				t.Errorf("then %q is served", tok)
+			}
+		})
+	}
+}
+
+// withoutDate is an answer whose Date was stripped.
+func withoutDate(answer any, err error) (any, error) {
+	switch a := answer.(type) {
+	case dcr.Credentials:
+		a.Date = time.Time{}
+		answer = a
+	case dcr.Token:
+		a.Date = time.Time{}
+		answer = a
+	}
+	return answer, err
+}
+
+// A server that holds its answers in a cache hands out tokens of earlier.
+func TestATokenOfEarlier(t *testing.T) {
+	const hour = time.Hour
+	for _, tc := range []struct {
+		name    string
+		age     time.Duration // of created_at, by the Date
+		life    time.Duration
+		want    time.Duration // what is left; 0: nothing
+		dates   bool
+		created bool
+	}{
+		{"fresh", 0, 6 * hour, 6 * hour, true, true},
+		{"without created_at", 3 * hour, 6 * hour, 6 * hour, true, false},
+		{"half a second ahead", -500 * time.Millisecond, 6 * hour, 6 * hour, true, true},
+		{"whole seconds", time.Second, 10 * time.Second, 10 * time.Second, true, true},
+		{"two hours old", 2 * hour, 6 * hour, 4 * hour, true, true},
+		{"two hours old, a Date that was stripped", 2 * hour, 6 * hour, 4 * hour, false, true},
+		{"expired", 7 * hour, 6 * hour, 0, true, true},
+		{"just expired", 6 * hour, 6 * hour, 0, true, true},
+		{"a clock that is a little ahead", -4 * time.Minute, 6 * hour, 6 * hour, true, true},
+		{"a clock that is far ahead", -hour, 6 * hour, 6 * hour, true, true},
+		{"more than a week old", 7*24*hour + time.Minute, 6 * hour, 6 * hour, true, true},
+		{"almost a week old", 7*24*hour - time.Minute, 8 * 24 * hour, 24*hour + time.Minute, true, true},
+		{"1970", labStart.Sub(time.Unix(7, 0)), 6 * hour, 6 * hour, true, true},
+		{"a month", 0, 30 * 24 * hour, 7 * 24 * hour, true, true},
+		{"a month, a week old", 6 * 24 * hour, 30 * 24 * hour, 7 * 24 * hour, true, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLab(t)
+			l.answer = func(r request) (any, error) {
+				answer, err := l.healthy(r)
+				if tok, ok := answer.(dcr.Token); ok {
+					tok.ExpiresIn = tc.life
+					if tc.created {
+						tok.CreatedAt = l.world.Add(-tc.age)
+					}
+					answer = tok
+				}
+				if !tc.dates {
+					return withoutDate(answer, err)
+				}
+				return answer, err
+			}
+			l.pass(time.Second)
+			tok, _ := l.token()
+			if d := tc.want - tok.ExpiresIn; d.Abs() > 3*time.Second || tok.ExpiresIn < 0 {
+				t.Errorf("%v are left, want %v", tok.ExpiresIn, tc.want)
+			}
+			if tc.want > 0 {
+				return
+			}
+			if f := l.failure(); f.Code != CodeServerError || !strings.Contains(f.Detail, "created_at") {
+				t.Errorf("the failure is %+v", f)
+			}
+			l.answer = l.healthy
+			l.pass(time.Minute)
+			l.expectState(StateReady)
+		})
 	}
 }
 

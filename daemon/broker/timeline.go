@@ -6,14 +6,28 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
+	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// maxSkew is how far two that vouch for the time may differ: a Date has whole seconds and is as old as its answer, and the
-// server's clock need not be the time service's. What spans two boots is reckoned with that much to spare.
-const maxSkew = time.Minute
+const (
+	// maxSkew is how far two that vouch for the time may differ: a Date has whole
+	// seconds and is as old as its answer, and the server's clock need not be the
+	// time service's. What spans two boots, or two of them, is reckoned with that
+	// much to spare.
+	maxSkew = time.Minute
+	// wallSkew is how far one clock that is vouched for may differ from the boot
+	// clock without having been stepped.
+	wallSkew = 2 * time.Second
 
-// timeline knows what the box can know about the time.
+	// maxLife is the longest that a token is taken to live.
+	maxLife = 7 * 24 * time.Hour
+	// A created_at counts if it is not later than this after the answer, and not
+	// earlier than maxLife before it.
+	maxCreatedAhead = 5 * time.Minute
+)
+
+// timeline is what is known of the time.
 type timeline struct {
 	clock  clock.Clock
 	bootID string
@@ -21,10 +35,11 @@ type timeline struct {
 
 	witnessed bool          // a Date came over a connection that proves it, in this boot
 	server    time.Time     // that Date
-	serverAt  time.Duration // and when it came
+	serverAt  time.Duration // when it came
 }
 
-// newTimeline begins to know the time. Where the kernel has no name for this boot, this run of the daemon is a boot of its own.
+// newTimeline returns a timeline that knows nothing yet. If the kernel has no
+// name for this boot, this run of the daemon is a boot of its own.
 func newTimeline(clock clock.Clock, build time.Time, random *rand.Rand) timeline {
 	id := clock.BootID()
 	if id == "" {
@@ -33,8 +48,11 @@ func newTimeline(clock clock.Clock, build time.Time, random *rand.Rand) timeline
 	return timeline{clock: clock, bootID: id, build: build}
 }
 
-// set tells whether the wall clock can be right at all.
+// set reports whether the wall clock can be right at all.
 func (t *timeline) set(now clock.Reading) bool { return !now.Wall.Before(t.build) }
+
+// vouched reports whether a time service vouches for the wall clock.
+func (t *timeline) vouched(now clock.Reading) bool { return t.set(now) && t.clock.Synchronised() }
 
 // observe takes the Date of an answer as a witness of the time.
 func (t *timeline) observe(date time.Time, now clock.Reading) {
@@ -44,37 +62,56 @@ func (t *timeline) observe(date time.Time, now clock.Reading) {
 	t.witnessed, t.server, t.serverAt = true, date, now.Boot
 }
 
-// trueTime is the time that something other than this box vouches for: best the server, whose clock decides about its tokens.
-func (t *timeline) trueTime(now clock.Reading) (time.Time, bool) {
-	if t.witnessed {
-		return t.server.Add(now.Boot - t.serverAt), true
+// stepped forgets a Date that a wall clock, stepped and vouched for, contradicts:
+// the boot clock may have stood still since it came.
+func (t *timeline) stepped(now clock.Reading) {
+	if t.witnessed && t.vouched(now) && now.Wall.Sub(t.serverTime(now)) > maxSkew {
+		t.witnessed = false
 	}
-	return now.Wall, t.set(now) && t.clock.Synchronised()
 }
 
-// skew is how far the server's clock is ahead of the box's; zero where the server has not told.
+// serverTime is the server's clock by the last Date, if one came.
+func (t *timeline) serverTime(now clock.Reading) time.Time {
+	return t.server.Add(now.Boot - t.serverAt)
+}
+
+// trueTime returns the time that something other than this device vouches for:
+// preferably the server, whose clock decides about its tokens.
+func (t *timeline) trueTime(now clock.Reading) (time.Time, bool) {
+	if t.witnessed {
+		return t.serverTime(now), true
+	}
+	return now.Wall, t.vouched(now)
+}
+
+// skew returns how far the server's clock is ahead of the wall clock; zero if the
+// server did not say.
 func (t *timeline) skew(now clock.Reading) time.Duration {
 	if !t.witnessed {
 		return 0
 	}
-	return t.server.Add(now.Boot - t.serverAt).Sub(now.Wall)
+	return t.serverTime(now).Sub(now.Wall)
 }
 
 func (t *timeline) stamp(now clock.Reading) storage.Stamp {
 	return storage.Stamp{BootID: t.bootID, Boot: now.Boot, Wall: now.Wall.UTC().Round(0)}
 }
 
-// thisBoot tells whether a stamp's Boot reading can be compared with now's.
+// thisBoot reports whether a stamp's Boot reading can be compared with now's.
 func (t *timeline) thisBoot(s storage.Stamp, now clock.Reading) bool {
 	return s.BootID == t.bootID && s.Boot <= now.Boot
 }
 
-// tokenSent is the moment of this boot's clock from which a stored token's life counts. It is not known for a token of an
-// earlier boot while nothing vouches for the time. Where box and server disagreed about the time when the token was
-// asked for, the earlier of the two moments counts: a token is rather thrown away early than served dead.
+// tokenSent returns the moment of this boot's clock from which a stored token's
+// life counts. It is unknown for a token of an earlier boot while nothing vouches
+// for the time.
+//
+// If device and server disagreed about the time when the token was asked for, the
+// earlier of the two moments counts: a token is rather thrown away early than
+// served dead.
 func (t *timeline) tokenSent(tok *storage.Token, now clock.Reading) (time.Duration, bool) {
 	if t.thisBoot(tok.Sent, now) {
-		return tok.Sent.Boot, true
+		return min(tok.Sent.Boot, now.Boot-t.vouchedAge(tok, now)), true
 	}
 	current, ok := t.trueTime(now)
 	if !ok || tok.ServerSent.IsZero() {
@@ -91,19 +128,69 @@ func (t *timeline) tokenSent(tok *storage.Token, now clock.Reading) (time.Durati
 	return now.Boot - max(elapsed, 0) - maxSkew, true
 }
 
-// serverSent is the moment of a request on the server's clock, at the earliest; zero where nothing vouches for it.
-func (t *timeline) serverSent(sent, now clock.Reading, date time.Time) time.Time {
-	if !date.IsZero() {
-		return date.Add(sent.Boot - now.Boot).UTC()
+// vouchedAge returns how long ago a token of this boot was asked for by whatever
+// vouches for the time, if the boot clock says less; otherwise 0. On a device
+// without a clock that runs in a suspend the boot clock stands still meanwhile.
+func (t *timeline) vouchedAge(tok *storage.Token, now clock.Reading) (age time.Duration) {
+	byBoot := now.Boot - tok.Sent.Boot
+	if t.witnessed && !tok.ServerSent.IsZero() {
+		if byDate := t.serverTime(now).Sub(tok.ServerSent); byDate > byBoot+maxSkew {
+			age = byDate
+		}
 	}
-	if t.set(now) && t.clock.Synchronised() { // which it may be only since the request left
-		return now.Wall.Add(sent.Boot - now.Boot).UTC().Round(0)
+	sent, skew := wallSent(tok)
+	if byWall := now.Wall.Sub(sent); !sent.IsZero() && byWall > max(byBoot, age)+skew && t.vouched(now) {
+		age = byWall
 	}
-	return time.Time{}
+	return age
 }
 
-// remaining is what is left of a stored wait. A stamp of an earlier boot counts by the wall clock, which may be wrong: so
-// the answer is never more than the wait itself.
+// wallSent returns when a token was asked for by a clock that was vouched for,
+// and how far the wall clock may differ from that one; zero if there was none.
+func wallSent(tok *storage.Token) (sent time.Time, skew time.Duration) {
+	if !tok.WallSent.IsZero() {
+		return tok.WallSent, wallSkew
+	}
+	return tok.ServerSent, maxSkew
+}
+
+// sentTimes returns the moment of a call on the server's clock, at the earliest,
+// and on the wall clock; each is zero if nothing vouches for it. A wall clock that
+// is behind the server's may not know yet that it stood still in a suspend.
+func (t *timeline) sentTimes(sent, now clock.Reading, date time.Time) (server, wall time.Time) {
+	if t.vouched(now) { // maybe only since the call left
+		wall = now.Wall.Add(sent.Boot - now.Boot).UTC().Round(0)
+	}
+	if date.IsZero() {
+		return wall, wall
+	}
+	server = date.Add(sent.Boot - now.Boot).UTC()
+	if !wall.IsZero() && server.After(wall) {
+		wall = server
+	}
+	return server, wall
+}
+
+// life returns how long a token that has just come lives, from when it was asked
+// for. The server may hand out one that it issued earlier; then nothing may be
+// left of it.
+func (t *timeline) life(tok dcr.Token, now clock.Reading) time.Duration {
+	life := tok.ExpiresIn
+	date, known := tok.Date, true
+	if date.IsZero() {
+		date, known = t.trueTime(now)
+	}
+	const earliest = 2020 // no token is older, but a clock that was never set is
+	age := date.Sub(tok.CreatedAt)
+	if known && tok.CreatedAt.Year() >= earliest && age >= -maxCreatedAhead && age <= maxLife && age > time.Second {
+		life -= age + time.Second // both may be whole seconds
+	}
+	return min(life, maxLife)
+}
+
+// remaining returns what is left of a stored wait. A stamp of an earlier boot
+// counts by the wall clock, which may be wrong: the result is never more than the
+// wait itself.
 func (t *timeline) remaining(noted storage.Stamp, wait time.Duration, now clock.Reading) time.Duration {
 	passed := now.Wall.Sub(noted.Wall)
 	if t.thisBoot(noted, now) {
@@ -112,7 +199,8 @@ func (t *timeline) remaining(noted storage.Stamp, wait time.Duration, now clock.
 	return min(max(wait-max(passed, 0), 0), wait)
 }
 
-// passed tells whether at least d went by since a stamp. In doubt it has not: after a reboot only a vouched-for clock counts.
+// passed reports whether at least d went by since a stamp. In doubt it did not:
+// after a reboot only a clock that is vouched for counts.
 func (t *timeline) passed(since storage.Stamp, d time.Duration, now clock.Reading) bool {
 	if t.thisBoot(since, now) {
 		return now.Boot-since.Boot >= d

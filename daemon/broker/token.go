@@ -14,22 +14,53 @@ const (
 	// count on a third of the life being left.
 	refreshFrom, refreshTo = 0.6, 2.0 / 3
 
+	// refreshGap is the least time between two refreshes, as long as the token
+	// allows it, and shortGap the least between two calls for tokens that live
+	// shorter than that, unless a player waits.
+	refreshGap = 30 * time.Second
+	shortGap   = 10 * time.Second
+	// storeLife is how long a token must live to be stored. Flash wears, and a
+	// restart costs such a token at most.
+	storeLife = 10 * time.Minute
+
 	// startSpread is how far work that is due at a start is spread, so that a
 	// power cut does not become a storm.
 	startSpread = 30 * time.Second
 )
 
+// liveToken is a stored token on this boot's clock.
+type liveToken struct {
+	sent, expires, refresh time.Duration
+
+	// When it expires by the wall clock, if that is vouched for. Zero if its
+	// beginning was not.
+	wallExpires time.Time
+}
+
 // lastPart is the last tenth of the token's life.
 func (l *liveToken) lastPart() time.Duration { return (l.expires - l.sent) / 10 }
+
+// left returns how long the token lives from now on, not above zero if it has
+// expired. If the boot clock stood still in a suspend, the wall clock may know
+// better.
+func (l *liveToken) left(now clock.Reading, vouched func() bool) time.Duration {
+	left := l.expires - now.Boot
+	if byWall := l.wallExpires.Sub(now.Wall); !l.wallExpires.IsZero() && byWall < left-wallSkew && vouched() {
+		return byWall
+	}
+	return left
+}
 
 // received takes a new token. Its life counts from when it was asked for, the
 // latest moment known not to be too late.
 func (m *machine) received(tok dcr.Token, c *call, at moment) {
 	part := refreshFrom + (refreshTo-refreshFrom)*at.random.Float64()
+	life := at.time.life(tok, at.Reading)
+	server, wall := at.time.sentTimes(c.sent, at.Reading, tok.Date)
 	m.rec.Token = &storage.Token{
-		AccessToken: tok.AccessToken, ID: tok.ID, Life: tok.ExpiresIn,
-		Sent: at.time.stamp(c.sent), ServerSent: at.time.serverSent(c.sent, at.Reading, tok.Date),
-		RefreshAfter: time.Duration(part * float64(tok.ExpiresIn)),
+		AccessToken: tok.AccessToken, ID: tok.ID, Life: life,
+		Sent: at.time.stamp(c.sent), ServerSent: server, WallSent: wall,
+		RefreshAfter: max(time.Duration(part*float64(life)), refreshGap),
 	}
 	if c.pair > 0 {
 		m.restored(c.pair)
@@ -38,24 +69,79 @@ func (m *machine) received(tok dcr.Token, c *call, at moment) {
 	m.trust(at)
 	m.succeeded(at)
 	m.now = false
+	if life < shortGap {
+		m.next, m.courtesy = c.sent.Boot+shortGap, true
+	}
 }
 
 // trust computes a stored token's life on this boot's clock, as soon as that is
-// possible.
+// possible. A life that turns out to have begun earlier ends earlier.
 func (m *machine) trust(at moment) {
-	tok := m.rec.Token
-	if m.live != nil || tok == nil {
+	if m.rec.Token == nil {
 		return
 	}
+	m.dateToken(at)
+	tok := m.rec.Token
 	sent, ok := at.time.tokenSent(tok, at.Reading)
+	switch {
+	case !ok:
+		return
+	case m.live == nil:
+		if !at.time.thisBoot(tok.Sent, at.Reading) && !at.time.vouched(at.Reading) {
+			known := *tok // only a Date has told, and it may have told this run alone
+			known.Sent.BootID, known.Sent.Boot = at.time.bootID, sent
+			m.rec.Token, tok = &known, &known
+		}
+		m.live = &liveToken{sent: sent, expires: sent + tok.Life, refresh: sent + tok.RefreshAfter, wallExpires: wallExpires(tok)}
+		m.served = m.served || m.valid(at.Reading)
+		if m.sound(at) {
+			m.succeeded(at) // what failed was a refresh of a token that could not be trusted: it is no longer needed
+		}
+	case at.time.thisBoot(tok.Sent, at.Reading) && sent < m.live.sent:
+		aged := *tok // a restart must not forget it
+		aged.Sent.Boot = sent
+		m.rec.Token = &aged
+		m.age(sent)
+	case sent < m.live.sent-maxSkew:
+		m.age(sent)
+	}
+}
+
+// dateToken dates a token of this boot that came when nothing vouched for the
+// time, once something does.
+func (m *machine) dateToken(at moment) {
+	tok := *m.rec.Token
+	if !tok.ServerSent.IsZero() || !at.time.thisBoot(tok.Sent, at.Reading) {
+		return
+	}
+	current, ok := at.time.trueTime(at.Reading)
 	if !ok {
 		return
 	}
-	m.live = &liveToken{sent: sent, expires: sent + tok.Life, refresh: sent + tok.RefreshAfter}
-	m.served = m.served || m.valid(at.Reading)
-	if m.sound(at) {
-		m.succeeded(at) // what failed was a refresh of a token that could not be trusted: it is no longer needed
+	tok.ServerSent = current.Add(tok.Sent.Boot - at.Boot).UTC().Round(0)
+	m.rec.Token = &tok
+	if m.live != nil {
+		live := *m.live
+		live.wallExpires = wallExpires(&tok)
+		m.live = &live
 	}
+}
+
+// wallExpires returns when a token expires by a wall clock that is vouched for;
+// zero if that is not known.
+func wallExpires(tok *storage.Token) time.Time {
+	wall, skew := wallSent(tok)
+	if wall.IsZero() {
+		return wall
+	}
+	return wall.Add(tok.Life + skew - wallSkew)
+}
+
+// age has the token's life begin earlier than it seemed.
+func (m *machine) age(sent time.Duration) {
+	live := *m.live
+	live.sent, live.expires, live.refresh = sent, sent+m.rec.Token.Life, min(live.refresh, sent+m.rec.Token.RefreshAfter)
+	m.live = &live
 }
 
 // sound reports whether the token can be trusted and is not due yet.
@@ -66,8 +152,17 @@ func (m *machine) sound(at moment) bool {
 // valid reports whether there is a token that players may have.
 func (m *machine) valid(now clock.Reading) bool { return m.live != nil && now.Boot < m.live.expires }
 
-// notice sees a token that has ended since the last look.
-func (m *machine) notice(at moment) {
+// doubtful reports whether the token would have less life left if the wall clock
+// were vouched for.
+func (m *machine) doubtful(now clock.Reading) bool {
+	return m.valid(now) && !m.live.wallExpires.IsZero() && m.live.wallExpires.Sub(now.Wall) < m.live.expires-now.Boot-wallSkew
+}
+
+// look takes note of what the clocks show by now: a token can be trusted, has
+// aged, or has ended.
+func (m *machine) look(at moment) {
+	m.trust(at)
+	m.dateReplacement(at)
 	lapsed := !m.valid(at.Reading)
 	if lapsed && !m.lapsed {
 		m.hastenConfirmation(at)
@@ -76,10 +171,14 @@ func (m *machine) notice(at moment) {
 }
 
 // awaited takes note of a player who waits for a fresher token than there is:
-// nobody waits for the spread of a start.
-func (m *machine) awaited() {
+// nobody waits out of courtesy to the server.
+func (m *machine) awaited(at moment) {
 	if m.live != nil {
 		m.live.refresh = m.live.sent + m.rec.Token.RefreshAfter
+	}
+	if m.courtesy {
+		m.courtesy = false
+		m.hurry(at.Boot)
 	}
 }
 

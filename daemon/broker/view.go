@@ -26,6 +26,8 @@ type AppView struct {
 	App  App
 	core core
 
+	clock clock.Clock
+
 	changed chan struct{} // made when this view is published, closed when it is no longer the current one
 }
 
@@ -45,6 +47,7 @@ type core struct {
 	clockUnset    bool
 	failure       Failure       // zero: nothing has failed
 	next          time.Duration // no call is made before
+	courtesy      bool          // unless a player waits
 	refreshAt     time.Duration // zero: no refresh is planned
 	contact       time.Time
 	calls         *Calls
@@ -56,9 +59,9 @@ func (e *engine) view(m *machine, now clock.Reading) *AppView {
 	if open := e.gate.Opens(now.Boot); open-now.Boot > time.Second { // it is shut; otherwise it makes nobody wait longer
 		next = max(next, open)
 	}
-	v := &AppView{App: m.app, core: core{
+	v := &AppView{App: m.app, clock: e.time.clock, core: core{
 		credentials: m.rec.Credentials, registrations: m.rec.History.Registrations, replaced: m.replaced(), story: m.rec.Transitions,
-		token: m.rec.Token, valid: m.valid(now), next: next, contact: m.contact, calls: m.calls,
+		token: m.rec.Token, valid: m.valid(now), next: next, courtesy: m.courtesy, contact: m.contact, calls: m.calls,
 	}}
 	c := &v.core
 	if m.live != nil {
@@ -91,9 +94,16 @@ func (v *AppView) sameAs(other *AppView) bool { return v.App == other.App && v.c
 // Changed is closed once the view is out of date.
 func (v *AppView) Changed() <-chan struct{} { return v.changed }
 
-func (v *AppView) valid(now clock.Reading) bool {
-	return v.core.token != nil && now.Boot < v.core.live.expires
+// left returns how long the token lives from now on, not above zero if there is
+// none.
+func (v *AppView) left(now clock.Reading) time.Duration {
+	if v.core.token == nil {
+		return 0
+	}
+	return v.core.live.left(now, v.clock.Synchronised)
 }
+
+func (v *AppView) valid(now clock.Reading) bool { return v.left(now) > 0 }
 
 // State is the app's state at a moment.
 func (v *AppView) State(now clock.Reading) State {
@@ -123,10 +133,10 @@ type Token struct {
 
 // Token returns the app's token, false where none is valid at that moment.
 func (v *AppView) Token(now clock.Reading) (Token, bool) {
-	if !v.valid(now) {
+	left := v.left(now)
+	if left <= 0 {
 		return Token{}, false
 	}
-	left := v.core.live.expires - now.Boot
 	return Token{
 		AccessToken: v.core.token.AccessToken, ID: v.core.token.ID,
 		IssuedAt: now.Wall.Add(v.core.live.sent - now.Boot), ExpiresAt: now.Wall.Add(left), ExpiresIn: left,
@@ -135,13 +145,14 @@ func (v *AppView) Token(now clock.Reading) (Token, bool) {
 
 // satisfies tells whether the token lives at least minTTL, or a third of its life where that is less.
 func (v *AppView) satisfies(minTTL time.Duration, now clock.Reading) bool {
-	return v.valid(now) && v.core.live.expires-now.Boot >= min(minTTL, v.core.token.Life/3)
+	left := v.left(now)
+	return left > 0 && left >= min(minTTL, v.core.token.Life/3)
 }
 
-// spread tells whether the refresh was put off at the start, to spread what is due.
-func (v *AppView) spread() bool {
+// hastened reports whether a player who waits makes a call leave sooner.
+func (v *AppView) hastened() bool {
 	c := &v.core
-	return c.token != nil && c.live.refresh > c.live.sent+c.token.RefreshAfter
+	return c.courtesy || c.token != nil && c.live.refresh > c.live.sent+c.token.RefreshAfter
 }
 
 // Held tells whether the token was refused and a new one is under way: whoever can wait does.
