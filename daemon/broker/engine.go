@@ -389,6 +389,11 @@ func (e *engine) flush(now clock.Reading) {
 	}
 	if e.saveErr != nil {
 		e.log.Info("the state could be written again", "code", CodeStorage)
+		for _, m := range e.machines { // a registration only waits for the disk
+			if r := m.rec.Retry; r != nil && r.Code == CodeStorage {
+				m.hurry(now.Boot)
+			}
+		}
 	}
 	e.saveErr = nil
 }

@@ -311,7 +311,7 @@ func TestStorageThatFails(t *testing.T) {
 			t.Errorf("the failure is %+v", f)
 		}
 		l.store.fails = nil
-		l.pass(15*time.Minute + 5*time.Second)
+		l.pass(saveAgain + 5*time.Second) // the ladder of the registration is cut short
 		l.expectState(StateReady)
 		l.expectCounts(1, 1)
 	})
