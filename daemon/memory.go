@@ -1,9 +1,14 @@
 package daemon
 
 import (
+	"context"
 	"runtime"
 	"runtime/debug"
+	"sync/atomic"
 	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/broker"
+	"github.com/tvpassd/tvpassd/daemon/dcr"
 )
 
 // quiet is how long after the last request memory is given back: a burst of
@@ -16,6 +21,7 @@ const quiet = 2 * time.Second
 type janitor struct {
 	timer *time.Timer
 	idle  chan struct{} // holds a value unless a clean-up runs
+	calls atomic.Int32  // under way: what they need is not dropped
 }
 
 // newJanitor returns a janitor that also calls forget, to drop what the calls to
@@ -26,6 +32,9 @@ func newJanitor(forget func()) *janitor {
 	j.timer = time.AfterFunc(quiet, func() {
 		<-j.idle
 		defer func() { j.idle <- struct{}{} }()
+		if j.calls.Load() > 0 {
+			return // the end of the call arms the timer again
+		}
 		forget()
 		runtime.GC() // net/http's pools of buffers are only emptied by the second collection
 		debug.FreeOSMemory()
@@ -36,6 +45,33 @@ func newJanitor(forget func()) *janitor {
 
 // busy puts the clean-up off.
 func (j *janitor) busy() { j.timer.Reset(quiet) }
+
+// call puts the clean-up off until the returned function is called, and then by
+// as much as busy does.
+func (j *janitor) call() (end func()) {
+	j.calls.Add(1)
+	return func() {
+		j.calls.Add(-1)
+		j.busy()
+	}
+}
+
+// careful is an Upstream whose connections no clean-up drops in the middle of a
+// call.
+type careful struct {
+	broker.Upstream
+	janitor *janitor
+}
+
+func (c careful) Register(ctx context.Context, r dcr.RegisterRequest) (dcr.Credentials, error) {
+	defer c.janitor.call()()
+	return c.Upstream.Register(ctx, r)
+}
+
+func (c careful) Token(ctx context.Context, r dcr.TokenRequest) (dcr.Token, error) {
+	defer c.janitor.call()()
+	return c.Upstream.Token(ctx, r)
+}
 
 // close stops the janitor and waits for it.
 func (j *janitor) close() {

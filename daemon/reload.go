@@ -83,7 +83,7 @@ func (d *Daemon) setup(conf *config.Config) (broker.Setup, *dcr.Client, error) {
 	if err != nil {
 		return broker.Setup{}, nil, err
 	}
-	s := broker.Setup{Endpoint: conf.Endpoint, TLS: strings.HasPrefix(conf.Endpoint, "https:"), Upstream: up}
+	s := broker.Setup{Endpoint: conf.Endpoint, TLS: strings.HasPrefix(conf.Endpoint, "https:"), Upstream: careful{up, d.janitor}}
 	for _, a := range conf.Apps {
 		s.Apps = append(s.Apps, broker.App{
 			ID: a.ID, SoftwareStatement: a.SoftwareStatement, RedirectURI: a.RedirectURI, ApplicationID: a.ApplicationID,
