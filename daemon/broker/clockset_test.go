@@ -34,7 +34,7 @@ func TestWithoutABootIDThisRunIsABootOfItsOwn(t *testing.T) {
 	l.clock.bootID, l.clock.synced = "", false
 	l.answer = func(r request) (any, error) { return withoutDate(l.healthy(r)) }
 	l.start()
-	l.pass(3 * time.Hour)
+	l.pass(time.Hour)
 	l.expectState(StateReady)
 	l.expectCounts(1, 1)
 	l.start()

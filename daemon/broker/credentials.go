@@ -62,6 +62,7 @@ func (m *machine) registered(c dcr.Credentials, at moment) {
 		RedirectURIs: c.RedirectURIs, GrantTypes: c.GrantTypes, Scopes: c.Scopes,
 	}
 	m.succeeded(at)
+	m.quiet = false
 	m.now = true // a token of the replaced pair may still be valid; it can't be relied on
 }
 

@@ -138,27 +138,54 @@ func TestNoRestartExceedsTheBucket(t *testing.T) {
 }
 
 func TestRefreshIsDrawnOnceBeforeTwoThirdsOfTheLife(t *testing.T) {
-	low, high := labLife, time.Duration(0)
-	for seed := range uint64(200) {
-		l := newLab(t)
-		l.random = rand.New(rand.NewPCG(seed, 0))
-		l.start()
-		l.pass(10 * time.Second)
-		drawn := l.store.apps[labEndpoint+"ref30"].Token.RefreshAfter
-		for range 5 {
-			l.pass(time.Hour / 2)
+	for _, tc := range []struct {
+		name    string
+		happens func(*lab) // before the token comes
+		from    float64
+	}{
+		{"in a quiet time", func(l *lab) { l.engine.refresh(l.machine(), l.clock.Now()) }, 0.6},
+		{"after a start", func(l *lab) {
+			l.advance(labLife)
 			l.start()
-		}
-		l.pass(2 * time.Hour)
-		l.expectCounts(1, 2)
-		after := l.requests[2].at.Sub(l.requests[1].at)
-		if after < drawn || after > drawn+time.Second {
-			t.Fatalf("refreshed after %v, drawn was %v", after, drawn)
-		}
-		low, high = min(low, after), max(high, after)
-	}
-	if low < labLife*6/10 || high > labLife*2/3+time.Second || high-low < labLife/20 {
-		t.Errorf("refreshes lie between %v and %v of a life of %v", low, high, labLife)
+		}, 0.2},
+		{"after a registration", func(l *lab) {
+			if err := l.engine.reset(l.machine(), l.clock.Now()); err != nil {
+				t.Fatal(err)
+			}
+		}, 0.2},
+		{"after a failure", func(l *lab) {
+			l.answer = func(request) (any, error) { return nil, errOffline }
+			l.engine.refresh(l.machine(), l.clock.Now())
+			l.pass(time.Second)
+			l.answer = l.healthy
+			l.pass(10 * time.Second)
+		}, 0.2},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			low, high := labLife, time.Duration(0)
+			for seed := range uint64(200) {
+				l := newLab(t)
+				l.random = rand.New(rand.NewPCG(seed, 0))
+				l.start()
+				l.pass(10 * time.Second)
+				tc.happens(l)
+				l.pass(10 * time.Second)
+				before := len(l.requests)
+				drawn := l.store.apps[labEndpoint+"ref30"].Token.RefreshAfter
+				for len(l.requests) == before {
+					l.start() // which does not draw again
+					l.pass(time.Minute * 5)
+				}
+				if after := l.requests[before].at.Sub(l.requests[before-1].at); after < drawn || after > drawn+startSpread {
+					t.Fatalf("refreshed after %v, drawn was %v", after, drawn)
+				}
+				low, high = min(low, drawn), max(high, drawn)
+			}
+			from, to := time.Duration(tc.from*float64(labLife)), labLife*2/3
+			if low < from || high > to || high-low < (to-from)*3/4 {
+				t.Errorf("refreshes lie between %v and %v, want %v to %v", low, high, from, to)
+			}
+		})
 	}
 }
 
@@ -387,7 +414,7 @@ func TestBackoff(t *testing.T) {
 	l := newLab(t)
 	l.answer = func(request) (any, error) { return nil, errOffline }
 	l.pass(12 * time.Hour)
-	step := time.Second
+	step := 4 * time.Second
 	for i, gap := range l.gaps(0) {
 		gap -= l.latency
 		if gap < time.Second || gap > max(step, time.Second) {
@@ -415,7 +442,7 @@ func TestBackoffTightensInTheLastTenthOfALife(t *testing.T) {
 		before := len(l.requests)
 		l.pass(labLife/10 - 30*time.Second)
 		for _, gap := range l.gaps(before - 1)[1:] {
-			if gap > time.Minute+l.latency {
+			if gap > urgentWait+l.latency {
 				t.Fatalf("seed %d: %v between attempts while the token runs out", seed, gap)
 			}
 		}

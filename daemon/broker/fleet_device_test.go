@@ -88,6 +88,9 @@ func (d *fleetDevice) powerUp() error {
 	if err := d.engine.configure(d.setup(), d.Now()); err != nil {
 		return err
 	}
+	if m := d.engine.machine(fleetApp); m != nil {
+		m.quiet = d.shard.start == 0 // its start is long ago
+	}
 	d.step()
 	return nil
 }

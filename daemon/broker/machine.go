@@ -99,6 +99,7 @@ type machine struct {
 	contact    time.Time // last answer of the server, by the wall clock
 	calls      *Calls    // since the start
 	told       told      // by the last transition
+	quiet      bool      // a token came since the start and the last registration
 	served     bool      // there was a valid token since the start
 	lapsed     bool      // there is no valid token now
 }

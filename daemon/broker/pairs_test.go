@@ -329,7 +329,7 @@ func TestARoundWaitsOutOtherTrouble(t *testing.T) {
 				}
 				return l.healthy(r)
 			}
-			l.pass(3 * time.Hour)
+			l.pass(5 * time.Hour)
 			l.expectState(StateReady)
 			if got := l.machine().rec.Credentials.ClientID; got != first {
 				t.Errorf("the pair is %s", got)

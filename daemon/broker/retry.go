@@ -14,7 +14,7 @@ import (
 // together do not come back together.
 var (
 	// Transient failures: the network, the server, the throttle.
-	quickLadder = ladder{floor: time.Second, first: time.Second, top: 15 * time.Minute}
+	quickLadder = ladder{floor: time.Second, first: 4 * time.Second, top: 15 * time.Minute}
 	// Failures that a person must mend, in the TVE Dashboard or in the
 	// configuration. Retrying sooner helps nobody.
 	slowLadder = ladder{floor: 15 * time.Minute, first: 30 * time.Minute, top: 6 * time.Hour}
@@ -22,7 +22,7 @@ var (
 
 const (
 	// urgentWait is the longest wait in the last tenth of a token's life.
-	urgentWait = time.Minute
+	urgentWait = 5 * time.Minute
 
 	// maxRetryAfter bounds what a server, or something that poses as one, can ask for.
 	maxRetryAfter = time.Hour

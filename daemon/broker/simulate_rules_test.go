@@ -31,7 +31,7 @@ const (
 
 	// quickSteps is how many refusals with an undocumented code are taken for
 	// something that passes.
-	quickSteps = 11
+	quickSteps = 9
 
 	// A backoff with a cap of a minute makes some 20 calls in 10 minutes, one of an hour far less.
 	loopCalls  = 45
@@ -308,7 +308,7 @@ func (r *simRules) leaves(d *simDevice, f simFlight) {
 		d.breaks("b", "%s registers again without having tried %s", acc.name, r.untried(d, f))
 	case f.call.kind == callRegister && acc.held != nil && acc.replaced.was && d.at-acc.replaced.at < simDay:
 		d.breaks("b", "%s registers again, %v after the last time", acc.name, d.at-acc.replaced.at)
-	case f.call.kind == callToken && tok != nil && d.at-tok.sent < tok.life*6/10-time.Minute: // clocks differ by less
+	case f.call.kind == callToken && tok != nil && d.at-tok.sent < tok.life*2/10-time.Minute: // clocks differ by less
 		d.breaks("g", "%s asks for a token, %v after it got one for %v", acc.name, d.at-tok.sent, tok.life)
 	}
 }

@@ -54,7 +54,7 @@ func TestStepsOfTheWallClock(t *testing.T) {
 		if want := max(before.ExpiresIn-tc.age, 0); served != (want > 0) || (after.ExpiresIn-want).Abs() > wallSkew {
 			t.Errorf("a step by %v (vouched for: %v) leaves %v of %v", tc.step, tc.vouched, after.ExpiresIn, before.ExpiresIn)
 		}
-		l.pass(2 * time.Hour)
+		l.pass(time.Minute)
 		if replaced := l.served() != first; replaced != (tc.age >= labLife) {
 			t.Errorf("a step by %v (vouched for: %v) replaced the token: %v", tc.step, tc.vouched, replaced)
 		}
@@ -331,6 +331,8 @@ func TestStorageThatFails(t *testing.T) {
 	t.Run("nothing is written while idle", func(t *testing.T) {
 		l := newLab(t)
 		l.pass(10 * time.Second)
+		l.engine.refresh(l.machine(), l.clock.Now()) // the first one after a start comes early
+		l.pass(time.Second)
 		before := l.store.saves
 		l.pass(3 * time.Hour)
 		if l.store.saves != before {

@@ -13,6 +13,9 @@ const (
 	// to a tenth of that. Never later than two thirds, so that a player may always
 	// count on a third of the life being left.
 	refreshFrom, refreshTo = 0.6, 2.0 / 3
+	// After a start, a registration or a failure the first refresh is drawn from a
+	// wider part: devices that were served together must not come back together.
+	refreshEarly = 0.2
 
 	// refreshGap is the least time between two refreshes, as long as the token
 	// allows it, and shortGap the least between two calls for tokens that live
@@ -54,7 +57,12 @@ func (l *liveToken) left(now clock.Reading, vouched func() bool) time.Duration {
 // received takes a new token. Its life counts from when it was asked for, the
 // latest moment known not to be too late.
 func (m *machine) received(tok dcr.Token, c *call, at moment) {
-	part := refreshFrom + (refreshTo-refreshFrom)*at.random.Float64()
+	from := refreshFrom
+	if !m.quiet || m.failing() {
+		from = refreshEarly
+	}
+	m.quiet = true
+	part := from + (refreshTo-from)*at.random.Float64()
 	life := at.time.life(tok, at.Reading)
 	server, wall := at.time.sentTimes(c.sent, at.Reading, tok.Date)
 	m.rec.Token = &storage.Token{
