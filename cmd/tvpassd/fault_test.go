@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -25,7 +26,9 @@ func (l *lab) inject(what string) (stop func()) {
 		fmt.Sprint(l.daemon.cmd.Process.Pid))
 	p.until("attachment", func() bool { return strings.Contains(p.stderr.String(), "attached") })
 	return func() {
-		l.must(p.cmd.Process.Signal(os.Interrupt))
+		if err := p.cmd.Process.Signal(os.Interrupt); !errors.Is(err, os.ErrProcessDone) { // as when the daemon has ended
+			l.must(err)
+		}
 		p.exit()
 	}
 }

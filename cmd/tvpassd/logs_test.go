@@ -23,7 +23,7 @@ import (
 // and the keys are these.
 func TestEveryLogLineIsMadeAlike(t *testing.T) {
 	keys := []string{"app", "code", "server_code", "state", "detail", "err", "expires_in", "registrations", "action", // of apps
-		"version", "socket", "endpoint", "apps", "file", "method", "uid", "pid", "per_user", "total"}
+		"version", "socket", "endpoint", "apps", "file", "method", "uid", "pid", "per_user", "total", "for"}
 	calls := 0
 	for _, dir := range []string{".", "../../daemon", "../../ipc"} {
 		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {

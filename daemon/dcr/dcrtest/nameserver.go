@@ -65,13 +65,9 @@ func canonical(name string) string { return strings.ToLower(strings.TrimSuffix(n
 // Listen serves UDP and TCP on an address such as 127.0.0.1:53 until ctx is
 // done. The function that it returns waits for the end.
 func (n *NameServer) Listen(ctx context.Context, address string) (wait func(), err error) {
-	packets, err := net.ListenPacket("udp", address)
+	packets, streams, err := listenBoth(address)
 	if err != nil {
 		return nil, fmt.Errorf("listen for DNS: %w", err)
-	}
-	streams, err := net.Listen("tcp", packets.LocalAddr().String())
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("listen for DNS: %w", err), packets.Close())
 	}
 	var all sync.WaitGroup
 	all.Go(func() { n.servePackets(ctx, packets, &all) })
@@ -96,6 +92,24 @@ func (n *NameServer) servePackets(ctx context.Context, conn net.PacketConn, all 
 			}
 		})
 	}
+}
+
+// listenBoth listens for UDP and TCP on one port. If the port may be any, the one
+// that is free for UDP may be taken for TCP: then it tries others.
+func listenBoth(address string) (packets net.PacketConn, streams net.Listener, err error) {
+	for range 16 {
+		if packets, err = net.ListenPacket("udp", address); err != nil {
+			return nil, nil, err
+		}
+		if streams, err = net.Listen("tcp", packets.LocalAddr().String()); err == nil {
+			return packets, streams, nil
+		}
+		err = errors.Join(err, packets.Close())
+		if !strings.HasSuffix(address, ":0") {
+			break
+		}
+	}
+	return nil, nil, err
 }
 
 func (n *NameServer) serveStreams(ctx context.Context, l net.Listener, all *sync.WaitGroup) {
