@@ -96,7 +96,7 @@ func (e *engine) configure(setup Setup, now clock.Reading) error {
 		}
 		m.load(rec, e.at(now))
 		if lost := e.gate.Unanswered(m.key()); lost.Count > 0 {
-			m.next = max(m.next, min(lost.Next, now.Boot+quickLadder.top))
+			m.next, m.courtesy = max(m.next, min(lost.Next, now.Boot+quickLadder.top)), false
 		}
 		e.machines = append(e.machines, m)
 	}
@@ -202,6 +202,9 @@ func (e *engine) wake(now clock.Reading, due time.Duration) time.Duration {
 	for _, m := range e.active() {
 		if m.valid(now) {
 			due = min(due, m.live.expires)
+		}
+		if m.courtesy && m.untrusted(e.at(now)) {
+			due = min(due, now.Boot+time.Second)
 		}
 		if m.doubtful(now) { // nobody tells when a time service begins to vouch
 			due = min(due, now.Boot+lookAgain)

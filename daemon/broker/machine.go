@@ -119,6 +119,9 @@ func (m *machine) load(a storage.App, at moment) {
 		m.reconsider(at)
 	}
 	m.trust(at)
+	if m.untrusted(at) {
+		m.next, m.courtesy = max(m.next, at.Boot+at.between(trustWait*2/3, trustWait)), true
+	}
 	if m.live != nil && m.live.refresh <= at.Boot {
 		m.live.refresh = at.Boot + at.between(0, min(startSpread, (m.live.expires-at.Boot)/2))
 	}

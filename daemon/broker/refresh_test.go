@@ -12,7 +12,7 @@ func TestARefreshThatIsNoLongerNeededLeavesNoFailure(t *testing.T) {
 	l.pass(10 * time.Second)
 	l.answer = func(request) (any, error) { return nil, l.refuse(dcr.ServerError, "") } // which brings a Date
 	l.reboot(time.Hour, l.world.Add(time.Hour), false)
-	l.pass(10 * time.Second)
+	l.pass(trustWait + time.Second)
 	l.expectState(StateReady)
 	l.expectCounts(1, 2)
 }

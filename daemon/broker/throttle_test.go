@@ -27,7 +27,7 @@ func TestRetryAfterIsForgottenOnceItIsOver(t *testing.T) {
 	l.pass(2 * time.Hour)
 	l.expectState(StateReady)
 	l.reboot(24*time.Hour, time.Unix(0, 0), false)
-	l.pass(5 * time.Second)
+	l.pass(trustWait + time.Second)
 	l.expectState(StateReady)
 }
 

@@ -203,14 +203,15 @@ func TestTokenOfAnEarlierBoot(t *testing.T) {
 		synced bool
 		served bool
 		calls  int // token requests in the first 5 s
+		later  int // and until half a minute after the start
 	}{
-		{"a clock that the kernel vouches for", time.Hour, 0, true, true, 0},
-		{"expired meanwhile", 7 * time.Hour, 0, true, false, 1},
-		{"a right clock without a witness", time.Hour, 0, false, false, 1},
-		{"a clock restored from a file", 7 * time.Hour, -7 * time.Hour, false, false, 1},
-		{"1970", time.Hour, -56 * 365 * 24 * time.Hour, false, false, 0},
-		{"1970, and synchronised, says the kernel", time.Hour, -56 * 365 * 24 * time.Hour, true, false, 0},
-		{"2037", time.Hour, 11 * 365 * 24 * time.Hour, false, false, 1},
+		{"a clock that the kernel vouches for", time.Hour, 0, true, true, 0, 0},
+		{"expired meanwhile", 7 * time.Hour, 0, true, false, 1, 1},
+		{"a right clock without a witness", time.Hour, 0, false, false, 0, 1},
+		{"a clock restored from a file", 7 * time.Hour, -7 * time.Hour, false, false, 0, 1},
+		{"1970", time.Hour, -56 * 365 * 24 * time.Hour, false, false, 0, 0},
+		{"1970, and synchronised, says the kernel", time.Hour, -56 * 365 * 24 * time.Hour, true, false, 0, 0},
+		{"2037", time.Hour, 11 * 365 * 24 * time.Hour, false, false, 1, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			l := newLab(t)
@@ -223,8 +224,47 @@ func TestTokenOfAnEarlierBoot(t *testing.T) {
 			}
 			l.pass(5 * time.Second)
 			l.expectCounts(0, tc.calls)
+			l.pass(trustWait - 4*time.Second)
+			l.expectCounts(0, tc.later)
 		})
 	}
+}
+
+// A time service needs some seconds after a boot. Most tokens turn out to be good
+// then, and need not be refreshed.
+func TestAStoredTokenWaitsForTheTime(t *testing.T) {
+	for _, off := range []time.Duration{time.Hour, 7 * time.Hour} {
+		l := newLab(t)
+		l.pass(10 * time.Second)
+		l.requests = nil
+		l.reboot(off, l.world.Add(time.Hour), false) // a clock of a file
+		l.pass(15 * time.Second)
+		l.expectCounts(0, 0)
+		l.clock.wall, l.clock.synced = l.world, true
+		l.pass(2 * time.Second)
+		if want := btoi(off > labLife); l.count(callToken) != want {
+			t.Errorf("after %v off: %d calls, want %d", off, l.count(callToken), want)
+		}
+		l.expectState(StateReady)
+	}
+
+	// Nobody has to wait for that.
+	l := newLab(t)
+	l.pass(10 * time.Second)
+	l.requests = nil
+	l.reboot(time.Hour, l.world.Add(time.Hour), false)
+	l.pass(time.Second)
+	l.machine().awaited(l.engine.at(l.clock.Now()))
+	l.pass(time.Second)
+	l.expectCounts(0, 1)
+	l.expectState(StateReady)
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func TestAnUnsetClockMakesNoCallUntilItIsSet(t *testing.T) {

@@ -26,6 +26,10 @@ const (
 	// restart costs such a token at most.
 	storeLife = 10 * time.Minute
 
+	// trustWait is how long a stored token waits for something that vouches for
+	// the time before it is refreshed for want of that.
+	trustWait = 30 * time.Second
+
 	// startSpread is how far work that is due at a start is spread, so that a
 	// power cut does not become a storm.
 	startSpread = 30 * time.Second
@@ -152,6 +156,13 @@ func (m *machine) age(sent time.Duration) {
 	m.live = &live
 }
 
+// untrusted reports whether there is a token of an earlier boot that may be
+// valid, by a wall clock that nothing vouches for.
+func (m *machine) untrusted(at moment) bool {
+	tok := m.rec.Token
+	return tok != nil && m.live == nil && !tok.Refused && m.rec.Retry == nil && at.Wall.Sub(tok.Sent.Wall) < tok.Life
+}
+
 // sound reports whether the token can be trusted and is not due yet.
 func (m *machine) sound(at moment) bool {
 	return m.valid(at.Reading) && at.Boot < m.live.refresh && !m.rec.Token.Refused && !m.suspected()
@@ -171,6 +182,10 @@ func (m *machine) doubtful(now clock.Reading) bool {
 func (m *machine) look(at moment) {
 	m.trust(at)
 	m.dateReplacement(at)
+	if m.courtesy && !m.served && m.live != nil { // it was not worth waiting for
+		m.courtesy = false
+		m.hurry(at.Boot)
+	}
 	lapsed := !m.valid(at.Reading)
 	if lapsed && !m.lapsed {
 		m.hastenConfirmation(at)
