@@ -109,7 +109,7 @@ func (b *bundle) collect() {
 func (b *bundle) own(args ...string) string {
 	var said bytes.Buffer
 	e := *b.env
-	e.stdout, e.stderr = &said, &said
+	e.screen, e.stdout, e.stderr = &said, &said, &said
 	if err := e.dispatch(args); err != nil {
 		if _, silent := errors.AsType[exitStatus](err); !silent {
 			e.complain(err)

@@ -119,7 +119,7 @@ func TestStatus(t *testing.T) {
 	l.must(json.Unmarshal([]byte(r.stdout), &st))
 	app := st.Apps[0]
 	if r.code != 1 || st.Health != "degraded" || st.Version != "1.2.3" || st.Device.Sources != nil || !st.Clock.Set || !st.Storage.OK ||
-		app.App != "ref30" || app.State != "ready" || app.Registrations != 1 || app.LastError != nil || app.Left < 21000 || app.Next < 12900 || app.Next > 14400 ||
+		app.App != "ref30" || app.State != "ready" || app.Registrations != 1 || app.LastError != nil || app.Left < 21000 || app.Next < 4200 || app.Next > 14400 ||
 		!strings.HasSuffix(app.Client, "****") {
 		t.Errorf("exit %d\n%s", r.code, r.stdout)
 	}

@@ -114,7 +114,7 @@ func TestAStormOfPlayersIsOneCall(t *testing.T) {
 
 // Behaviours 2 and 4: the old token is served while refreshing fails, and not a moment longer than it lives.
 func TestATokenIsServedToItsEndAndNoLonger(t *testing.T) {
-	l := newLab(t, "-token-life", "9s")
+	l := newLab(t, "-token-life", "48s") // refreshes of a short life are 30 s apart
 	l.up()
 	first := l.token()
 	l.order("POST", "/fault", `{"kind":"status","status":503}`)
