@@ -57,7 +57,8 @@ const (
 func AddressInUse(interfaceName string) (netip.Addr, bool) {
 	for _, target := range []string{target6, target4} {
 		addr, err := localAddress(target)
-		if _, public := ConnectionIP(addr); err == nil && public && (interfaceName == "" || hasAddress(interfaceName, addr)) {
+		if _, public := ConnectionIP(addr); err == nil && public &&
+			(interfaceName == "" || hasAddress(interfaceName, addr)) {
 			return addr, true
 		}
 	}

@@ -21,7 +21,8 @@ func TestHeaderIsTheDocumentedJSONInBase64(t *testing.T) {
 		With("version", "A<&>\"\\").
 		With("model", "Café ™").
 		With("no such key", "x")
-	want := `{"model":"Café ™","version":"A<&>\"\\","displayWidth":3840,"diagonalScreenSize":54.6,"connectionSecure":true}`
+	want := `{"model":"Café ™","version":"A<&>\"\\","displayWidth":3840,` +
+		`"diagonalScreenSize":54.6,"connectionSecure":true}`
 	got, err := base64.StdEncoding.DecodeString(info.Header())
 	if err != nil || string(got) != want {
 		t.Errorf("the header holds %s (%v), want %s", got, err, want)

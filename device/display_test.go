@@ -13,13 +13,16 @@ func TestModes(t *testing.T) {
 		{"amlogic", parseAmlogicMode, "smpte60hz", 4096, 2160}, {"amlogic", parseAmlogicMode, "576cvbs", 720, 576},
 		{"amlogic", parseAmlogicMode, "1024x768p60hz", 1024, 768}, {"amlogic", parseAmlogicMode, "2160p60hz420", 3840, 2160},
 		{"amlogic", parseAmlogicMode, "panel", 0, 0}, {"amlogic", parseAmlogicMode, "null", 0, 0},
-		{"amlogic", parseAmlogicMode, "1080", 0, 0}, {"amlogic", parseAmlogicMode, "999p", 0, 0}, {"amlogic", parseAmlogicMode, "", 0, 0},
+		{"amlogic", parseAmlogicMode, "1080", 0, 0}, {"amlogic", parseAmlogicMode, "999p", 0, 0},
+		{"amlogic", parseAmlogicMode, "", 0, 0},
 		{"mode", parseMode, "1920x1080i", 1920, 1080}, {"mode", parseMode, "4096x2160p30", 4096, 2160},
-		{"mode", parseMode, "x", 0, 0}, {"mode", parseMode, "-1x5", 0, 0}, {"mode", parseMode, "99999999999999999999x1", 0, 0},
+		{"mode", parseMode, "x", 0, 0}, {"mode", parseMode, "-1x5", 0, 0},
+		{"mode", parseMode, "99999999999999999999x1", 0, 0},
 		{"virtual", parseVirtualSize, "1920,1080", 1920, 1080}, {"virtual", parseVirtualSize, "1920,2160", 1920, 1080},
 		{"virtual", parseVirtualSize, "1280,2160", 1280, 720}, {"virtual", parseVirtualSize, "720,1152", 720, 576},
 		{"virtual", parseVirtualSize, "4096,4320", 4096, 2160},
-		{"virtual", parseVirtualSize, "800,1280", 0, 0}, {"virtual", parseVirtualSize, "0,0", 0, 0}, {"virtual", parseVirtualSize, "7", 0, 0},
+		{"virtual", parseVirtualSize, "800,1280", 0, 0}, {"virtual", parseVirtualSize, "0,0", 0, 0},
+		{"virtual", parseVirtualSize, "7", 0, 0},
 	} {
 		if w, h := test.parse(test.text); w != test.width || h != test.height {
 			t.Errorf("%s %q: got %dx%d, want %dx%d", test.name, test.text, w, h, test.width, test.height)
@@ -41,7 +44,8 @@ func TestDiagonal(t *testing.T) {
 		{5, 3, 50, 30, 0}, // not a screen to watch
 	} {
 		if got := diagonal(test.cmWidth, test.cmHeight, test.mmWidth, test.mmHeight); got != test.want {
-			t.Errorf("%dx%d cm, %dx%d mm: got %v, want %v", test.cmWidth, test.cmHeight, test.mmWidth, test.mmHeight, got, test.want)
+			t.Errorf("%dx%d cm, %dx%d mm: got %v, want %v", test.cmWidth, test.cmHeight, test.mmWidth, test.mmHeight, got,
+				test.want)
 		}
 	}
 }
@@ -71,7 +75,8 @@ func TestDisplayOrder(t *testing.T) {
 			t.Errorf("%s: the width is %v, want %d", test.name, got, test.width)
 		}
 	}
-	modes := map[string]string{"sys/class/graphics/fb0/modes": "U:1280x720p-0\n", "sys/class/graphics/fb0/virtual_size": "1920,1080\n"}
+	modes := map[string]string{"sys/class/graphics/fb0/modes": "U:1280x720p-0\n",
+		"sys/class/graphics/fb0/virtual_size": "1920,1080\n"}
 	if got, _ := probeFiles(t, modes, nil).Info.Get("displayWidth"); got != int64(1280) {
 		t.Errorf("the frame buffer's mode is not used: the width is %v", got)
 	}

@@ -40,7 +40,8 @@ func parseEDID(edid []byte) (screen, bool) {
 	if timing[17]&0x80 != 0 { // interlaced: the timing holds the lines of one field
 		s.height *= 2
 	}
-	s.inches = diagonal(edid[21], edid[22], int(timing[12])|int(timing[14]&0xF0)<<4, int(timing[13])|int(timing[14]&0x0F)<<8)
+	s.inches = diagonal(edid[21], edid[22], int(timing[12])|int(timing[14]&0xF0)<<4,
+		int(timing[13])|int(timing[14]&0x0F)<<8)
 	return s, true
 }
 

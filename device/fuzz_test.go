@@ -86,7 +86,8 @@ func FuzzEDID(f *testing.F) {
 		if !ok && s != (screen{}) {
 			t.Errorf("a damaged EDID says %v", s)
 		}
-		if s.inches != 0 && (s.inches < minInches || s.inches > maxInches) || s.width < 0 || s.height < 0 || s.width > 4095 ||
+		if s.inches != 0 && (s.inches < minInches || s.inches > maxInches) || s.width < 0 || s.height < 0 ||
+			s.width > 4095 ||
 			s.height > 2*4095 {
 			t.Errorf("no screen has this size: %v", s)
 		}
@@ -96,7 +97,8 @@ func FuzzEDID(f *testing.F) {
 // A value is judged alike in either case, and one without digits is never a serial
 // number.
 func FuzzInformation(f *testing.F) {
-	for _, text := range []string{"1234567890ABCDEF", "03000200-0400-0500-0006-000700080009", "no_serial", "PAW400003744", "$(SERIAL)",
+	for _, text := range []string{"1234567890ABCDEF", "03000200-0400-0500-0006-000700080009", "no_serial", "PAW400003744",
+		"$(SERIAL)",
 		"d2f7b8a0-1c2d-11ed-8000-9c6b00123456", "001b215a07c4", "serialserialserialserialserial", "À0é1"} {
 		f.Add(text)
 	}

@@ -50,7 +50,8 @@ var identityFiles = []struct {
 	source, file, content, raw string
 	more                       map[string]string
 }{
-	{"rdk-serial", "tmp/.STB_SER_NO", "RDK401739\n", "RDK401739", map[string]string{"etc/device.properties": "MODEL_NUM=M1\n"}},
+	{"rdk-serial", "tmp/.STB_SER_NO", "RDK401739\n", "RDK401739",
+		map[string]string{"etc/device.properties": "MODEL_NUM=M1\n"}},
 	{"webos-nduid", "var/run/nyx/device_info.json", `{"nduid":"f0e9d2c7b4a1"}`, "f0e9d2c7b4a1", nil},
 	{"android-serialno", "system/build.prop", "ro.serialno=unknown\nro.boot.serialno=AND401739\n", "AND401739", nil},
 	{"android-serialno", "proc/cmdline", "quiet androidboot.serialno=AND905127\n", "AND905127", nil},
@@ -102,8 +103,9 @@ func TestIdentifierOrder(t *testing.T) {
 // A boot loader may hand over a placeholder on the command line, and the serial
 // number in bootconfig.
 func TestBootLoadersSerial(t *testing.T) {
-	report := probeFiles(t, map[string]string{"proc/cmdline": "androidboot.serialno=0123456789ABCDEF androidboot.serialno=\n",
-		"proc/bootconfig": "androidboot.serialno = \"7Q42B0915C\"\n"}, nil)
+	report := probeFiles(t,
+		map[string]string{"proc/cmdline": "androidboot.serialno=0123456789ABCDEF androidboot.serialno=\n",
+			"proc/bootconfig": "androidboot.serialno = \"7Q42B0915C\"\n"}, nil)
 	if got := report.Identifier; string(got.Raw) != "7Q42B0915C" || got.Place != "/proc/bootconfig androidboot.serialno" {
 		t.Errorf("got %q from %s", got.Raw, got.Place)
 	}
@@ -156,14 +158,16 @@ func TestCompare(t *testing.T) {
 	if got, want := candidates[2].Identifier(), old("dmi-product-uuid", uuid); got != want {
 		t.Error("a UUID is not folded to lower case before it is hashed")
 	}
-	if got, want := (Candidate{Source: "dt-serial", Raw: []byte("G000N6078")}).Identifier(), old("dt-serial", "G000N6078"); got != want {
+	if got, want := (Candidate{Source: "dt-serial", Raw: []byte("G000N6078")}).Identifier(),
+		old("dt-serial", "G000N6078"); got != want {
 		t.Error("a serial number that is not hexadecimal was changed")
 	}
 }
 
 // Candidates go from one process to another.
 func TestCandidatesAsJSON(t *testing.T) {
-	want := []Candidate{{Source: "dt-serial", Raw: []byte("\x01\xff"), Place: "/x", Doubt: "y", Untrusted: true}, {Source: "mac", Raw: []byte("a")}}
+	want := []Candidate{{Source: "dt-serial", Raw: []byte("\x01\xff"), Place: "/x", Doubt: "y", Untrusted: true},
+		{Source: "mac", Raw: []byte("a")}}
 	data, err := json.Marshal(want)
 	if err != nil {
 		t.Fatal(err)

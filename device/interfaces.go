@@ -34,7 +34,8 @@ var (
 // ethernetMakers are the USB vendors of such adapters.
 var ethernetMakers = []string{
 	"bda", "b95", "424", // Realtek, ASIX, Microchip
-	"13b1", "17e9", "17ef", "2001", "2357", "45e", "955", // Linksys, DisplayLink, Lenovo, D-Link, TP-Link, Microsoft, NVIDIA
+	"13b1", "17e9", "17ef", "2001", "2357", "45e",
+	"955", // Linksys, DisplayLink, Lenovo, D-Link, TP-Link, Microsoft, NVIDIA
 }
 
 // modemNames begin the names that drivers give to modems. A modem of raw IP has

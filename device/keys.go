@@ -39,7 +39,8 @@ var restricted = []struct {
 		"Android", "Chrome OS", "Linux", "Mac OS", "OS X", "OpenBSD", "Roku OS", "Windows", "iOS", "tvOS", "webOS",
 	}},
 	{"osFamily", []string{
-		"Android", "BSD", "Linux", "PlayStation OS", "Roku OS", "Symbian", "Tizen", "Windows", "iOS", "tvOS", "macOS", "webOS",
+		"Android", "BSD", "Linux", "PlayStation OS", "Roku OS", "Symbian", "Tizen", "Windows", "iOS", "tvOS", "macOS",
+		"webOS",
 	}},
 	{"osVendor", []string{
 		"Amazon", "Apple", "Google", "LG", "Microsoft", "Mozilla", "Nintendo", "Nokia", "Roku", "Samsung", "Sony",
@@ -131,7 +132,8 @@ func checkText(key, text string) (any, error) {
 	if key == "connectionIp" {
 		addr, err := netip.ParseAddr(cleaned)
 		if err != nil || addr.Zone() != "" {
-			return nil, fmt.Errorf("connectionIp is %q: it must be an IP address such as 8.8.8.8, without port or zone", cleaned)
+			return nil, fmt.Errorf("connectionIp is %q: it must be an IP address such as 8.8.8.8, without port or zone",
+				cleaned)
 		}
 		return addr.Unmap().String(), nil
 	}

@@ -23,9 +23,11 @@ func TestClean(t *testing.T) {
 }
 
 func TestShellFile(t *testing.T) {
-	got := shellFile.parse([]byte("\uFEFF# comment\r\n" + `A="x \"y\" \$z \n"` + "\r\nB='it $is'\nC=with blanks # and more\nexport D=\"d\" # gone\n" +
+	got := shellFile.parse([]byte("\uFEFF# comment\r\n" + `A="x \"y\" \$z \n"` +
+		"\r\nB='it $is'\nC=with blanks # and more\nexport D=\"d\" # gone\n" +
 		"E=\"open\nF=$A\nG=\"`id`\"\nH=a=b\n=nothing\nno line\nI=1\nI=2\nJ=\nK=a\\ b\nL='open\n"))
-	want := map[string]string{"A": `x "y" $z \n`, "B": "it $is", "C": "with blanks # and more", "D": "d", "H": "a=b", "I": "2",
+	want := map[string]string{"A": `x "y" $z \n`, "B": "it $is", "C": "with blanks # and more", "D": "d", "H": "a=b",
+		"I": "2",
 		"J": "", "K": "a b"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -124,7 +126,8 @@ func TestValues(t *testing.T) {
 func TestVendorOf(t *testing.T) {
 	for _, test := range []struct{ compatible, model, want string }{
 		{"brcm,bcm7445", "", "Broadcom"}, {"amlogic, gxl", "", "Amlogic"}, {"acme,box", "Box", "Acme"},
-		{"hlink,h28k", "HLink H28K", "HLink"}, {"éa,x", "", "Éa"}, {"linux,dummy-virt", "", ""}, {"nocomma", "", ""}, {",x", "", ""},
+		{"hlink,h28k", "HLink H28K", "HLink"}, {"éa,x", "", "Éa"}, {"linux,dummy-virt", "", ""}, {"nocomma", "", ""},
+		{",x", "", ""},
 	} {
 		if got := vendorOf(test.compatible, test.model); got != test.want {
 			t.Errorf("%q, %q: got %q, want %q", test.compatible, test.model, got, test.want)
@@ -143,7 +146,8 @@ func TestVendorOf(t *testing.T) {
 // What the fuzzers ask of every text that goes out.
 func checkSendable(t *testing.T, text string) {
 	t.Helper()
-	if !utf8.ValidString(text) || len(text) > maxText || strings.ContainsRune(text, 0) || text != strings.TrimSpace(text) {
+	if !utf8.ValidString(text) || len(text) > maxText || strings.ContainsRune(text, 0) ||
+		text != strings.TrimSpace(text) {
 		t.Errorf("%q can't be sent", text)
 	}
 }

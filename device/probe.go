@@ -127,7 +127,8 @@ func (p *probe) take(r rule, f finding) bool {
 		return pass("comes later")
 	}
 	if values := allowed(r.key); values != nil && !slices.Contains(values, text) {
-		p.warn("device_value_left_out", "%s is %q in %s, which X-Device-Info does not know: it is left out; set %s in [device]",
+		p.warn("device_value_left_out",
+			"%s is %q in %s, which X-Device-Info does not know: it is left out; set %s in [device]",
 			r.key, text, f.where, r.key)
 		return pass("X-Device-Info does not know it")
 	}

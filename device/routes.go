@@ -37,8 +37,9 @@ func (p *probe) routes() (routes []route, readable bool) {
 	}
 	first := len(routes)
 	for _, f := range p.rows(routes6) {
-		// destination, its length, source, its length, gateway, metric, references, use, flags, interface
-		// Every interface has link-local and multicast routes: only the default ones say anything.
+		// The columns are destination, its length, source, its length, gateway, metric,
+		// references, use, flags, interface. Every interface has link-local and
+		// multicast routes: only the default ones say anything.
 		if len(f) >= 10 && f[0] == strings.Repeat("0", 32) && f[1] == "00" {
 			routes = appendRoute(routes, first, route{from: routes6, name: f[9], world: true}, f[8], f[5], 16)
 		}
@@ -52,7 +53,8 @@ func (p *probe) routes() (routes []route, readable bool) {
 func appendRoute(routes []route, first int, r route, flags, metric string, base int) []route {
 	set, err1 := strconv.ParseUint(flags, 16, 32)
 	m, err2 := strconv.ParseUint(metric, base, 32)
-	if err1 != nil || err2 != nil || set&flagUp == 0 || set&flagReject != 0 || !isInterfaceName(r.name) || r.name == "lo" {
+	if err1 != nil || err2 != nil || set&flagUp == 0 || set&flagReject != 0 || !isInterfaceName(r.name) ||
+		r.name == "lo" {
 		return routes
 	}
 	r.metric = m

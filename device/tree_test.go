@@ -75,7 +75,8 @@ func TestLinksOfALiveSystemWorkUnderARoot(t *testing.T) {
 		"var/run":                                            "-> /run",
 		"run/nyx/os_info.json":                               `{"webos_release":"6.0"}`,
 	}, nil)
-	for key, want := range map[string]any{"model": "Example Board", "version": "1.1", "connectionType": "cellular", "osVersion": "6.0"} {
+	for key, want := range map[string]any{"model": "Example Board", "version": "1.1", "connectionType": "cellular",
+		"osVersion": "6.0"} {
 		if got, _ := report.Info.Get(key); got != want {
 			t.Errorf("%s is %v, want %v", key, got, want)
 		}

@@ -62,14 +62,20 @@ func TestFilesOfOthersAreNoEvidence(t *testing.T) {
 		{"a link to a secret", replace(stb, link), "dt-serial", "", "Example X1"},
 		{"root's link to a secret", replace(stb, func(root, name string) error { return os.Symlink("/"+secret, name) }),
 			"rdk-serial", "S3CR3T-74A91", "Example X1"},
-		{"a second name of a secret", replace(stb, func(root, name string) error { return os.Link(filepath.Join(root, secret), name) }),
+		{"a second name of a secret", replace(stb,
+			func(root, name string) error { return os.Link(filepath.Join(root, secret), name) }),
 			"dt-serial", "", "Example X1"},
-		{"a FIFO", replace(stb, func(_, name string) error { return unix.Mkfifo(name, 0o666) }), "dt-serial", "", "Example X1"},
-		{"a description for everybody", func(root string) error { return os.Chmod(filepath.Join(root, "etc/device.properties"), 0o666) },
+		{"a FIFO", replace(stb, func(_, name string) error { return unix.Mkfifo(name, 0o666) }), "dt-serial", "",
+			"Example X1"},
+		{"a description for everybody", func(root string) error {
+			return os.Chmod(filepath.Join(root,
+				"etc/device.properties"), 0o666)
+		},
 			"dt-serial", "PAW409913744", "Example Board"},
 		{"a folder of another", chown("etc"), "dt-serial", "PAW409913744", "Example Board"},
 	} {
-		root := writeTree(t, map[string]string{stb: "PAW409913744\n", secret: "S3CR3T-74A91\n", "etc/device.properties": "FRIENDLY_ID=\"Example X1\"\n",
+		root := writeTree(t, map[string]string{stb: "PAW409913744\n", secret: "S3CR3T-74A91\n",
+			"etc/device.properties":  "FRIENDLY_ID=\"Example X1\"\n",
 			"proc/device-tree/model": "Example Board\x00", "proc/device-tree/serial-number": "82c00107e4a3b9c5\x00"})
 		for name, mode := range map[string]fs.FileMode{"tmp": 0o777 | fs.ModeSticky, secret: 0o600} {
 			if err := os.Chmod(filepath.Join(root, name), mode); err != nil {
@@ -123,7 +129,8 @@ func TestWhyAPlaceWasPassedOver(t *testing.T) {
 		t.Skip("run as root: files of other users are made here")
 	}
 	root := writeTree(t, map[string]string{"etc/device.properties": "FRIENDLY_ID=X\n", "etc/os-release": "ID=x\n",
-		"sys/class/dmi/id/product_name": "Default string\n", "sys/class/dmi/id/board_name": "EX-1\n", "proc/net/route": routeTable()})
+		"sys/class/dmi/id/product_name": "Default string\n", "sys/class/dmi/id/board_name": "EX-1\n",
+		"proc/net/route": routeTable()})
 	if err := os.Chown(filepath.Join(root, "etc/device.properties"), 12345, 12345); err != nil {
 		t.Fatal(err)
 	}
@@ -134,9 +141,10 @@ func TestWhyAPlaceWasPassedOver(t *testing.T) {
 		}
 	}
 	for place, want := range map[string]string{
-		"/etc/device.properties FRIENDLY_ID": `other users could have put it there: "device.properties" belongs to user 12345`,
-		"/sys/class/dmi/id/product_name":     "names the field instead of a value",
-		"/proc/device-tree/model":            "",
+		"/etc/device.properties FRIENDLY_ID": `other users could have put it there: "device.properties" belongs to ` +
+			`user 12345`,
+		"/sys/class/dmi/id/product_name": "names the field instead of a value",
+		"/proc/device-tree/model":        "",
 	} {
 		if why, ok := got[place]; why != want || !ok {
 			t.Errorf("%s: %q, %v, want %q", place, why, ok, want)

@@ -59,8 +59,10 @@ zte=ZTE, zyxel=ZyXEL
 // chipMakers are the prefixes of those who make the chip and rarely the device
 // around it.
 var chipMakers = []string{
-	"actions", "airoha", "allwinner", "amcc", "amd", "amlogic", "apm", "arm", "aspeed", "bitmain", "brcm", "cavium", "cnxt",
-	"econet", "fsl", "hisi", "hisilicon", "img", "ingenic", "intel", "lantiq", "loongson", "marvell", "mediatek", "microchip",
+	"actions", "airoha", "allwinner", "amcc", "amd", "amlogic", "apm", "arm", "aspeed", "bitmain", "brcm", "cavium",
+	"cnxt",
+	"econet", "fsl", "hisi", "hisilicon", "img", "ingenic", "intel", "lantiq", "loongson", "marvell", "mediatek",
+	"microchip",
 	"mrvl", "mscc", "mstar", "novatek", "nuvoton", "nvidia", "nxp", "qca", "qcom", "ralink", "rda", "realtek", "renesas",
 	"rockchip", "samsung", "sigma", "sirf", "socionext", "sophgo", "spacemit", "sprd", "sstar", "st", "starfive", "ste",
 	"sunplus", "syna", "synaptics", "thead", "ti", "via", "xlnx",
@@ -101,7 +103,8 @@ func knownMaker(model string) string {
 }
 
 func beginsWithName(model, name string) bool {
-	return len(model) > len(name) && strings.EqualFold(model[:len(name)], name) && strings.IndexByte(" -_,", model[len(name)]) >= 0
+	return len(model) > len(name) && strings.EqualFold(model[:len(name)], name) &&
+		strings.IndexByte(" -_,", model[len(name)]) >= 0
 }
 
 // isVendor reports whether a text is no more than a maker's name or prefix.

@@ -32,16 +32,22 @@ func TestAppsD(t *testing.T) {
 			".a.toml": "bad", "a.toml~": "bad", "#a.toml#": "bad", ".#a.toml": "bad", "a.toml.bak": "bad", "a.jwt": "bad",
 			"sub/a.toml": "bad"}},
 		{name: "an id of config.toml", files: map[string]string{"a.toml": labApp("x") + labApp("own")},
-			bad: []string{`DIR/apps.d/a.toml:5: [[app]] id "own" is taken by DIR/config.toml:2: give every app an id of its own`}},
-		{name: "an id of an earlier file", files: map[string]string{"1.toml": labApp("x"), "2.toml": labApp("x"), "3.toml": labApp("y")},
+			bad: []string{`DIR/apps.d/a.toml:5: [[app]] id "own" is taken by DIR/config.toml:2: give every app an id ` +
+				`of its own`}},
+		{name: "an id of an earlier file", files: map[string]string{"1.toml": labApp("x"), "2.toml": labApp("x"),
+			"3.toml": labApp("y")},
 			apps: "own:config.toml x:1.toml y:3.toml",
-			bad:  []string{`DIR/apps.d/2.toml:2: [[app]] id "x" is taken by DIR/apps.d/1.toml:2: give every app an id of its own`}},
+			bad: []string{`DIR/apps.d/2.toml:2: [[app]] id "x" is taken by DIR/apps.d/1.toml:2: give every app an id ` +
+				`of its own`}},
 		{name: "an id twice in a file", files: map[string]string{"1.toml": labApp("x") + labApp("x")},
-			bad: []string{`DIR/apps.d/1.toml:5: [[app]] id "x" is taken by DIR/apps.d/1.toml:2: give every app an id of its own`}},
-		{name: "the id of a file that disabled itself", files: map[string]string{"1.toml": labApp("x") + "oops", "2.toml": labApp("x")},
-			apps: "own:config.toml x:2.toml",
-			bad:  []string{`DIR/apps.d/1.toml:4: is not valid TOML: expected '=' after key`}},
-		{name: "other tables", files: map[string]string{"a.toml": "[http]\ntimeout = \"1s\"\n" + labApp("x"), "b.toml": "[[apps]]\n"},
+			bad: []string{`DIR/apps.d/1.toml:5: [[app]] id "x" is taken by DIR/apps.d/1.toml:2: give every app an id ` +
+				`of its own`}},
+		{name: "the id of a file that disabled itself",
+			files: map[string]string{"1.toml": labApp("x") + "oops", "2.toml": labApp("x")},
+			apps:  "own:config.toml x:2.toml",
+			bad:   []string{`DIR/apps.d/1.toml:4: is not valid TOML: expected '=' after key`}},
+		{name: "other tables", files: map[string]string{"a.toml": "[http]\ntimeout = \"1s\"\n" + labApp("x"),
+			"b.toml": "[[apps]]\n"},
 			bad: []string{`DIR/apps.d/a.toml:1: unknown key "http": a file in apps.d holds [[app]] only`,
 				`DIR/apps.d/b.toml:1: unknown key "apps": a file in apps.d holds [[app]] only`}},
 		{name: "several faults", files: map[string]string{"a.toml": "[[app]]\nid = 5\nallow_users = [\"playr\"]"},
@@ -49,16 +55,24 @@ func TestAppsD(t *testing.T) {
 				`write the path of the software statement from the TVE Dashboard (and 1 more in this file)`}},
 		{name: "a mistyped key", files: map[string]string{"a.toml": labApp("x") + "allow_user = []"},
 			bad: []string{`DIR/apps.d/a.toml:4: unknown key "allow_user" in [[app]]: did you mean allow_users?`}},
-		{name: "no statement file", files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \"x.jwt\"\n"},
-			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d/x.jwt" can't be read: no such file or directory`}},
-		{name: "a directory for a statement", files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \".\"\n"},
-			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d" can't be read: not a regular file but a folder`}},
-		{name: "a bad statement", files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \"x.jwt\"\n", "x.jwt": "{}"},
-			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d/x.jwt" is not a software statement ` +
+		{name: "no statement file",
+			files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \"x.jwt\"\n"},
+			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d/x.jwt" can't be read: no ` +
+				`such file or directory`}},
+		{name: "a directory for a statement",
+			files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \".\"\n"},
+			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d" can't be read: not a ` +
+				`regular file but a folder`}},
+		{name: "a bad statement",
+			files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \"x.jwt\"\n", "x.jwt": "{}"},
+			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d/x.jwt" is not a software ` +
+				`statement ` +
 				`(it needs 2 dots and has 0): copy all of it from the TVE Dashboard again`}},
-		{name: "a long statement", files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \"x.jwt\"\n",
-			"x.jwt": strings.Repeat("x", maxStatement+1)},
-			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d/x.jwt" can't be read: it is longer than 64 KiB`}},
+		{name: "a long statement",
+			files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \"x.jwt\"\n",
+				"x.jwt": strings.Repeat("x", maxStatement+1)},
+			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d/x.jwt" can't be read: it is ` +
+				`longer than 64 KiB`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			files := map[string]string{"config.toml": labApp("own")}
@@ -148,7 +162,8 @@ func TestAppsDWithoutConfig(t *testing.T) {
 // TestDefaultGroupIsMissing starts without the group that packages create.
 func TestDefaultGroupIsMissing(t *testing.T) {
 	none := names{user: labNames.user, group: labLookup("group", nil)}
-	for name, content := range map[string]string{"no file": "", "no table": "state_dir = \"x\"\n", "a table": "[socket]\nmode = \"0666\"\n"} {
+	for name, content := range map[string]string{"no file": "", "no table": "state_dir = \"x\"\n",
+		"a table": "[socket]\nmode = \"0666\"\n"} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
 			file := filepath.Join(dir, "config.toml")
@@ -216,15 +231,18 @@ func TestEndpoints(t *testing.T) {
 	}
 	for name, want := range map[string]string{
 		"release-production": "https://sp.auth.adobe.com", "release-staging": "https://sp.auth-staging.adobe.com",
-		"prequal-production": "https://sp-prequal.auth.adobe.com", "prequal-staging": "https://sp-prequal.auth-staging.adobe.com",
+		"prequal-production": "https://sp-prequal.auth.adobe.com",
+		"prequal-staging":    "https://sp-prequal.auth-staging.adobe.com",
 	} {
 		c, _ := mustLoad(t, map[string]string{"config.toml": fmt.Sprintf("environment = %q", name)})
 		expect(t, c.Endpoint, want)
 	}
 	for _, given := range []string{
-		"http://10.0.0.1", "http://localhost.example", "http://127.0.0.1.example", "http://0.0.0.0", "http://[::]", "https://:443",
+		"http://10.0.0.1", "http://localhost.example", "http://127.0.0.1.example", "http://0.0.0.0", "http://[::]",
+		"https://:443",
 		"https:pass.example", "//pass.example", "https://pass.example:0", "https://pass example",
-		"https://pass.example/?", "https://pass.example/#", "https://@pass.example", "unix:///run/x", " https://pass.example",
+		"https://pass.example/?", "https://pass.example/#", "https://@pass.example", "unix:///run/x",
+		" https://pass.example",
 	} {
 		dir := lay(t, map[string]string{"config.toml": fmt.Sprintf("endpoint = %q", given)})
 		if c, err := loadDir(dir); err == nil {
@@ -234,7 +252,8 @@ func TestEndpoints(t *testing.T) {
 }
 
 func TestProxies(t *testing.T) {
-	for _, given := range []string{"http://proxy", "https://me:secret@proxy:3128/", "socks5://[::1]:1080", "socks5h://proxy:1080"} {
+	for _, given := range []string{"http://proxy", "https://me:secret@proxy:3128/", "socks5://[::1]:1080",
+		"socks5h://proxy:1080"} {
 		c, _ := mustLoad(t, map[string]string{"config.toml": fmt.Sprintf("[http]\nproxy = %q", given)})
 		if c.HTTP.Proxy == nil || c.HTTP.Proxy.String() != given {
 			t.Errorf("%s became %v", given, c.HTTP.Proxy)
@@ -252,11 +271,13 @@ func TestLookups(t *testing.T) {
 			t.Errorf("%s 4294967294 is %d, %v", what, id, err)
 		}
 		_, err := parseID("no-such-name", lookup)
-		expect(t, fmt.Sprint(err), fmt.Sprintf(`names the %s "no-such-name", which does not exist: create it or correct the name`, what))
+		expect(t, fmt.Sprint(err),
+			fmt.Sprintf(`names the %s "no-such-name", which does not exist: create it or correct the name`, what))
 	}
 }
 
 func TestReason(t *testing.T) {
 	err := &fs.PathError{Op: "open", Path: "/x", Err: syscall.EACCES}
-	expect(t, reason(err), fmt.Sprintf("can't be read: permission denied for user %d: let this user read it", os.Geteuid()))
+	expect(t, reason(err), fmt.Sprintf("can't be read: permission denied for user %d: let this user read it",
+		os.Geteuid()))
 }

@@ -15,7 +15,7 @@ func TestChanged(t *testing.T) {
 	for _, tt := range []struct {
 		name   string
 		change func(dir string) error
-		want   string // the file, below the directory; "" if nothing is to be noticed
+		want   string // the file, below the directory; "" if the change goes unnoticed
 	}{
 		{"nothing", func(string) error { return nil }, ""},
 		{"touched", func(dir string) error { return os.Chtimes(dir+"/config.toml", time.Time{}, time.Unix(1, 0)) }, ""},
@@ -30,7 +30,8 @@ func TestChanged(t *testing.T) {
 		{"an app edited", write("apps.d/a.toml", labApp("z")), "apps.d/a.toml"},
 		{"an app added", write("apps.d/new.toml", labApp("z")), "apps.d"},
 		{"an app removed", func(dir string) error { return os.Remove(dir + "/apps.d/a.toml") }, "apps.d"},
-		{"an app renamed", func(dir string) error { return os.Rename(dir+"/apps.d/a.toml", dir+"/apps.d/0.toml") }, "apps.d"},
+		{"an app renamed", func(dir string) error { return os.Rename(dir+"/apps.d/a.toml", dir+"/apps.d/0.toml") },
+			"apps.d"},
 		{"a statement edited", write("apps.d/b.jwt", "x"), "apps.d/b.jwt"},
 		{"a missing statement made", write("apps.d/c.jwt", labStatement), "apps.d/c.jwt"},
 		{"a backup", write("apps.d/a.toml~", "x"), ""},

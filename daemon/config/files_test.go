@@ -78,7 +78,8 @@ func TestWhoseStatement(t *testing.T) {
 			must(t, os.Symlink("private.jwt", at("link.jwt")))
 			must(t, os.Symlink("../public.jwt", at("closed/link.jwt")))
 			must(t, os.Symlink(".", at("folder")))
-			for name, owner := range map[string]int{"own.jwt": author, "a.toml": author, "link.jwt": author, "folder": author, "other.jwt": other} {
+			for name, owner := range map[string]int{"own.jwt": author, "a.toml": author, "link.jwt": author, "folder": author,
+				"other.jwt": other} {
 				must(t, os.Lchown(at(name), owner, owner))
 			}
 			if tt.change != nil {

@@ -19,12 +19,15 @@ func FuzzLoad(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	settings := regexp.MustCompile(`(?m)^(# .*|#|)\n`).ReplaceAll(example, nil) // the fuzzer spends its time on shortening long inputs
+	settings := regexp.MustCompile(`(?m)^(# .*|#|)\n`).ReplaceAll(example,
+		nil) // the fuzzer spends its time on shortening long inputs
 	for _, config := range []string{
 		"", "\uFEFF", string(settings), strings.ReplaceAll(string(settings), "#", ""),
 		"[[app]]\nid = \"own\"\nsoftware_statement = \"e30.e30.AA\"", "socket = { path = \"x\", mode = \"0666\" }\r\n",
-		"http.proxy = \"socks5://a:b@c\"\nendpoint = \"http://[::1]:8080/\"", "app = [{ id = \"a\" }, 5]", "[[app]]\n[[app]]\n[app.x.y]",
-		"\"\" = 1\n[\"\"]\n\"\" = 2", "[device]\nconnectionIp = \"::1\"\ndiagonalScreenSize = nan", "[socket]\ngroup = 1\nmode = 0o660",
+		"http.proxy = \"socks5://a:b@c\"\nendpoint = \"http://[::1]:8080/\"", "app = [{ id = \"a\" }, 5]",
+		"[[app]]\n[[app]]\n[app.x.y]",
+		"\"\" = 1\n[\"\"]\n\"\" = 2", "[device]\nconnectionIp = \"::1\"\ndiagonalScreenSize = nan",
+		"[socket]\ngroup = 1\nmode = 0o660",
 	} {
 		f.Add(config, "[[app]]\nid = \"x\"\nsoftware_statement = \"e30.e30.AA\"\nallow_users = [1, \"2\", \"player\"]")
 		f.Add("", config)
@@ -81,7 +84,8 @@ func checkFault(t *testing.T, err error, file, content string) {
 }
 
 func checkConfig(t *testing.T, c *Config) {
-	if !strings.HasPrefix(c.Endpoint, "https://") && !strings.HasPrefix(c.Endpoint, "http://") || strings.HasSuffix(c.Endpoint, "/") {
+	if !strings.HasPrefix(c.Endpoint, "https://") && !strings.HasPrefix(c.Endpoint, "http://") ||
+		strings.HasSuffix(c.Endpoint, "/") {
 		t.Errorf("the endpoint %q", c.Endpoint)
 	}
 	if again, err := parseEndpoint(c.Endpoint); again != c.Endpoint || err != nil {
@@ -108,7 +112,8 @@ func checkConfig(t *testing.T, c *Config) {
 }
 
 func FuzzParseStatement(f *testing.F) {
-	for _, text := range []string{"", labStatement, "e30.e30.AA", "e30=.e30.AA", "..", "e30.bnVsbA.AA", labStatement + "\n",
+	for _, text := range []string{"", labStatement, "e30.e30.AA", "e30=.e30.AA", "..", "e30.bnVsbA.AA",
+		labStatement + "\n",
 		compact("{}", `{"iss":"\u001b","sub":"\ud800","iat":1e18,"software_name":{}}`, "x")} {
 		f.Add(text)
 	}

@@ -76,7 +76,7 @@ func (s *shower) holdsTables(t *table, key string) bool {
 	})
 }
 
-// value returns the value of a known key, as far as it is no secret.
+// value returns the value of a known key, without what is secret in it.
 func (s *shower) value(name string, e *entry) string {
 	text, _ := e.value.(string)
 	switch name {

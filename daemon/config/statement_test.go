@@ -25,7 +25,8 @@ func TestParseStatement(t *testing.T) {
 		{"a time out of range", compact("{}", `{"iat":1e300}`, "x"), Statement{}},
 		{"a fraction of a second", compact("{}", `{"iat":1.5}`, "x"), Statement{IssuedAt: time.Unix(1, 0).UTC()}},
 		{"claims for a terminal", compact("{}", `{"iss":"\u001b[2Ja\nb"}`, "x"), Statement{Issuer: "[2Jab"}},
-		{"a long claim", compact("{}", `{"sub":"`+strings.Repeat("é", 100)+`"}`, "x"), Statement{Subject: strings.Repeat("é", 50) + "…"}},
+		{"a long claim", compact("{}", `{"sub":"`+strings.Repeat("é", 100)+`"}`, "x"),
+			Statement{Subject: strings.Repeat("é", 50) + "…"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := ParseStatement(tt.text)

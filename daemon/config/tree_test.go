@@ -15,13 +15,16 @@ import (
 // of keys and stops at the first fault.
 func FuzzBuild(f *testing.F) {
 	for _, document := range []string{
-		"", "a = 1\r\n[b] # c\r\n", "a = [1_000, -0, 0xfF, 0o17, 0b1, +9223372036854775807]", "a = [1.5, -1e3, inf, -inf, nan, +nan, 1_0.0_1]",
-		"\n\na = 9223372036854775808", "a = 1e999", "a = [true, false, [], {}, [[], {b.c = 'x'}]]", "a = \"\"\"\n\\u00e9\\\n  b\"\"\"", "a = [\n\n",
+		"", "a = 1\r\n[b] # c\r\n", "a = [1_000, -0, 0xfF, 0o17, 0b1, +9223372036854775807]",
+		"a = [1.5, -1e3, inf, -inf, nan, +nan, 1_0.0_1]",
+		"\n\na = 9223372036854775808", "a = 1e999", "a = [true, false, [], {}, [[], {b.c = 'x'}]]",
+		"a = \"\"\"\n\\u00e9\\\n  b\"\"\"", "a = [\n\n",
 		"a = [1979-05-27, 07:32:00, 1979-05-27T07:32:00, 1979-05-27 07:32:00.5Z]", "a = 1979-99-27",
 		"a = 1\na = 2", "a.b = 1\na.c.d = 2\n[e]\na.b = 3", "a.b = 1\na = 2", "a = 1\na.b = 2", "\"\" = 1\n[\"\"]",
 		"a = {b = 1}\na.c = 2", "a = {b = 1, b = 2}", "a = {b.c = 1,\nb.d = 2,\nb = 3}", "a = {}\n[a.b]",
 		"[a]\nb = 1\n[a]", "[a.b]\n[a]\nc = 1\n[a]", "[a.b]\n[a]\nb = 1", "a = 1\n[a]", "[a.b]\n[a]\n[a.b.c]\n[a.b]",
-		"a.b = 1\n[a]", "a.b = 1\n[a.c]", "[a]\nb.c = 1\n[a.b.d]\n[a.b]", "[t]\n[t.u]\nx.y = 1\n[t.u.x]", "[a.b]\n[z]\na.b = 1",
+		"a.b = 1\n[a]", "a.b = 1\n[a.c]", "[a]\nb.c = 1\n[a.b.d]\n[a.b]", "[t]\n[t.u]\nx.y = 1\n[t.u.x]",
+		"[a.b]\n[z]\na.b = 1",
 		"[[a]]\nb = 1\n[[a]]\nb = 2\n[a.c]\n[[a]]\n[a.c]", "[[a]]\n[a]", "[a]\n[[a]]", "a = []\n[[a]]", "a = [{}]\n[a.b]",
 		"[[a.b]]\n[a]\n[[a.b]]", "[[a.b]]\n[a.b.c]\nd = 1", "[a.b]\nx = 1\n[[a]]", "[[a]]\n[[a.b]]\n[[a]]\n[[a.b]]\nc = 1",
 	} {

@@ -7,8 +7,8 @@ import (
 	"github.com/tvpassd/tvpassd/device"
 )
 
-// A request of the daemon's own tells the address and port it leaves from; configured values win, and a port that belongs to
-// another address is no use.
+// A call of the daemon's own names the address and port that it leaves from.
+// Configured values win; a port of another address is left out.
 func TestInfoFrom(t *testing.T) {
 	const public, private = "93.184.216.34:4711", "192.168.1.2:4711"
 	for _, tc := range []struct {
@@ -33,7 +33,8 @@ func TestInfoFrom(t *testing.T) {
 		ip, _ := info.Get("connectionIp")
 		port, _ := info.Get("connectionPort")
 		if app, _ := info.Get("applicationId"); ip != tc.ip || port != tc.port || app != "APP" {
-			t.Errorf("from %s with %v: connectionIp %v, connectionPort %v, applicationId %v", tc.local, tc.overrides, ip, port, app)
+			t.Errorf("from %s with %v: connectionIp %v, connectionPort %v, applicationId %v", tc.local, tc.overrides, ip, port,
+				app)
 		}
 
 		// A player's own call has another port.

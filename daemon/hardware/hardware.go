@@ -102,7 +102,8 @@ func (h *Hardware) privileged() Findings {
 // the warnings about it. That a better source can be read now is no reason to warn.
 func (h *Hardware) compare() {
 	id := h.identifier
-	candidates := slices.Concat([]device.Candidate{h.findings.Candidate}, h.findings.All, h.facts.Load().report.Identifiers)
+	candidates := slices.Concat([]device.Candidate{h.findings.Candidate}, h.findings.All,
+		h.facts.Load().report.Identifiers)
 	var list []device.Warning
 	warn := func(code, detail string) {
 		list = append(list, device.Warning{Code: code, Detail: detail})
@@ -121,18 +122,21 @@ func (h *Hardware) compare() {
 		warn("identifier_missing", h.missing)
 	}
 	if id.Source == device.Generated {
-		warn("identifier_generated", "the hardware has no usable serial number, so the device identifier is a generated one: "+
-			"viewers must sign in again if the state directory is lost; see tvpassd device")
+		warn("identifier_generated",
+			"the hardware has no usable serial number, so the device identifier is a generated one: "+
+				"viewers must sign in again if the state directory is lost; see tvpassd device")
 	}
 	h.warnings.Store(&list)
 }
 
 const (
-	differs = "the hardware (%s) no longer says what the stored device identifier was made of, and the stored one is kept. " +
-		"If the board was replaced, nothing needs doing: viewers stay signed in. If this is another device with a copied state " +
-		"directory, stop tvpassd, empty that directory and start it again, or both devices are one to the server"
-	gone = "the device identifier was made of %s, which can't be read any more; the stored one is kept, and viewers stay signed in. " +
-		"If the state directory is ever lost, the device gets another identifier: `tvpassd device --all` shows what can be read"
+	differs = "the hardware (%s) no longer says what the stored device identifier was made of, and the stored one " +
+		"is kept. If the board was replaced, nothing needs doing: viewers stay signed in. If this is another " +
+		"device with a copied state directory, stop tvpassd, empty that directory and start it again, or both " +
+		"devices are one to the server"
+	gone = "the device identifier was made of %s, which can't be read any more; the stored one is kept, and " +
+		"viewers stay signed in. If the state directory is ever lost, the device gets another identifier: " +
+		"`tvpassd device --all` shows what can be read"
 )
 
 // choose settles the identifier of a device that has none yet. If it can't be
@@ -226,8 +230,8 @@ func (h *Hardware) Warnings() []device.Warning {
 	report := h.now().report
 	list := slices.Clone(*h.warnings.Load())
 	if h.unkept.Load() {
-		list = append(list, device.Warning{Code: codeNotKept, Detail: "the device identifier could not be stored and will be " +
-			"tried again: check free space and mode of the state directory"})
+		list = append(list, device.Warning{Code: codeNotKept, Detail: "the device identifier could not be stored " +
+			"and will be tried again: check free space and mode of the state directory"})
 	}
 	return append(list, report.Warnings...)
 }

@@ -66,7 +66,8 @@ func TestStoredIdentifierIsComparedWithItsOwnSource(t *testing.T) {
 		{"a better source became readable", chosen("dt-serial", serial), serial, &dmi, nil},
 		{"another board", chosen("dt-serial", serial), other, nil, []string{"identifier_mismatch"}},
 		{"its source is gone", chosen("dt-serial", serial), "", &dmi, []string{"identifier_source_gone"}},
-		{"generated, and now there is a serial", storage.Identifier{Value: "00", Source: device.Generated}, serial, nil, []string{"identifier_generated"}},
+		{"generated, and now there is a serial", storage.Identifier{Value: "00", Source: device.Generated}, serial, nil,
+			[]string{"identifier_generated"}},
 		{"what only root may read, handed over", chosen("dmi-product-serial", better), serial, &dmi, nil},
 		{"handed over, but not the best",
 			chosen("dmi-board-serial", "ACME|X1|77ABCD99"), serial,
@@ -74,7 +75,8 @@ func TestStoredIdentifierIsComparedWithItsOwnSource(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			store := &kept{id: tc.stored}
-			h := New(Config{Root: serials(t, tc.dt, ""), Findings: tc.findings, Store: store, Log: slog.New(slog.DiscardHandler)})
+			h := New(Config{Root: serials(t, tc.dt, ""), Findings: tc.findings, Store: store,
+				Log: slog.New(slog.DiscardHandler)})
 			h.Settle()
 			var got []string
 			for _, w := range h.Warnings() {
@@ -96,7 +98,8 @@ func TestStoredIdentifierIsComparedWithItsOwnSource(t *testing.T) {
 func TestSourceThatComesBack(t *testing.T) {
 	root := serials(t, "", "")
 	id := device.Candidate{Source: "dt-serial", Raw: []byte("A1B2C3D4E5F6")}.Identifier()
-	h := New(Config{Root: root, Store: &kept{id: storage.Identifier{Value: id.Value, Source: id.Source}}, Log: slog.New(slog.DiscardHandler)})
+	h := New(Config{Root: root, Store: &kept{id: storage.Identifier{Value: id.Value, Source: id.Source}},
+		Log: slog.New(slog.DiscardHandler)})
 	gone := func() bool {
 		return slices.ContainsFunc(h.Warnings(), func(w device.Warning) bool { return w.Code == "identifier_source_gone" })
 	}

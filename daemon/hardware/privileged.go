@@ -15,8 +15,10 @@ import (
 // DMI. A privileged step finds them before the daemon gives up root, or before the
 // service manager starts it; that step never touches the database.
 type Findings struct {
-	device.Candidate                    // the best; zero if nothing can be used
-	All              []device.Candidate `json:"all"` // what every source said, for the comparison with a stored identifier
+	device.Candidate // the best; zero if nothing can be used
+
+	// All is what every source said, for the comparison with a stored identifier.
+	All []device.Candidate `json:"all"`
 }
 
 // Find is the privileged step.

@@ -211,7 +211,8 @@ func (o *Options) check() error {
 func lasting(path string) error {
 	for _, folder := range []string{"/home/", "/root/", "/run/", "/tmp/"} {
 		if strings.HasPrefix(path, folder) {
-			return fmt.Errorf("a service can't rely on %s: move it out of %s first, say to /usr/local/bin or /etc/tvpassd", path, folder)
+			return fmt.Errorf("a service can't rely on %s: move it out of %s first, say to /usr/local/bin or /etc/tvpassd",
+				path, folder)
 		}
 	}
 	return nil

@@ -174,7 +174,8 @@ func sysvBoots() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("the boot would not start it: no link in /etc/rc%s.d: %stv:2345:wait:%s start", level, bootLine, etcInit)
+	return fmt.Errorf("the boot would not start it: no link in /etc/rc%s.d: %stv:2345:wait:%s start", level, bootLine,
+		etcInit)
 }
 
 // busyboxBoots checks that the script which busybox's init runs first runs those

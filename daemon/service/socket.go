@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Listener is the socket that the service manager passed; nil where it passed none. Its mode and group are the manager's, and
-// closing it leaves its file alone. A second call finds nothing.
+// Listener returns the socket that the service manager passed, or nil if it
+// passed none. Mode and group of the socket are the manager's, and closing it
+// leaves its file alone. A second call finds nothing.
 func Listener() (net.Listener, error) {
 	files := activation.Files(true)
 	for _, f := range files {
@@ -25,7 +26,7 @@ func Listener() (net.Listener, error) {
 	}
 	l, err := net.FileListener(files[0])
 	if err == nil && l.Addr().Network() != "unix" {
-		err = fmt.Errorf("%s is no Unix socket: correct ListenStream in tvpassd.socket", l.Addr())
+		err = fmt.Errorf("%s is not a Unix socket: correct ListenStream in tvpassd.socket", l.Addr())
 		l.Close()
 	}
 	if err != nil {
@@ -34,8 +35,9 @@ func Listener() (net.Listener, error) {
 	return l, nil
 }
 
-// Journal tells whether standard error goes to systemd's journal, where a line may begin with its priority: "<4>".
-// (go-systemd's journal package tells too, but is 48 kB of binary.)
+// Journal reports whether standard error goes to systemd's journal, where a line
+// may begin with its priority: "<4>". (go-systemd's journal package can tell as
+// well, but adds 48 kB to the binary.)
 func Journal() bool {
 	var stat unix.Stat_t
 	err := unix.Fstat(unix.Stderr, &stat)

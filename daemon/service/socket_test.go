@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// TestMain lets the tests start this program as a service that greets the first caller on a socket it was given.
+// TestMain lets the tests start this program as a service that greets the first
+// caller on a socket it was given.
 func TestMain(m *testing.M) {
 	if os.Getenv("SERVICE_TEST_GREET") != "" {
 		fmt.Println(greet())
@@ -105,7 +106,7 @@ func TestSocketsThatAreNone(t *testing.T) {
 	}{
 		{nil, "no socket"},
 		{[]*os.File{unixSocket, unixSocket}, "passed 2 sockets"},
-		{[]*os.File{socketFile(t, "tcp", "127.0.0.1:0")}, "is no Unix socket"},
+		{[]*os.File{socketFile(t, "tcp", "127.0.0.1:0")}, "is not a Unix socket"},
 		{[]*os.File{null}, "the socket that the service manager passed"},
 	} {
 		out, err := serviceWith(t, c.sockets...).CombinedOutput()

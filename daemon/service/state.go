@@ -22,10 +22,12 @@ type State struct {
 	User       string // it runs as; "" is root, or unknown
 }
 
-// Look asks the service manager. The error is that of asking.
+// Look asks the service manager. An error means that it could not be asked.
 func Look(ctx context.Context) (State, error) {
-	// For what it does not know systemctl answers too, with LoadState=not-found; it fails where systemd does not run.
-	out, err := exec.CommandContext(ctx, "systemctl", "show", "--property=LoadState,UnitFileState,ActiveState,Result,ExecMainStatus,NRestarts,User",
+	// A unit that systemctl does not know has LoadState=not-found. systemctl fails
+	// only if systemd does not run.
+	out, err := exec.CommandContext(ctx, "systemctl", "show",
+		"--property=LoadState,UnitFileState,ActiveState,Result,ExecMainStatus,NRestarts,User",
 		name+".service", name+".socket").Output()
 	if err == nil {
 		return parseShow(string(out)), nil
@@ -45,8 +47,9 @@ func parseShow(text string) State {
 	restarts, _ := strconv.Atoi(of["NRestarts"]) // systemd before 235 has none
 	return State{
 		Manager: "systemd", Installed: of["LoadState"] == "loaded" || of["LoadState"] == "masked",
-		Enabled: strings.HasPrefix(enabled, "enabled") || enabled == "static" || strings.HasPrefix(properties(socket)["UnitFileState"], "enabled"),
-		Active:  of["ActiveState"], Result: of["Result"], ExitStatus: exit, Restarts: restarts, User: of["User"],
+		Enabled: strings.HasPrefix(enabled, "enabled") || enabled == "static" ||
+			strings.HasPrefix(properties(socket)["UnitFileState"], "enabled"),
+		Active: of["ActiveState"], Result: of["Result"], ExitStatus: exit, Restarts: restarts, User: of["User"],
 	}
 }
 

@@ -11,15 +11,20 @@ func TestLookReadsWhatSystemdTells(t *testing.T) {
 		name, show string
 		want       State
 	}{
-		{"runs", "Result=success\nExecMainStatus=0\nNRestarts=0\nUser=tvpass\nLoadState=loaded\nActiveState=active\nUnitFileState=enabled\n\nLoadState=loaded\nUnitFileState=disabled\n",
+		{"runs", "Result=success\nExecMainStatus=0\nNRestarts=0\nUser=tvpass\nLoadState=loaded\nActiveState=active\n" +
+			"UnitFileState=enabled\n\nLoadState=loaded\nUnitFileState=disabled\n",
 			State{Manager: "systemd", Installed: true, Enabled: true, Active: "active", Result: "success", User: "tvpass"}},
-		{"gave up", "Result=exit-code\nExecMainStatus=78\nNRestarts=0\nUser=tvpass\nLoadState=loaded\nActiveState=failed\nUnitFileState=enabled\n\n",
-			State{Manager: "systemd", Installed: true, Enabled: true, Active: "failed", Result: "exit-code", ExitStatus: 78, User: "tvpass"}},
-		{"by its socket", "LoadState=loaded\nActiveState=inactive\nUnitFileState=disabled\n\nLoadState=loaded\nUnitFileState=enabled\n",
+		{"gave up", "Result=exit-code\nExecMainStatus=78\nNRestarts=0\nUser=tvpass\nLoadState=loaded\n" +
+			"ActiveState=failed\nUnitFileState=enabled\n\n",
+			State{Manager: "systemd", Installed: true, Enabled: true, Active: "failed", Result: "exit-code", ExitStatus: 78,
+				User: "tvpass"}},
+		{"by its socket", "LoadState=loaded\nActiveState=inactive\nUnitFileState=disabled\n\nLoadState=loaded\n" +
+			"UnitFileState=enabled\n",
 			State{Manager: "systemd", Installed: true, Enabled: true, Active: "inactive"}},
 		{"not there", "Result=success\nLoadState=not-found\nActiveState=inactive\nUnitFileState=\n\nLoadState=not-found\n",
 			State{Manager: "systemd", Active: "inactive", Result: "success"}},
-		{"an old systemd", "LoadState=loaded\nActiveState=activating\nUnitFileState=disabled\nResult=signal\nExecMainStatus=9\n",
+		{"an old systemd", "LoadState=loaded\nActiveState=activating\nUnitFileState=disabled\nResult=signal\n" +
+			"ExecMainStatus=9\n",
 			State{Manager: "systemd", Installed: true, Active: "activating", Result: "signal", ExitStatus: 9}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

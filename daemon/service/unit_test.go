@@ -51,15 +51,18 @@ func TestSystemdUnderstandsTheUnits(t *testing.T) {
 func TestSandboxIsTight(t *testing.T) {
 	analyze := tool(t, "systemd-analyze", "systemd")
 	serviceFile, _ := units(t)
-	out, err := exec.Command(analyze, "security", "--offline=yes", "--no-pager", "--threshold=17", serviceFile).CombinedOutput()
+	out, err := exec.Command(analyze, "security", "--offline=yes", "--no-pager", "--threshold=17",
+		serviceFile).CombinedOutput()
 	if err != nil {
 		t.Errorf("more exposed than 1.7: %v\n%s", err, out)
 	}
 }
 
-// TestSandboxLeavesTheJobPossible names what a later tightening might bring back: each was seen to break the daemon.
+// TestSandboxLeavesTheJobPossible names options that a later tightening might
+// bring back: each was seen to break the daemon.
 func TestSandboxLeavesTheJobPossible(t *testing.T) {
-	for _, option := range []string{"PrivateUsers=", "ProcSubset=pid", "PrivateTmp=", "ProtectClock=", "network-online.target", "time-sync.target"} {
+	for _, option := range []string{"PrivateUsers=", "ProcSubset=pid", "PrivateTmp=", "ProtectClock=",
+		"network-online.target", "time-sync.target"} {
 		for line := range strings.Lines(unit) {
 			if !strings.HasPrefix(line, "#") && strings.Contains(line, option) {
 				t.Errorf("tvpassd.service has %s", strings.TrimSpace(line))

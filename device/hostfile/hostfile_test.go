@@ -210,7 +210,8 @@ func TestPublic(t *testing.T) {
 }
 
 func TestList(t *testing.T) {
-	root := writeTree(t, map[string]string{"dir/file": "four", "dir/link": "-> nowhere", "dir/sub/x": "", "empty/sub/x": ""})
+	root := writeTree(t, map[string]string{"dir/file": "four", "dir/link": "-> nowhere", "dir/sub/x": "",
+		"empty/sub/x": ""})
 	must(t, unix.Mkfifo(filepath.Join(root, "dir/fifo"), 0o600))
 	must(t, os.Remove(filepath.Join(root, "empty/sub/x")))
 	must(t, os.Chmod(filepath.Join(root, "dir"), 0o777|fs.ModeSticky))
@@ -267,7 +268,8 @@ func TestTrusted(t *testing.T) {
 		{"another's folder behind a link", "a", []func(string) error{chown("b")}, `"b" belongs to user`},
 		{"a file for everybody", "etc/file", []func(string) error{chmod("etc/file", 0o666)}, "writable for everybody"},
 		{"a folder for everybody", "etc/file", []func(string) error{chmod("etc", 0o777)}, "writable for everybody"},
-		{"a group's file", "etc/file", []func(string) error{group("etc/file", other), chmod("etc/file", 0o664)}, "group 12345"},
+		{"a group's file", "etc/file", []func(string) error{group("etc/file", other), chmod("etc/file", 0o664)},
+			"group 12345"},
 		{"root's group", "etc/file", []func(string) error{chmod("etc/file", 0o664), chmod("etc", 0o775)}, ""},
 		{"root's file in /tmp", "tmp/file", nil, ""},
 		{"another's file in /tmp", "tmp/file", []func(string) error{chown("tmp/file")}, "belongs to user"},
@@ -291,7 +293,8 @@ func TestTrusted(t *testing.T) {
 		}
 		d := open(t, root, Rule{Trusted: true})
 		_, err := d.Read(test.read, 10)
-		if (err == nil) != (test.why == "") || err != nil && (!errors.Is(err, ErrUntrusted) || !strings.Contains(err.Error(), test.why)) {
+		if (err == nil) != (test.why == "") || err != nil &&
+			(!errors.Is(err, ErrUntrusted) || !strings.Contains(err.Error(), test.why)) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.why)
 		}
 		if d.Exists(test.read) != (err == nil) {
@@ -349,7 +352,8 @@ func TestNoDescriptorLeaks(t *testing.T) {
 		must(t, err)
 		return len(entries)
 	}
-	root := writeTree(t, map[string]string{"a/b/file": "x", "a/link": "-> b/../b/file", "a/loop": "-> loop", "up": "-> ../../a/b"})
+	root := writeTree(t, map[string]string{"a/b/file": "x", "a/link": "-> b/../b/file", "a/loop": "-> loop",
+		"up": "-> ../../a/b"})
 	look := func() {
 		d, err := Open(root, Rule{Trusted: true})
 		must(t, err)

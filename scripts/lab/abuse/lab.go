@@ -67,7 +67,8 @@ func newLab(ctx context.Context, p programs) (_ *lab, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("get a software statement: %w", err)
 	}
-	config := fmt.Sprintf("endpoint = %q\nstate_dir = %q\naccept_volatile_state = true\n[socket]\npath = %q\ngroup = \"\"\nmode = \"0666\"\n"+
+	config := fmt.Sprintf("endpoint = %q\nstate_dir = %q\naccept_volatile_state = true\n"+
+		"[socket]\npath = %q\ngroup = \"\"\nmode = \"0666\"\n"+
 		"[http]\nca_file = %q\n[[app]]\nid = %q\nsoftware_statement = %q\nallow_users = [\"%d\", \"%d\"]\n",
 		l.read("addr"), l.path("state"),
 		l.socket(), l.path("ca.pem"), app, strings.TrimSpace(string(statement)), victim, entitled)

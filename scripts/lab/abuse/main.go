@@ -76,7 +76,8 @@ func report(ctx context.Context, p programs, each time.Duration, out io.Writer) 
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "bars: p99 %v on two processors, RSS %d MB, every request answered; %d of %d attacks are over\n",
+	_, err = fmt.Fprintf(out,
+		"bars: p99 %v on two processors, RSS %d MB, every request answered; %d of %d attacks are over\n",
 		barP99, barRSS>>20, missed, len(attacks))
 	return err
 }
