@@ -73,8 +73,8 @@ func TestAReloadTakesOverDeviceAndLogLevel(t *testing.T) {
 	// What is refused changes nothing.
 	rewrite(t, cfg, "Box 7", "Box 8")
 	rewrite(t, cfg, `"debug"`, `"loud"`)
-	problem := new(ipc.Problem)
-	if err := d.Reload(t.Context(), ""); !errors.As(err, &problem) || problem.Code != ipc.CodeInvalidConfiguration {
+	err := d.Reload(t.Context(), "")
+	if p, ok := errors.AsType[*ipc.Problem](err); !ok || p.Code != ipc.CodeInvalidConfiguration {
 		t.Errorf("a reload with a wrong level: %v", err)
 	}
 	if model() != "Box 7" || cfg.Level.Level() != slog.LevelDebug {

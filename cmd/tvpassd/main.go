@@ -101,11 +101,11 @@ func commands() []command {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	e := &env{ctx: ctx, stdin: stdin, screen: stdout, stdout: printer{stdout}, stderr: printer{stderr}}
 	err := e.dispatch(args)
-	var status exitStatus
+	status, own := errors.AsType[exitStatus](err)
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return 0
-	case errors.As(err, &status):
+	case own:
 		if status.err != nil {
 			e.complain(status.err)
 		}

@@ -46,7 +46,7 @@ func statusCommand(set *flag.FlagSet) func(*env, []string) error {
 		defer tick.Stop()
 		for {
 			err := e.status(*asJSON, above)
-			if fault := (exitStatus{}); err != nil && !errors.As(err, &fault) {
+			if _, unwell := errors.AsType[exitStatus](err); err != nil && !unwell {
 				return err
 			}
 			select {

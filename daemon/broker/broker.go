@@ -23,6 +23,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/daemon/throttle"
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // Upstream is the server; dcr.Client is one.
@@ -62,13 +63,6 @@ type Setup struct {
 	Upstream Upstream
 	Apps     []App
 }
-
-// What a player's report leads to.
-const (
-	ActionNone     = "none"
-	ActionRefresh  = "refresh"
-	ActionRegister = "register"
-)
 
 // stopGrace is how long calls under way may go on after the end: an answered registration that is thrown away signs a viewer out.
 const stopGrace = 3 * time.Second
@@ -274,7 +268,7 @@ func (b *Broker) logNews(was, v *AppView, now clock.Reading) {
 			"expires_in", (v.core.live.expires - now.Boot).Round(time.Second), "registrations", v.core.registrations)
 	case was != nil && was.core.valid && !v.core.valid && !b.brief[app]:
 		b.brief[app] = was.core.token.Life < storeLife
-		b.log.Warn("the token has expired", "app", app, "state", v.State(now), "code", cmp.Or(f.Code, CodeNotReady))
+		b.log.Warn("the token has expired", "app", app, "state", v.State(now), "code", cmp.Or(f.Code, ipc.CodeNotReady))
 	}
 }
 
@@ -376,12 +370,12 @@ func (b *Broker) answer(v *AppView, minTTL time.Duration, now clock.Reading) (To
 	switch {
 	case failed:
 	case open > time.Second: // the gate itself never makes anybody wait longer
-		f = Failure{Code: CodeThrottled, Detail: "the server's throttle is shut; the token is asked for as soon as it opens"}
+		f = Failure{Code: ipc.CodeThrottled, Detail: "the server's throttle is shut; the token is asked for as soon as it opens"}
 	default:
-		f = Failure{Code: CodeNotReady, Detail: "the token is being fetched: ask again, or wait longer with ?wait="}
+		f = Failure{Code: ipc.CodeNotReady, Detail: "the token is being fetched: ask again, or wait longer with ?wait="}
 	}
 	e := &NoTokenError{Failure: f}
-	if f.Code != CodeClockUnset {
+	if f.Code != ipc.CodeClockUnset {
 		next, _ := v.NextCall(now) // none while a call is under way, which soon ends
 		e.RetryAfter = max(next, open, time.Second)
 	}
@@ -395,10 +389,10 @@ func (b *Broker) Report(ctx context.Context, app, accessToken string) (action st
 		return "", err
 	}
 	if v.core.token == nil || subtle.ConstantTimeCompare([]byte(v.core.token.AccessToken), []byte(accessToken)) != 1 {
-		return ActionNone, nil
+		return ipc.ActionNone, nil
 	}
 	err = b.doFor(ctx, app, func(m *machine, now clock.Reading) error {
-		if action = ActionNone; m.rec.Token == v.core.token {
+		if action = ipc.ActionNone; m.rec.Token == v.core.token {
 			action = b.engine.report(m, now)
 		}
 		return nil

@@ -15,6 +15,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/daemon/throttle"
+	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -176,8 +177,8 @@ func TestTwoHundredPlayersCauseOneRegistrationAndOneTokenCall(t *testing.T) {
 func TestTokenWithoutWaitingSaysWhy(t *testing.T) {
 	b := running(t)
 	_, err := b.Token(context.Background(), "ref30", 0, 0)
-	var no *NoTokenError
-	if !errors.As(err, &no) || no.Code != CodeNotReady {
+	no, ok := errors.AsType[*NoTokenError](err)
+	if !ok || no.Code != ipc.CodeNotReady {
 		t.Fatalf("before anything failed: %v", err)
 	}
 	b.tick(2 * time.Second)
@@ -193,7 +194,9 @@ func TestTokenWithoutWaitingSaysWhy(t *testing.T) {
 		<-v.Changed()
 	}
 	_, err = b.Token(context.Background(), "ref30", 0, 0)
-	if !errors.As(err, &no) || no.Code != CodeRejected || no.ServerCode != "unapproved_software_statement" || no.RetryAfter < 15*time.Minute {
+	no, ok = errors.AsType[*NoTokenError](err)
+	if !ok || no.Code != ipc.CodeRejected || no.ServerCode != "unapproved_software_statement" ||
+		no.RetryAfter < 15*time.Minute {
 		t.Errorf("after a refusal: %+v", no)
 	}
 	if _, err := b.Token(context.Background(), "other", 0, 0); !errors.Is(err, ErrUnknownApp) {
@@ -211,8 +214,8 @@ func TestMinimumLifetime(t *testing.T) {
 	}
 	b.tick(labLife/6 + time.Minute) // past every refresh instant: less than a third is left
 	<-b.up.began
-	var no *NoTokenError
-	if _, err := b.Token(context.Background(), "ref30", 0, 100*time.Hour); !errors.As(err, &no) || no.Code != CodeNotReady || no.RetryAfter != time.Second {
+	_, err = b.Token(context.Background(), "ref30", 0, 100*time.Hour)
+	if no, ok := errors.AsType[*NoTokenError](err); !ok || no.Code != ipc.CodeNotReady || no.RetryAfter != time.Second {
 		t.Errorf("with a refresh under way: %+v", no)
 	}
 	if tok, err := b.Token(context.Background(), "ref30", 0, time.Hour); err != nil || tok.AccessToken != "token-1" {
@@ -236,8 +239,8 @@ func TestAMinimumLifetimeIsNotSpreadAfterAStart(t *testing.T) {
 		t.Fatal(err)
 	}
 	before, _ := b.View("ref30")
-	var no *NoTokenError
-	if _, err := b.Token(ctx, "ref30", 0, labLife); !errors.As(err, &no) || no.RetryAfter < 2*time.Second {
+	_, err := b.Token(ctx, "ref30", 0, labLife)
+	if no, ok := errors.AsType[*NoTokenError](err); !ok || no.RetryAfter < 2*time.Second {
 		t.Fatalf("who does not wait: %+v", no)
 	}
 	if err := b.Ping(ctx); err != nil {
@@ -269,12 +272,12 @@ func TestTokenWaitsForTheRefreshThatAReportStarted(t *testing.T) {
 	b.ready()
 	ctx := context.Background()
 	for _, other := range []string{"", "token-0", "token-11"} {
-		if action, err := b.Report(ctx, "ref30", other); err != nil || action != ActionNone {
+		if action, err := b.Report(ctx, "ref30", other); err != nil || action != ipc.ActionNone {
 			t.Fatalf("a report of %q: %q, %v", other, action, err)
 		}
 	}
 	b.clock.step(5 * time.Second)
-	if action, err := b.Report(ctx, "ref30", "token-1"); err != nil || action != ActionRefresh {
+	if action, err := b.Report(ctx, "ref30", "token-1"); err != nil || action != ipc.ActionRefresh {
 		t.Fatalf("the report: %q, %v", action, err)
 	}
 	<-b.up.began

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 func TestAClockThatIsSetCutsTheWaitShort(t *testing.T) {
@@ -15,7 +16,7 @@ func TestAClockThatIsSetCutsTheWaitShort(t *testing.T) {
 	l.answer = l.healthy
 	l.clock.wall = l.world
 	l.pass(5 * time.Second)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 }
 
 func TestAClockThatIsSetShortensStoredWaits(t *testing.T) {
@@ -26,7 +27,7 @@ func TestAClockThatIsSetShortensStoredWaits(t *testing.T) {
 	l.pass(time.Minute)
 	l.clock.wall = l.world
 	l.pass(5 * time.Second)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 }
 
 func TestWithoutABootIDThisRunIsABootOfItsOwn(t *testing.T) {
@@ -35,7 +36,7 @@ func TestWithoutABootIDThisRunIsABootOfItsOwn(t *testing.T) {
 	l.answer = func(r request) (any, error) { return withoutDate(l.healthy(r)) }
 	l.start()
 	l.pass(time.Hour)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 	l.expectCounts(1, 1)
 	l.start()
 	if l.served() != "" {
@@ -70,7 +71,7 @@ func TestAClockThatIsSetDuringATokenCall(t *testing.T) {
 		return dcr.Token{AccessToken: "token", ExpiresIn: labLife}, nil
 	}
 	l.pass(10 * time.Second)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 	l.answer = func(request) (any, error) { return nil, errOffline }
 	l.reboot(7*time.Hour, l.world.Add(7*time.Hour), true)
 	if l.served() != "" {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // Calls are the calls for an app since the start, by Endpoints. They never change; the next call makes new ones.
@@ -21,7 +22,7 @@ func Endpoints() [2]string { return [...]string{string(callRegister), string(cal
 
 // Results are how calls end.
 func Results() [5]string {
-	return [...]string{"success", CodeOffline, CodeThrottled, CodeServerError, CodeRejected}
+	return [...]string{"success", ipc.CodeOffline, ipc.CodeThrottled, ipc.CodeServerError, ipc.CodeRejected}
 }
 
 // with is c and one call more.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -148,7 +149,7 @@ func (m *machine) doubt(f Failure, c *call, retry *storage.Retry, at moment) {
 	case c.known && c.pair > 0:
 		m.restored(c.pair)
 		retry.Suspect, retry.Condemned = nil, false
-	case c.known, c.pair == 0 && f.Code == CodeRejected: // the server knows them
+	case c.known, c.pair == 0 && f.Code == ipc.CodeRejected: // the server knows them
 		retry.Suspect, retry.Condemned = nil, false
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -23,7 +24,7 @@ func TestInvalidClientAcrossARebootWithAnEarlierClock(t *testing.T) {
 		t.Errorf("%d registrations: what lies between two refusals was reckoned across the reboot", n)
 	}
 	l.pass(time.Hour)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 }
 
 func TestTheDayLimitNeedsAVouchedForClock(t *testing.T) {
@@ -64,7 +65,7 @@ func TestARefusalOfTheOldStatementDoesNotDelayTheNewOne(t *testing.T) {
 	}
 	l.answer = l.healthy
 	l.pass(15 * time.Second)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 }
 
 // halfWay is a store that writes and then reports an error.

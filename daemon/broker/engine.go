@@ -11,6 +11,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/daemon/throttle"
+	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -136,8 +137,9 @@ func (e *engine) machine(app string) *machine {
 // clockUnset tells whether no call can be made for want of the time.
 func (e *engine) clockUnset(now clock.Reading) bool { return e.tls && !e.time.set(now) }
 
-// step does what is due: it returns the calls to send now, and when to look again; never is the zero time.
-// What a call must leave behind is stored before it is returned.
+// step does what is due. It returns the calls to send now, and the reading of the
+// boot clock at which to step again, which is never if nothing is planned. What a
+// call must leave behind is stored before the call is returned.
 func (e *engine) step(now clock.Reading) (calls []*call, wake time.Duration) {
 	e.noticeStep(now)
 	for _, m := range e.machines { // also of apps that are not configured now: what vouches for the time may not last
@@ -224,7 +226,7 @@ func (e *engine) begin(m *machine, kind callKind, now clock.Reading) *call {
 	if kind == callRegister {
 		if err := e.save(m, now); err != nil {
 			m.rec, m.flight = before, nil
-			m.failed(Failure{Code: CodeStorage, Detail: storageAdvice, At: now.Wall}, c, 0, e.at(now))
+			m.failed(Failure{Code: ipc.CodeStorage, Detail: storageAdvice, At: now.Wall}, c, 0, e.at(now))
 			return nil
 		}
 	}
@@ -261,7 +263,7 @@ func (e *engine) finish(c *call, answer any, err error, now clock.Reading) {
 	}
 	if m.flight != c { // the app was reset meanwhile; what the answer says of the throttle is true all the same
 		if err != nil {
-			if f := failureOf(err, now); f.Code == CodeThrottled {
+			if f := failureOf(err, now); f.Code == ipc.CodeThrottled {
 				e.throttled(f.retryAfter, now)
 			}
 		}
@@ -317,15 +319,14 @@ func (e *engine) succeed(m *machine, c *call, answer any, now clock.Reading) {
 // fail takes an error of a call, and returns the code it is counted under.
 func (e *engine) fail(m *machine, c *call, err error, now clock.Reading) (result string) {
 	f := failureOf(err, now)
-	var wire *dcr.Error
-	if errors.As(err, &wire) {
+	if wire, ok := errors.AsType[*dcr.Error](err); ok {
 		e.time.observe(wire.Date, now)
 	}
-	if f.Code != CodeOffline {
+	if f.Code != ipc.CodeOffline {
 		m.contact = now.Wall
 	}
 	var gateWait time.Duration
-	if f.Code == CodeThrottled {
+	if f.Code == ipc.CodeThrottled {
 		gateWait = e.throttled(f.retryAfter, now)
 	}
 	condemned, needless := m.condemned(), c.distrust && !m.now
@@ -334,7 +335,7 @@ func (e *engine) fail(m *machine, c *call, err error, now clock.Reading) (result
 		m.succeeded(e.at(now))
 		return f.Code
 	}
-	if f.Code == CodeOffline && c.sent.Boot <= e.linkUp { // it set out on the link of before
+	if f.Code == ipc.CodeOffline && c.sent.Boot <= e.linkUp { // it set out on the link of before
 		m.hurry(e.nextNudge(now))
 	}
 	if !condemned && m.condemned() {
@@ -391,9 +392,9 @@ func (e *engine) flush(now clock.Reading) {
 		return
 	}
 	if e.saveErr != nil {
-		e.log.Info("the state could be written again", "code", CodeStorage)
+		e.log.Info("the state could be written again", "code", ipc.CodeStorage)
 		for _, m := range e.machines { // a registration only waits for the disk
-			if r := m.rec.Retry; r != nil && r.Code == CodeStorage {
+			if r := m.rec.Retry; r != nil && r.Code == ipc.CodeStorage {
 				m.hurry(now.Boot)
 			}
 		}
@@ -421,7 +422,7 @@ func (e *engine) save(m *machine, now clock.Reading) error {
 
 func (e *engine) unsaved(err error, now clock.Reading) {
 	if e.saveErr == nil {
-		e.log.Error("the state could not be written; players are served from memory, and the write is tried again", "code", CodeStorage, "err", err)
+		e.log.Error("the state could not be written; players are served from memory, and the write is tried again", "code", ipc.CodeStorage, "err", err)
 	}
 	e.saveErr, e.saveAfter = err, now.Boot+saveAgain
 }
@@ -429,15 +430,15 @@ func (e *engine) unsaved(err error, now clock.Reading) {
 // report takes a player's word that a protected API refused the app's current token, and tells what follows from it.
 func (e *engine) report(m *machine, now clock.Reading) (action string) {
 	if m.replacing(e.at(now)) { // the registration is under way, or has a retry to come
-		return ActionRegister
+		return ipc.ActionRegister
 	}
 	if !m.valid(now) || m.reported && now.Boot-m.reportedAt < reportEvery {
-		return ActionNone
+		return ipc.ActionNone
 	}
 	m.reported, m.reportedAt = true, now.Boot
 	m.refuse()
 	m.hastenConfirmation(e.at(now))
-	return ActionRefresh
+	return ipc.ActionRefresh
 }
 
 // refresh asks for a token at once, whatever the app is waiting for.
@@ -463,7 +464,7 @@ func (e *engine) nudge(now clock.Reading) {
 	e.linkUp = now.Boot
 	at := e.nextNudge(now)
 	for _, m := range e.active() {
-		if r := m.rec.Retry; r != nil && r.Code == CodeOffline {
+		if r := m.rec.Retry; r != nil && r.Code == ipc.CodeOffline {
 			m.hurry(at)
 		}
 	}

@@ -7,14 +7,15 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
 func TestFirstTokenTakesOneRegistration(t *testing.T) {
 	l := newLab(t)
-	l.expectState(StateRegistering)
+	l.expectState(ipc.StateRegistering)
 	l.pass(10 * time.Second)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 	l.expectCounts(1, 1)
 	for range 20 { // and never another, however often the daemon is restarted
 		l.start()
@@ -107,7 +108,7 @@ func TestAKillInTheMiddleOfATokenCallBacksOff(t *testing.T) {
 	}
 	l.latency = 80 * time.Millisecond
 	l.pass(15 * time.Minute)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 	l.start()
 	l.engine.refresh(l.machine(), l.clock.Now())
 	l.pass(time.Second)
@@ -198,15 +199,15 @@ func TestOldTokenIsServedWhileRefreshingFails(t *testing.T) {
 	if l.served() != first {
 		t.Fatal("the old token is gone before it expired")
 	}
-	l.expectState(StateStale)
+	l.expectState(ipc.StateStale)
 	l.pass(20 * time.Minute)
 	if tok := l.served(); tok != "" {
 		t.Fatalf("%q is served after its expiry", tok)
 	}
-	l.expectState(StateWaiting)
+	l.expectState(ipc.StateWaiting)
 	l.answer = l.healthy
 	l.pass(15*time.Minute + time.Second)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 }
 
 func TestDueWorkIsSpreadOnlyBehindAValidToken(t *testing.T) {
@@ -336,15 +337,15 @@ func TestAnAppWaitsWhileTheGateIsShut(t *testing.T) {
 			v := l.engine.view(m, now)
 			next, planned := v.NextCall(now)
 			left := 2*time.Minute - passed
-			if v.State(now) != StateWaiting || !planned || (next-left).Abs() > 2*time.Second {
+			if v.State(now) != ipc.StateWaiting || !planned || (next-left).Abs() > 2*time.Second {
 				t.Fatalf("%v before the gate opens %s is %s, and called for in %v", left, m.app.ID, v.State(now), next)
 			}
 		}
 		l.pass(10 * time.Second)
 	}
 	l.pass(10 * time.Second)
-	l.expectState(StateReady)
-	if late := *l.engine.machine("late").rec.Transitions; len(late) != 1 || late[0].State != string(StateReady) {
+	l.expectState(ipc.StateReady)
+	if late := *l.engine.machine("late").rec.Transitions; len(late) != 1 || late[0].State != ipc.StateReady {
 		t.Errorf("the wait is told: %v", late)
 	}
 }
@@ -427,7 +428,7 @@ func TestBackoff(t *testing.T) {
 	}
 	l.answer = l.healthy
 	l.pass(15*time.Minute + 5*time.Second)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 }
 
 func TestBackoffTightensInTheLastTenthOfALife(t *testing.T) {
@@ -474,7 +475,7 @@ func TestALinkThatComesUpCutsTheWaitShort(t *testing.T) {
 	l.answer = l.healthy
 	l.engine.nudge(l.clock.Now())
 	l.pass(5 * time.Second)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 
 	// A link that flaps every second is no request loop.
 	flapping := newLab(t)

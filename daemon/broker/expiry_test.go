@@ -10,6 +10,7 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -104,7 +105,7 @@ func TestAReportThatRacesWithARefresh(t *testing.T) {
 	}()
 	<-ctx.looked // it was the current token until now
 	close(release)
-	if action := <-answered; action != ActionNone {
+	if action := <-answered; action != ipc.ActionNone {
 		t.Errorf("the report leads to %q", action)
 	}
 }

@@ -7,24 +7,14 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/storage"
-)
-
-// The codes of what keeps a player from a token, as the socket shows them.
-const (
-	CodeNotReady    = "not_ready"    // nothing has failed yet
-	CodeThrottled   = "throttled"    // the server's throttle is shut
-	CodeOffline     = "offline"      // the server can't be reached or trusted
-	CodeServerError = "server_error" // it answers, but not as it should
-	CodeRejected    = "rejected"     // it refuses this app
-	CodeClockUnset  = "clock_unset"  // certificates can't be checked before the clock is set
-	CodeStorage     = "storage"      // new credentials could not be kept
 )
 
 // Failure is why there is no new token.
 type Failure struct {
 	Code       string
-	ServerCode string // the server's own, with CodeRejected
+	ServerCode string // the server's own, with ipc.CodeRejected
 	Detail     string // for people; never a secret
 	At         time.Time
 
@@ -36,18 +26,18 @@ type Failure struct {
 const invalidClient = "invalid_client"
 
 func (f Failure) invalidClient() bool {
-	return f.Code == CodeRejected && f.ServerCode == invalidClient
+	return f.Code == ipc.CodeRejected && f.ServerCode == invalidClient
 }
 
 // failureOf sorts an error of a call.
 func failureOf(err error, now clock.Reading) Failure {
-	f := Failure{Code: CodeOffline, Detail: err.Error(), At: now.Wall}
-	var wire *dcr.Error
-	if !errors.As(err, &wire) {
+	f := Failure{Code: ipc.CodeOffline, Detail: err.Error(), At: now.Wall}
+	wire, ok := errors.AsType[*dcr.Error](err)
+	if !ok {
 		return f
 	}
 	f.Code, f.ServerCode, f.Detail, f.retryAfter = wire.Kind.String(), wire.ServerCode, wire.Detail, wire.RetryAfter
-	if f.Code == CodeRejected {
+	if f.Code == ipc.CodeRejected {
 		f.Detail = explain(wire.ServerCode)
 	}
 	return f

@@ -243,7 +243,7 @@ func (l *lab) served() string {
 	return tok.AccessToken
 }
 
-func (l *lab) state() State {
+func (l *lab) state() string {
 	return l.engine.view(l.machine(), l.clock.Now()).State(l.clock.Now())
 }
 
@@ -259,7 +259,7 @@ func (l *lab) expectCounts(registrations, tokens int) {
 	}
 }
 
-func (l *lab) expectState(want State) {
+func (l *lab) expectState(want string) {
 	l.t.Helper()
 	if got := l.state(); got != want {
 		l.t.Fatalf("state %q, want %q", got, want)

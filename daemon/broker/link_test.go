@@ -3,6 +3,8 @@ package broker
 import (
 	"testing"
 	"time"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 func TestALinkThatComesUpDuringACall(t *testing.T) {
@@ -16,7 +18,7 @@ func TestALinkThatComesUpDuringACall(t *testing.T) {
 	l.engine.nudge(l.clock.Now()) // the call fails all the same
 	l.answer, l.latency = l.healthy, 80*time.Millisecond
 	l.pass(time.Minute)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 }
 
 // A link that flaps cuts a wait short once in 30 s, however its flaps fall.

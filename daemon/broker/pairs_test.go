@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // database is a server's memory of the pairs that it gave out.
@@ -215,7 +216,7 @@ func TestTheRoundBeforeARegistration(t *testing.T) {
 		l.asks(database{})
 		l.requests = nil
 		l.pass(time.Minute)
-		l.expectState(StateReady)
+		l.expectState(ipc.StateReady)
 		want := []string{"token " + pairs[0], "token " + pairs[0]}
 		for _, pair := range pairs[:min(len(pairs), 1+keptAside)] {
 			want = append(want, "token "+pair)
@@ -231,7 +232,7 @@ func TestTheRoundBeforeARegistration(t *testing.T) {
 	l.advance(25 * time.Hour)
 	l.asks(database{pairs[3]: true})
 	l.pass(time.Minute)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 	if n := l.machine().rec.History.Registrations; n != 5 {
 		t.Errorf("%d registrations, want none that was not needed", n)
 	}
@@ -295,7 +296,7 @@ func TestARoundIsMadeRightBeforeTheRegistration(t *testing.T) {
 	}
 	l.asks(database{pair: true})
 	l.pass(15*time.Minute + 5*time.Second)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 	if n := l.machine().rec.History.Registrations; n != 1 {
 		t.Errorf("%d registrations", n)
 	}
@@ -330,7 +331,7 @@ func TestARoundWaitsOutOtherTrouble(t *testing.T) {
 				return l.healthy(r)
 			}
 			l.pass(5 * time.Hour)
-			l.expectState(StateReady)
+			l.expectState(ipc.StateReady)
 			if got := l.machine().rec.Credentials.ClientID; got != first {
 				t.Errorf("the pair is %s", got)
 			}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 func TestARefreshThatIsNoLongerNeededLeavesNoFailure(t *testing.T) {
@@ -13,7 +14,7 @@ func TestARefreshThatIsNoLongerNeededLeavesNoFailure(t *testing.T) {
 	l.answer = func(request) (any, error) { return nil, l.refuse(dcr.ServerError, "") } // which brings a Date
 	l.reboot(time.Hour, l.world.Add(time.Hour), false)
 	l.pass(trustWait + time.Second)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 	l.expectCounts(1, 2)
 }
 
@@ -23,10 +24,10 @@ func TestAnAdminsRefreshIsRetried(t *testing.T) {
 	l.answer = func(request) (any, error) { return nil, errOffline }
 	l.engine.refresh(l.machine(), l.clock.Now())
 	l.pass(10 * time.Second)
-	l.expectState(StateStale)
+	l.expectState(ipc.StateStale)
 	l.answer = l.healthy
 	l.pass(time.Minute)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 }
 
 func TestAReportOfARefusedTokenIsNotWrittenTwice(t *testing.T) {
@@ -36,7 +37,7 @@ func TestAReportOfARefusedTokenIsNotWrittenTwice(t *testing.T) {
 	l.engine.report(l.machine(), l.clock.Now())
 	l.pass(6 * time.Minute)
 	refused := l.machine().rec.Token
-	if action := l.engine.report(l.machine(), l.clock.Now()); action != ActionRefresh || l.machine().rec.Token != refused {
+	if action := l.engine.report(l.machine(), l.clock.Now()); action != ipc.ActionRefresh || l.machine().rec.Token != refused {
 		t.Errorf("the second report is answered %q, or makes a new record", action)
 	}
 }
@@ -56,7 +57,7 @@ func TestAFailureThatComesAfterTheTimeIsKnown(t *testing.T) {
 	l.reboot(time.Hour, l.world.Add(time.Hour), false)
 	l.pass(time.Minute)
 	for _, m := range l.engine.active() {
-		if v := l.engine.view(m, l.clock.Now()); v.State(l.clock.Now()) != StateReady {
+		if v := l.engine.view(m, l.clock.Now()); v.State(l.clock.Now()) != ipc.StateReady {
 			t.Errorf("%s is %s", m.app.ID, v.State(l.clock.Now()))
 		}
 	}

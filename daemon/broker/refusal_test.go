@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // unknownClient answers invalid_client to the clients that are listed.
@@ -31,7 +32,7 @@ func TestInvalidClientMustComeTwice(t *testing.T) {
 	}
 	l.pass(5 * time.Hour)
 	l.expectCounts(1, 3)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 }
 
 func TestRefusedCredentialsAreReplacedOnceADay(t *testing.T) {
@@ -45,7 +46,7 @@ func TestRefusedCredentialsAreReplacedOnceADay(t *testing.T) {
 	if gap := l.requests[3].at.Sub(l.requests[2].at); gap < confirmValid || gap > confirmValidMost+time.Second {
 		t.Errorf("invalid_client was confirmed after %v", gap)
 	}
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 	if aside := l.machine().rec.History.Aside; len(aside) != 1 || aside[0].ClientID != first.ClientID {
 		t.Errorf("the replaced pair is not kept aside: %v", aside)
 	}
@@ -63,7 +64,7 @@ func TestRefusedCredentialsAreReplacedOnceADay(t *testing.T) {
 	l.requests = nil
 	l.pass(18 * time.Hour)
 	l.start()
-	l.expectState(StateRejected)
+	l.expectState(ipc.StateRejected)
 	if n := l.count(callRegister); n != 0 {
 		t.Fatalf("registered again %v after the last time", l.world.Sub(replaced))
 	}
@@ -120,7 +121,7 @@ func TestAPersonMustAct(t *testing.T) {
 			l := newLab(t)
 			l.answer = func(request) (any, error) { return nil, l.refuse(dcr.Rejected, code) }
 			l.pass(24 * time.Hour)
-			l.expectState(StateRejected)
+			l.expectState(ipc.StateRejected)
 			if n := len(l.requests); n < 4 || n > 40 {
 				t.Errorf("%d requests in a day", n)
 			}
@@ -143,7 +144,7 @@ func TestAPersonMustAct(t *testing.T) {
 				t.Fatal(err)
 			}
 			l.pass(5 * time.Second)
-			l.expectState(StateReady)
+			l.expectState(ipc.StateReady)
 		})
 	}
 }
@@ -165,13 +166,13 @@ func TestAnUndocumentedRefusalIsRetriedSoon(t *testing.T) {
 				if n := len(l.requests); n < 4 {
 					t.Errorf("%s: %d calls in the first minute", kind, n)
 				}
-				l.expectState(StateWaiting)
-				if f := l.failure(); f.Code != CodeRejected || f.ServerCode != code {
+				l.expectState(ipc.StateWaiting)
+				if f := l.failure(); f.Code != ipc.CodeRejected || f.ServerCode != code {
 					t.Errorf("%s: the failure is %+v", kind, f)
 				}
 				refuses = false
 				l.pass(2 * time.Minute)
-				l.expectState(StateReady)
+				l.expectState(ipc.StateReady)
 			}
 		})
 	}
@@ -181,11 +182,11 @@ func TestAnUndocumentedRefusalThatStays(t *testing.T) {
 	l := newLab(t)
 	l.answer = func(request) (any, error) { return nil, l.refuse(dcr.Rejected, "something_new") }
 	l.pass(4 * time.Hour)
-	l.expectState(StateRejected)
+	l.expectState(ipc.StateRejected)
 	l.start()
 	l.requests = nil
 	l.pass(24 * time.Hour)
-	l.expectState(StateRejected)
+	l.expectState(ipc.StateRejected)
 	if n := len(l.requests); n < 3 || n > 40 {
 		t.Errorf("%d requests in a day", n)
 	}
@@ -210,7 +211,7 @@ func TestAnUndocumentedRefusalThatStays(t *testing.T) {
 		for len(l.requests) < 25 {
 			l.pass(time.Minute)
 		}
-		if l.state() != StateWaiting {
+		if l.state() != ipc.StateWaiting {
 			t.Errorf("with other trouble %s it is %s", name, l.state())
 		}
 	}
@@ -251,24 +252,24 @@ func TestReport(t *testing.T) {
 	l := newLab(t)
 	l.pass(10 * time.Second)
 	first := l.served()
-	if action := l.engine.report(l.machine(), l.clock.Now()); action != ActionRefresh {
+	if action := l.engine.report(l.machine(), l.clock.Now()); action != ipc.ActionRefresh {
 		t.Fatalf("the first report leads to %q", action)
 	}
-	l.expectState(StateStale)
+	l.expectState(ipc.StateStale)
 	l.pass(10 * time.Second)
 	l.expectCounts(1, 2)
 	if l.served() == first {
 		t.Error("the refused token is still served after the refresh")
 	}
 	for range 29 {
-		if action := l.engine.report(l.machine(), l.clock.Now()); action != ActionNone {
+		if action := l.engine.report(l.machine(), l.clock.Now()); action != ipc.ActionNone {
 			t.Fatalf("a second report within 5 minutes leads to %q", action)
 		}
 		l.pass(10 * time.Second)
 	}
 	l.expectCounts(1, 2)
 	l.pass(20 * time.Second)
-	if action := l.engine.report(l.machine(), l.clock.Now()); action != ActionRefresh {
+	if action := l.engine.report(l.machine(), l.clock.Now()); action != ipc.ActionRefresh {
 		t.Errorf("a report after 5 minutes leads to %q", action)
 	}
 	l.pass(time.Hour)
@@ -290,21 +291,21 @@ func TestAReportWhileCredentialsAreReplaced(t *testing.T) {
 			t.Errorf("the report leads to %q, want %q", action, want)
 		}
 	}
-	report(ActionRefresh)
+	report(ipc.ActionRefresh)
 	l.pass(10 * time.Minute) // refused twice, and the registration fails again and again
 	if n := l.count(callRegister); n < 3 || l.machine().flight != nil {
 		t.Fatalf("%d registrations", n)
 	}
-	report(ActionRegister)
+	report(ipc.ActionRegister)
 	l.latency = time.Minute
 	for l.machine().flight == nil {
 		l.pass(time.Second)
 	}
-	report(ActionRegister)
+	report(ipc.ActionRegister)
 	l.latency, l.answer = 80*time.Millisecond, l.healthy
 	l.pass(time.Hour)
-	l.expectState(StateReady)
-	report(ActionRefresh)
+	l.expectState(ipc.StateReady)
+	report(ipc.ActionRefresh)
 }
 
 func TestNobodyWaitsForARefreshThatCannotLeave(t *testing.T) {
@@ -321,7 +322,7 @@ func TestNobodyWaitsForARefreshThatCannotLeave(t *testing.T) {
 			l := newLab(t)
 			l.pass(10 * time.Second)
 			hinder(l)
-			if action := l.engine.report(l.machine(), l.clock.Now()); action != ActionRefresh {
+			if action := l.engine.report(l.machine(), l.clock.Now()); action != ipc.ActionRefresh {
 				t.Fatalf("the report leads to %q", action)
 			}
 			if v := l.engine.view(l.machine(), l.clock.Now()); v.core.hold {
@@ -363,5 +364,5 @@ func TestResetDropsTheAnswerOfACallUnderWay(t *testing.T) {
 		t.Error("credentials of before the reset were taken")
 	}
 	l.pass(10 * time.Second)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 }

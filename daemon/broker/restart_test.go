@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // The clock of the box may show a time before the one that a token was asked at:
@@ -60,7 +62,7 @@ func TestARefusedTokenIsReplacedAfterARestart(t *testing.T) {
 	l.pass(time.Second)
 	l.answer = l.healthy
 	l.start()
-	l.expectState(StateStale)
+	l.expectState(ipc.StateStale)
 	l.pass(10 * time.Minute)
 	if got := l.served(); got == first || got == "" {
 		t.Errorf("%q is served, want a new token", got)

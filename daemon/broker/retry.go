@@ -6,6 +6,7 @@ import (
 
 	"github.com/cenkalti/backoff/v4"
 
+	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -71,7 +72,7 @@ func (m *machine) failing() bool { return m.rec.Retry != nil && m.rec.Retry.Code
 // which no attempt can undercut.
 func (m *machine) failed(f Failure, c *call, gateWait time.Duration, at moment) {
 	unexplained := m.unexplained(f)
-	slow := f.Code == CodeRejected && (unexplained == 0 || quickLadder.step(unexplained-1) == quickLadder.top)
+	slow := f.Code == ipc.CodeRejected && (unexplained == 0 || quickLadder.step(unexplained-1) == quickLadder.top)
 	failures := c.failures + 1
 	if r := m.rec.Retry; r != nil && r.Slow != slow {
 		failures = 1 // another kind of trouble starts its own ladder
@@ -94,7 +95,7 @@ func (m *machine) failed(f Failure, c *call, gateWait time.Duration, at moment) 
 // ladder of them to wait for a person.
 func (m *machine) unexplained(f Failure) int {
 	switch {
-	case f.Code != CodeRejected || documented(f.ServerCode):
+	case f.Code != ipc.CodeRejected || documented(f.ServerCode):
 		return 0
 	case m.rec.Retry == nil:
 		return 1

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -79,7 +80,7 @@ func TestShortLivesAreRefreshedInTime(t *testing.T) {
 		l.pass(10 * time.Second)
 		for range 3600 {
 			l.pass(time.Second)
-			if l.state() != StateReady {
+			if l.state() != ipc.StateReady {
 				t.Fatalf("with tokens that live %v the app is %s", life, l.state())
 			}
 		}
@@ -138,7 +139,7 @@ func TestATokenThatLivesShortIsNotKept(t *testing.T) {
 		t.Error("an earlier token is served")
 	}
 	l.pass(time.Second)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 }
 
 // The coming and going of short tokens is told once, and a failure still is.

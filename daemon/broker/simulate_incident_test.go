@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // simLength is how long a simulated life lasts: short enough that many have a beginning, which is when most can go wrong.
@@ -250,7 +252,7 @@ func (d *simDevice) failOver(i simIncident) {
 
 func (d *simDevice) report(app int) {
 	d.onMachine(app, func(m *machine, acc *simAccount) {
-		if m.rec.Token != nil && d.broker.engine.report(m, d.clocks.Now()) == ActionRefresh {
+		if m.rec.Token != nil && d.broker.engine.report(m, d.clocks.Now()) == ipc.ActionRefresh {
 			acc.meddled(d)
 		}
 	})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -174,8 +175,8 @@ func (d *simDevice) ask(number int, minTTL time.Duration) {
 	d.tally.asked++
 	tok, err := d.broker.Token(d.ctx, app, 0, minTTL)
 	if err != nil {
-		var no *NoTokenError
-		if !errors.As(err, &no) {
+		no, ok := errors.AsType[*NoTokenError](err)
+		if !ok {
 			d.breaks("i", "a player of %s gets the error %q", app, err)
 		}
 		if d.rules.shown[app] == nil || d.rules.shown[app].core.failure != no.Failure {
@@ -266,7 +267,7 @@ func (r *simRules) judge(d *simDevice) {
 		if got, want := clientOf(m.rec.Credentials), acc.heldID(); got != want {
 			d.breaks("d", "the credentials of %s are %q, the box got %q", id, got, want)
 		}
-		if d.at >= r.due(d, acc) && v.State(now) != StateReady {
+		if d.at >= r.due(d, acc) && v.State(now) != ipc.StateReady {
 			f, _ := v.Failure()
 			d.breaks("e", "%s is %s (%s %s); its last trouble was over at %s",
 				id, v.State(now), f.Code, f.ServerCode, simTime(max(r.calm, acc.calm)))
@@ -274,7 +275,7 @@ func (r *simRules) judge(d *simDevice) {
 		if r.shown[id] != v {
 			r.shown[id] = v
 			f, _ := v.Failure()
-			r.reveal(d, "the status", string(v.State(now))+f.Code+f.ServerCode+f.Detail)
+			r.reveal(d, "the status", v.State(now)+f.Code+f.ServerCode+f.Detail)
 			if d.story != nil {
 				d.tell("   %s is %s %s", id, v.State(now), f.Code)
 			}
@@ -349,9 +350,9 @@ func (r *simRules) countCall(d *simDevice, acc *simAccount) {
 func (r *simRules) lands(d *simDevice, f simFlight) {
 	acc := f.account
 	d.tellDate(f)
-	var e *dcr.Error
+	e, failed := errors.AsType[*dcr.Error](f.err)
 	switch {
-	case errors.As(f.err, &e):
+	case failed:
 		r.fails(d, f, e)
 	case f.dropped:
 	case f.pair != nil:
@@ -381,7 +382,6 @@ func (r *simRules) lands(d *simDevice, f simFlight) {
 
 // tellDate takes note of an answer that tells the device the time.
 func (d *simDevice) tellDate(f simFlight) {
-	var e *dcr.Error
 	switch a := f.answer.(type) {
 	case dcr.Token:
 		if !a.Date.IsZero() {
@@ -392,7 +392,7 @@ func (d *simDevice) tellDate(f simFlight) {
 			d.rules.dated(d)
 		}
 	default:
-		if errors.As(f.err, &e) && !e.Date.IsZero() {
+		if e, ok := errors.AsType[*dcr.Error](f.err); ok && !e.Date.IsZero() {
 			d.rules.dated(d)
 		}
 	}

@@ -3,6 +3,8 @@ package broker
 import (
 	"testing"
 	"time"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 func TestSkewIsHowFarTheServerIsAhead(t *testing.T) {
@@ -21,7 +23,7 @@ func TestAnUnsetClockIsNoTroubleOfAnAppWithAToken(t *testing.T) {
 	l.pass(10 * time.Second)
 	l.clock.wall = time.Unix(0, 0)
 	l.pass(time.Hour)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 	if f := l.failure(); f.Code != "" {
 		t.Errorf("the failure is %+v", f)
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // throttleOnce makes the server answer one 429 with a Retry-After of an hour.
@@ -25,10 +26,10 @@ func TestRetryAfterIsForgottenOnceItIsOver(t *testing.T) {
 	l.start()
 	l.throttleOnce()
 	l.pass(2 * time.Hour)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 	l.reboot(24*time.Hour, time.Unix(0, 0), false)
 	l.pass(trustWait + time.Second)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 }
 
 func TestAShorterRetryAfterDoesNotReplaceALongerOne(t *testing.T) {

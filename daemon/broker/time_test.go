@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // deadServed fails the test when a token is served after its expiry by the server's clock.
@@ -185,12 +186,12 @@ func TestATokenOfEarlier(t *testing.T) {
 			if tc.want > 0 {
 				return
 			}
-			if f := l.failure(); f.Code != CodeServerError || !strings.Contains(f.Detail, "created_at") {
+			if f := l.failure(); f.Code != ipc.CodeServerError || !strings.Contains(f.Detail, "created_at") {
 				t.Errorf("the failure is %+v", f)
 			}
 			l.answer = l.healthy
 			l.pass(time.Minute)
-			l.expectState(StateReady)
+			l.expectState(ipc.StateReady)
 		})
 	}
 }
@@ -245,7 +246,7 @@ func TestAStoredTokenWaitsForTheTime(t *testing.T) {
 		if want := btoi(off > labLife); l.count(callToken) != want {
 			t.Errorf("after %v off: %d calls, want %d", off, l.count(callToken), want)
 		}
-		l.expectState(StateReady)
+		l.expectState(ipc.StateReady)
 	}
 
 	// Nobody has to wait for that.
@@ -257,7 +258,7 @@ func TestAStoredTokenWaitsForTheTime(t *testing.T) {
 	l.machine().awaited(l.engine.at(l.clock.Now()))
 	l.pass(time.Second)
 	l.expectCounts(0, 1)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 }
 
 func btoi(b bool) int {
@@ -274,13 +275,13 @@ func TestAnUnsetClockMakesNoCallUntilItIsSet(t *testing.T) {
 	l.requests = nil
 	l.pass(24 * time.Hour)
 	l.expectCounts(0, 0)
-	l.expectState(StateWaiting)
-	if f := l.failure(); f.Code != CodeClockUnset {
+	l.expectState(ipc.StateWaiting)
+	if f := l.failure(); f.Code != ipc.CodeClockUnset {
 		t.Errorf("the failure is %+v", f)
 	}
 	l.clock.wall, l.clock.synced = l.world, true
 	l.pass(2 * time.Second)
-	l.expectState(StateReady)
+	l.expectState(ipc.StateReady)
 
 	// Without TLS there is nothing to check, and no reason to wait.
 	lab := newLab(t)
@@ -288,7 +289,7 @@ func TestAnUnsetClockMakesNoCallUntilItIsSet(t *testing.T) {
 	lab.clock.wall = time.Unix(0, 0)
 	lab.start()
 	lab.pass(5 * time.Second)
-	lab.expectState(StateReady)
+	lab.expectState(ipc.StateReady)
 }
 
 func TestAServerClockThatIsAheadDoesNotStretchALife(t *testing.T) {
@@ -329,7 +330,7 @@ func TestRetryStateSurvivesAReboot(t *testing.T) {
 	l.reboot(time.Minute, l.world.Add(time.Minute), true)
 	l.pass(10 * time.Minute)
 	l.expectCounts(1, 0)
-	l.expectState(StateRejected)
+	l.expectState(ipc.StateRejected)
 	if f := l.failure(); f.ServerCode != "invalid_software_statement" {
 		t.Errorf("the reason is lost: %+v", f)
 	}
@@ -347,12 +348,12 @@ func TestStorageThatFails(t *testing.T) {
 		l.store.fails = errDisk
 		l.pass(time.Hour)
 		l.expectCounts(0, 0)
-		if f := l.failure(); f.Code != CodeStorage {
+		if f := l.failure(); f.Code != ipc.CodeStorage {
 			t.Errorf("the failure is %+v", f)
 		}
 		l.store.fails = nil
 		l.pass(saveAgain + 5*time.Second) // the ladder of the registration is cut short
-		l.expectState(StateReady)
+		l.expectState(ipc.StateReady)
 		l.expectCounts(1, 1)
 	})
 	t.Run("players are served from memory", func(t *testing.T) {
@@ -360,7 +361,7 @@ func TestStorageThatFails(t *testing.T) {
 		l.pass(10 * time.Second)
 		l.store.fails = errDisk
 		l.pass(10 * time.Hour)
-		l.expectState(StateReady)
+		l.expectState(ipc.StateReady)
 		l.expectCounts(1, 3)
 		l.store.fails = nil
 		l.pass(time.Minute)

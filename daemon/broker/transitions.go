@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
+	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -37,7 +38,7 @@ func (m *machine) narrate(v *AppView, now clock.Reading) {
 		still.core.flight, still.core.next = callNone, never
 	}
 	state := still.State(now)
-	if state == StateRegistering || state == StateRefreshing || state == StateWaiting && v.core.failure.Code == "" {
+	if state == ipc.StateRegistering || state == ipc.StateRefreshing || state == ipc.StateWaiting && v.core.failure.Code == "" {
 		return
 	}
 	next := storage.Transition{State: string(state), Code: v.core.failure.Code, ServerCode: v.core.failure.ServerCode}

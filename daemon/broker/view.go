@@ -4,20 +4,8 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
+	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/storage"
-)
-
-// State is what an app's machine is doing, in the words of the socket's status.
-type State string
-
-// With a valid token an app is ready or stale, without one anything else.
-const (
-	StateReady       State = "ready"
-	StateStale       State = "stale"       // refreshing the token fails, or a player had it refused
-	StateRegistering State = "registering" // the first registration is under way, or about to be
-	StateRefreshing  State = "refreshing"  // the first token is under way, or about to be
-	StateWaiting     State = "waiting"     // between retries, or the gate is shut
-	StateRejected    State = "rejected"    // a person must act; tried again slowly
 )
 
 // AppView is what is known of one app at one moment. It never changes; the broker publishes a new one instead, so that
@@ -83,7 +71,7 @@ func (e *engine) view(m *machine, now clock.Reading) *AppView {
 		c.failure, c.failing = failureFrom(r)
 	}
 	if c.clockUnset = e.clockUnset(now) && !c.valid; c.clockUnset {
-		c.failure = Failure{Code: CodeClockUnset, Detail: "the clock is not set, so the server's certificate can't be checked: set it, or wait for the time service"}
+		c.failure = Failure{Code: ipc.CodeClockUnset, Detail: "the clock is not set, so the server's certificate can't be checked: set it, or wait for the time service"}
 	}
 	return v
 }
@@ -106,21 +94,21 @@ func (v *AppView) left(now clock.Reading) time.Duration {
 func (v *AppView) valid(now clock.Reading) bool { return v.left(now) > 0 }
 
 // State is the app's state at a moment.
-func (v *AppView) State(now clock.Reading) State {
+func (v *AppView) State(now clock.Reading) string {
 	c := &v.core
 	switch {
 	case v.valid(now) && (c.failing || c.token.Refused):
-		return StateStale
+		return ipc.StateStale
 	case v.valid(now):
-		return StateReady
+		return ipc.StateReady
 	case c.slow:
-		return StateRejected
+		return ipc.StateRejected
 	case c.clockUnset || c.flight == callNone && c.next > now.Boot:
-		return StateWaiting
+		return ipc.StateWaiting
 	case c.credentials == nil || c.flight == callRegister:
-		return StateRegistering
+		return ipc.StateRegistering
 	default:
-		return StateRefreshing
+		return ipc.StateRefreshing
 	}
 }
 

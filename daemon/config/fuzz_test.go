@@ -68,8 +68,8 @@ func FuzzLoad(f *testing.F) {
 }
 
 func checkFault(t *testing.T, err error, file, content string) {
-	var fault *Error
-	if !errors.As(err, &fault) || fault.File != file {
+	fault, ok := errors.AsType[*Error](err)
+	if !ok || fault.File != file {
 		t.Fatalf("not of %s: %v", file, err)
 	}
 	if fault.Line < 0 || fault.Line > strings.Count(content, "\n")+1 {

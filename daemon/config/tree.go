@@ -66,7 +66,7 @@ func build(data []byte, top *table) error {
 		}
 	}
 	err := b.parser.Error()
-	if syntax := (*unstable.ParserError)(nil); errors.As(err, &syntax) {
+	if syntax, ok := errors.AsType[*unstable.ParserError](err); ok {
 		b.moveTo(b.parser.Range(syntax.Highlight))
 		return b.fault("%s", syntax.Message)
 	}

@@ -43,9 +43,9 @@ func FuzzBuild(f *testing.F) {
 		if got == nil && hasOdd(top) { // no key takes such a value
 			return
 		}
-		var fault *Error
-		var syntax *toml.DecodeError
-		if !errors.As(got, &fault) || !errors.As(want, &syntax) {
+		fault, ours := errors.AsType[*Error](got)
+		syntax, theirs := errors.AsType[*toml.DecodeError](want)
+		if !ours || !theirs {
 			t.Fatalf("go-toml: %v, config: %v", want, got)
 		}
 		if line, _ := syntax.Position(); fault.Line < line { // go-toml may point to the beginning of the key

@@ -81,7 +81,7 @@ func (a *API) tokenMetrics(m *metrics, views []*broker.AppView) {
 	now := a.cfg.Broker.Now()
 	m.family("tvpassd_app_state", "gauge", "1 for the state of the app that tvpassd status shows.")
 	for _, v := range views {
-		state := string(v.State(now))
+		state := v.State(now)
 		for _, s := range []string{ipc.StateReady, ipc.StateRefreshing, ipc.StateRegistering, ipc.StateRejected, ipc.StateStale, ipc.StateWaiting} {
 			m.sample(flag(s == state), "app", v.App.ID, "state", s)
 		}

@@ -83,7 +83,7 @@ func TestMetricsAreOfTheAppsInSight(t *testing.T) {
 	a.Waited("ref30", 2*time.Second)
 	a.Waited("ref30", time.Minute)
 	a.counts.count("ref30", context.Canceled)
-	a.counts.count("ref30", &broker.NoTokenError{Failure: broker.Failure{Code: broker.CodeOffline}})
+	a.counts.count("ref30", &broker.NoTokenError{Failure: broker.Failure{Code: ipc.CodeOffline}})
 
 	const owners = `tvpassd_token_usable{app="ref30"} 1
 tvpassd_registrations_total{app="ref30"} 1
@@ -144,7 +144,7 @@ tvpassd_storage_written_bytes_total
 // However many requests there are, an app has as many series as before.
 func TestSeriesAreBoundedByTheApps(t *testing.T) {
 	s := counts{answers: map[answerKey]int64{}, waits: map[string]broker.Durations{}}
-	codes := []string{broker.CodeNotReady, broker.CodeThrottled, broker.CodeOffline, broker.CodeServerError, broker.CodeRejected, broker.CodeClockUnset, broker.CodeStorage}
+	codes := []string{ipc.CodeNotReady, ipc.CodeThrottled, ipc.CodeOffline, ipc.CodeServerError, ipc.CodeRejected, ipc.CodeClockUnset, ipc.CodeStorage}
 	for n := range 1000 {
 		s.count("one", nil)
 		s.count("one", context.DeadlineExceeded)

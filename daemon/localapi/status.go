@@ -45,7 +45,7 @@ func (a *API) Status(viewer server.Viewer) ipc.Status {
 
 // appStatus is the state of an app at one moment.
 func appStatus(v *broker.AppView, now clock.Reading) ipc.AppStatus {
-	st := ipc.AppStatus{App: v.App.ID, State: string(v.State(now)), Registrations: v.Registrations()}
+	st := ipc.AppStatus{App: v.App.ID, State: v.State(now), Registrations: v.Registrations()}
 	if c := v.Credentials(); c != nil {
 		st.ClientID = mask(c.ClientID)
 		st.RegisteredAt = &c.RegisteredAt

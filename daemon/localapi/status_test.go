@@ -119,9 +119,8 @@ func TestRetryAfterIsRoundedUp(t *testing.T) {
 	for after, want := range map[time.Duration]int64{
 		0: 0, time.Nanosecond: 1, time.Millisecond: 1, time.Millisecond + 1: 2, time.Second: 1000, 1500 * time.Microsecond: 2,
 	} {
-		p := new(ipc.Problem)
 		err := problem(&broker.NoTokenError{Failure: broker.Failure{Code: ipc.CodeOffline}, RetryAfter: after})
-		if !errors.As(err, &p) || p.RetryAfterMS != want {
+		if p, ok := errors.AsType[*ipc.Problem](err); !ok || p.RetryAfterMS != want {
 			t.Errorf("%v: %v, want %d ms", after, err, want)
 		}
 	}

@@ -22,7 +22,7 @@ type Account struct {
 // stays root needs no account.
 func FindAccount(name string) (Account, error) {
 	u, err := user.Lookup(name)
-	if unknown := new(user.UnknownUserError); errors.As(err, unknown) {
+	if _, unknown := errors.AsType[user.UnknownUserError](err); unknown {
 		if _, number := strconv.Atoi(name); number == nil {
 			u, err = user.LookupId(name)
 		}

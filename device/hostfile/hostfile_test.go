@@ -187,7 +187,7 @@ func TestTheDescriptorTellsOwnerAndMode(t *testing.T) {
 		t.Errorf("a relative path: %v, %v", file, err)
 	}
 	_, err = Read("missing", 10, Rule{})
-	if path := (*fs.PathError)(nil); !errors.As(err, &path) || !errors.Is(err, fs.ErrNotExist) {
+	if _, ok := errors.AsType[*fs.PathError](err); !ok || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
 	}
 }
