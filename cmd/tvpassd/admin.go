@@ -17,7 +17,8 @@ func refreshCommand(set *flag.FlagSet) func(*env, []string) error {
 		if err := oneApp(*app, args); err != nil {
 			return err
 		}
-		if err := e.ask(answerWithin, func(ctx context.Context, c *client.Client) error { return c.Refresh(ctx, *app) }); err != nil {
+		refresh := func(ctx context.Context, c *client.Client) error { return c.Refresh(ctx, *app) }
+		if err := e.ask(answerWithin, refresh); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintf(e.stdout, "a token for %s is being fetched; `tvpassd status` shows the result\n", *app)
@@ -57,17 +58,20 @@ func resetCommand(set *flag.FlagSet) func(*env, []string) error {
 				return err
 			}
 		}
-		if err := e.ask(answerWithin, func(ctx context.Context, c *client.Client) error { return c.Reset(ctx, *app) }); err != nil {
+		reset := func(ctx context.Context, c *client.Client) error { return c.Reset(ctx, *app) }
+		if err := e.ask(answerWithin, reset); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintf(e.stdout, "the credentials of %s are forgotten, and the device registers anew; `tvpassd status` shows the result\n", *app)
+		_, err := fmt.Fprintf(e.stdout, "the credentials of %s are forgotten, and the device registers anew; "+
+			"`tvpassd status` shows the result\n", *app)
 		return err
 	}
 }
 
 // confirm asks before every viewer of an app is signed out.
 func (e *env) confirm(app string) error {
-	fmt.Fprintf(e.stderr, "This forgets the client credentials of %s. Its viewers must sign in to their TV provider again.\nType the app's id to go on: ", app)
+	fmt.Fprintf(e.stderr, "This forgets the client credentials of %s. Its viewers must sign in to their "+
+		"TV provider again.\nType the app's id to go on: ", app)
 	answers := make(chan string, 1) // if a signal comes first the reader is left behind: the program ends
 	go func() {
 		answer, err := bufio.NewReader(e.stdin).ReadString('\n')

@@ -119,15 +119,17 @@ func (e *env) printDevice(view deviceView) error {
 	fmt.Fprintf(e.stdout, "\nX-Device-Info: %s\n", view.Header)
 	if len(missing) > 0 {
 		fmt.Fprintf(e.stdout, "\n%s", wrap("Not known: "+strings.Join(missing, ", ")+".", ""))
-		fmt.Fprint(e.stdout, wrap(fmt.Sprintf("To set a key: a line such as `%s = ...` under [device] in %s, then tvpassd reload.",
-			missing[0], cmp.Or(e.configFile, config.DefaultFile)), ""))
+		fmt.Fprint(e.stdout, wrap(fmt.Sprintf("To set a key: a line such as `%s = ...` under [device] in %s, "+
+			"then tvpassd reload.", missing[0], cmp.Or(e.configFile, config.DefaultFile)), ""))
 	}
 	return nil
 }
 
 // elsewhere are keys that nobody misses in the table: the browser's, and what
 // each app or each connection has for itself.
-var elsewhere = []string{"browserName", "browserVendor", "browserVersion", "userAgent", "connectionIp", "connectionPort", "applicationId"}
+var elsewhere = []string{
+	"browserName", "browserVendor", "browserVersion", "userAgent", "connectionIp", "connectionPort", "applicationId",
+}
 
 func (e *env) printIdentifier(view deviceView) {
 	id := view.Identifier
@@ -135,35 +137,39 @@ func (e *env) printIdentifier(view deviceView) {
 	case id == nil && view.Provisional:
 		fmt.Fprint(e.stdout, "\nDevice identifier: not known without root\n")
 	case id == nil:
-		fmt.Fprint(e.stdout, "\n"+wrap("Device identifier: the hardware has no usable serial number, so the first start generates one.", ""))
+		fmt.Fprint(e.stdout, "\n"+wrap("Device identifier: the hardware has no usable serial number, "+
+			"so the first start generates one.", ""))
 	default:
 		fmt.Fprintf(e.stdout, "\nDevice identifier: %s\n  from %s\n", id.Value, id.Source)
 		if id.Source == device.Generated {
-			fmt.Fprint(e.stdout, wrap("Warning: it comes from no hardware. If the state directory is lost, viewers must sign in again.", "  "))
+			fmt.Fprint(e.stdout, wrap("Warning: it does not come from the hardware. If the state directory is lost, "+
+				"viewers must sign in again.", "  "))
 		}
 	}
 	if view.Provisional {
-		fmt.Fprint(e.stdout, wrap("Provisional: the daemon does not answer and this was read without root, so it may see more, and may have another identifier stored.", "  "))
+		fmt.Fprint(e.stdout, wrap("Provisional: the daemon does not answer and this was read without root, "+
+			"so it may see more, and may have another identifier stored.", "  "))
 	}
 }
 
 // identify is the privileged step before the daemon starts. It is for the service
 // manager, and the help does not show it.
 func identify() command {
-	return command{"identify", "", "leave the hardware's identifier in $RUNTIME_DIRECTORY for the daemon", func(*flag.FlagSet) func(*env, []string) error {
-		return func(_ *env, args []string) error {
-			if err := noArguments(args); err != nil {
-				return err
-			}
-			dir := os.Getenv("RUNTIME_DIRECTORY")
-			if dir == "" {
-				return errors.New("RUNTIME_DIRECTORY is not set: only the service manager starts this")
-			}
-			found, err := hardware.Find()
-			if err != nil {
-				return err
-			}
-			return found.Write(dir)
-		}
-	}}
+	flags := func(*flag.FlagSet) func(*env, []string) error { return leaveIdentifier }
+	return command{"identify", "", "leave the hardware's identifier in $RUNTIME_DIRECTORY for the daemon", flags}
+}
+
+func leaveIdentifier(_ *env, args []string) error {
+	if err := noArguments(args); err != nil {
+		return err
+	}
+	dir := os.Getenv("RUNTIME_DIRECTORY")
+	if dir == "" {
+		return errors.New("RUNTIME_DIRECTORY is not set: only the service manager starts this")
+	}
+	found, err := hardware.Find()
+	if err != nil {
+		return err
+	}
+	return found.Write(dir)
 }

@@ -77,8 +77,8 @@ func (e *env) printPlaces(view deviceView) error {
 	if !slices.ContainsFunc(view.Places.Identifiers, isUsed) {
 		fmt.Fprintln(e.stdout, "  none     no usable serial number: the first start generates an identifier")
 	}
-	fmt.Fprintf(e.stdout, "\n%s", wrap("A stored identifier counts before all these: see tvpassd device. To use another place, "+
-		"add a row to device/rules.go; to set a key, add it under [device] in the configuration.", ""))
+	fmt.Fprintf(e.stdout, "\n%s", wrap("A stored identifier counts before all these: see tvpassd device. "+
+		"To use another place, add a row to device/rules.go; to set a key, add it under [device] in the configuration.", ""))
 	if view.Provisional {
 		fmt.Fprint(e.stdout, wrap("Provisional: this was read without root, which may see more.", ""))
 	}

@@ -40,7 +40,7 @@ type Check struct {
 	ID     string `json:"id"` // stable; one of an app has it behind a colon
 	Status Status `json:"status"`
 	Detail string `json:"detail"`
-	Todo   string `json:"todo"` // what to do, in a line; "" where nothing is to be done
+	Todo   string `json:"todo"` // what to do, in a line; "" if there is nothing to do
 }
 
 // Report is all checks.
@@ -63,7 +63,7 @@ type Config struct {
 	Proxy      func(*http.Request) (*url.URL, error) // what comes of them; nil: no proxy
 	Service    func(context.Context) (service.State, error)
 	Load       func() (*config.Config, error) // reads ConfigFile as the daemon would
-	Portal     string                         // URL without TLS at which a captive portal would answer; "" is http:// and the endpoint's host
+	Portal     string                         // a captive portal would answer this URL; "": http://ENDPOINT's host
 }
 
 // check is one check to make.

@@ -23,7 +23,8 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// Where all is well every check passes, whether the daemon runs or not, for the price of one request without credentials.
+// If all is well every check passes, for the price of one request without
+// credentials.
 func TestAllIsWell(t *testing.T) {
 	s := newScene(t)
 	r := s.run()
@@ -34,14 +35,18 @@ func TestAllIsWell(t *testing.T) {
 			t.Errorf("%+v", c)
 		}
 	}
-	want := strings.Fields("config apps permissions statement:ref30 state_dir persistence disk database service socket daemon build clock route proxy dns captive_portal tcp tls endpoint throttle device identifier token:ref30")
+	want := strings.Fields("config apps permissions statement:ref30 state_dir persistence disk database " +
+		"service socket daemon build clock route proxy dns captive_portal tcp tls endpoint throttle device " +
+		"identifier token:ref30")
 	if diff := cmp.Diff(want, ids); diff != "" || r.Worst != Pass {
 		t.Errorf("worst %s, ids (-want +got):\n%s", r.Worst, diff)
 	}
 	if diff := cmp.Diff([]string{"POST /o/client/token grant_type=client_credentials"}, s.asked); diff != "" {
 		t.Errorf("what the server was asked (-want +got):\n%s", diff)
 	}
-	for id, words := range map[string]string{"tls": "from [http] ca_file", "statement:ref30": "issued by", "identifier": "soc-serial"} {
+	for id, words := range map[string]string{
+		"tls": "from [http] ca_file", "statement:ref30": "issued by", "identifier": "soc-serial",
+	} {
 		if c := find(t, r, id); !strings.Contains(c.Detail, words) {
 			t.Errorf("%q is not in %+v", words, c)
 		}
@@ -63,7 +68,8 @@ func (tr trouble) test(t *testing.T) {
 	tr.spoil(s)
 	r := s.run()
 	c := find(t, r, tr.id)
-	if c.Status != tr.status || !strings.Contains(c.Detail+" "+c.Todo, tr.words) || (c.Todo == "") != (tr.status == Skipped) {
+	if c.Status != tr.status || !strings.Contains(c.Detail+" "+c.Todo, tr.words) ||
+		(c.Todo == "") != (tr.status == Skipped) {
 		t.Errorf("%+v, want %s with %q", c, tr.status, tr.words)
 	}
 	for id := range strings.FieldsSeq(tr.hides) {
@@ -96,25 +102,33 @@ func runAll(t *testing.T, troubles []trouble) {
 
 func TestConfiguration(t *testing.T) {
 	runAll(t, []trouble{
-		{"unknown key", func(s *scene) { s.app = "nonsense = 1\n" }, "config", Failed, "config.toml:", "apps state_dir route tls device identifier endpoint"},
-		{"statement of junk", func(s *scene) { s.write("apps.d/ref30.jwt", "secret-without-dots") }, "apps", Failed, "not a software statement", ""},
+		{"unknown key", func(s *scene) { s.app = "nonsense = 1\n" },
+			"config", Failed, "config.toml:", "apps state_dir route tls device identifier endpoint"},
+		{"statement of junk", func(s *scene) { s.write("apps.d/ref30.jwt", "secret-without-dots") },
+			"apps", Failed, "not a software statement", ""},
 		{"statement cut short", func(s *scene) {
 			raw, err := os.ReadFile(s.path("apps.d/ref30.jwt"))
 			s.must(err)
 			s.write("apps.d/ref30.jwt", string(raw[:len(raw)/2]))
 		}, "apps", Failed, "copy all of it", ""},
-		{"another JWT", func(s *scene) { s.write("apps.d/ref30.jwt", "eyJhbGciOiJIUzI1NiJ9.e30.c2ln") }, "statement:ref30", Warning, "names no issuer", ""},
-		{"open to others", func(s *scene) { s.must(os.Chmod(s.path("apps.d/ref30.jwt"), 0o644)) }, "permissions", Warning, "chmod o-r", ""},
+		{"another JWT", func(s *scene) { s.write("apps.d/ref30.jwt", "eyJhbGciOiJIUzI1NiJ9.e30.c2ln") },
+			"statement:ref30", Warning, "names no issuer", ""},
+		{"open to others", func(s *scene) { s.must(os.Chmod(s.path("apps.d/ref30.jwt"), 0o644)) },
+			"permissions", Warning, "chmod o-r", ""},
 		{"no app", func(s *scene) { s.must(os.RemoveAll(s.path("apps.d"))) }, "apps", Warning, "no app is configured", ""},
 	})
 }
 
 func TestState(t *testing.T) {
 	runAll(t, []trouble{
-		{"a file", func(s *scene) { s.must(os.RemoveAll(s.path("state"))); s.write("state", "") }, "state_dir", Failed, "no directory", "disk database"},
-		{"open to others", func(s *scene) { s.must(os.Chmod(s.path("state"), 0o755)) }, "state_dir", Warning, "chmod 700", ""},
-		{"another's", func(s *scene) { s.serviceIs(service.State{User: "nobody", Active: "active"}) }, "state_dir", Failed, "chown -R nobody", "disk database"},
-		{"not written", func(s *scene) { s.status.Storage = ipc.Storage{Detail: "no space left on device"} }, "database", Failed, "no space left", ""},
+		{"a file", func(s *scene) { s.must(os.RemoveAll(s.path("state"))); s.write("state", "") },
+			"state_dir", Failed, "no directory", "disk database"},
+		{"open to others", func(s *scene) { s.must(os.Chmod(s.path("state"), 0o755)) },
+			"state_dir", Warning, "chmod 700", ""},
+		{"another's", func(s *scene) { s.serviceIs(service.State{User: "nobody", Active: "active"}) },
+			"state_dir", Failed, "chown -R nobody", "disk database"},
+		{"not written", func(s *scene) { s.status.Storage = ipc.Storage{Detail: "no space left on device"} },
+			"database", Failed, "no space left", ""},
 	})
 	// Of the next the daemon is down, which fails too.
 	for _, tc := range []struct {
@@ -125,9 +139,13 @@ func TestState(t *testing.T) {
 	}{
 		{"gone", "state_dir", func(s *scene) { s.must(os.RemoveAll(s.path("state"))) }, Warning, "sign in again"},
 		{"sound", "database", func(*scene) {}, Pass, "credentials of 1 apps"},
-		{"new", "database", func(s *scene) { s.must(os.RemoveAll(s.path("state"))); s.must(os.Mkdir(s.path("state"), 0o700)) }, Pass, "first start"},
+		{"new", "database",
+			func(s *scene) { s.must(os.RemoveAll(s.path("state"))); s.must(os.Mkdir(s.path("state"), 0o700)) },
+			Pass, "first start"},
 		{"damaged", "database", func(s *scene) { s.write("state/tvpassd.db", "noise") }, Warning, "damaged"},
-		{"all damaged", "database", func(s *scene) { s.write("state/tvpassd.db", "noise"); s.write("state/tvpassd.copy", "noise") }, Failed, "sign in again"},
+		{"all damaged", "database",
+			func(s *scene) { s.write("state/tvpassd.db", "noise"); s.write("state/tvpassd.copy", "noise") },
+			Failed, "sign in again"},
 		{"in use", "database", func(s *scene) {
 			store, err := storage.Open(storage.Config{Dir: s.path("state"), Now: time.Now})
 			s.must(err)
@@ -159,9 +177,12 @@ func TestDisk(t *testing.T) {
 		t.Skip("only root can mount a disk: run this test as root")
 	}
 	for _, tr := range []trouble{
-		{"full", func(s *scene) { _ = os.WriteFile(s.path("state/filler"), make([]byte, 1<<20), 0o600) }, "disk", Failed, "0 kB are free", ""},
-		{"nearly full", func(s *scene) { s.must(os.WriteFile(s.path("state/filler"), make([]byte, 256<<10), 0o600)) }, "disk", Warning, "kB are free", ""},
-		{"read-only", func(s *scene) { s.must(unix.Mount("", s.path("state"), "", unix.MS_REMOUNT|unix.MS_RDONLY, "")) }, "disk", Failed, "read-only", ""},
+		{"full", func(s *scene) { _ = os.WriteFile(s.path("state/filler"), make([]byte, 1<<20), 0o600) },
+			"disk", Failed, "0 kB are free", ""},
+		{"nearly full", func(s *scene) { s.must(os.WriteFile(s.path("state/filler"), make([]byte, 256<<10), 0o600)) },
+			"disk", Warning, "kB are free", ""},
+		{"read-only", func(s *scene) { s.must(unix.Mount("", s.path("state"), "", unix.MS_REMOUNT|unix.MS_RDONLY, "")) },
+			"disk", Failed, "read-only", ""},
 	} {
 		t.Run(tr.name, func(t *testing.T) {
 			spoil := tr.spoil
@@ -220,9 +241,12 @@ func TestServiceAndSocket(t *testing.T) {
 			s.down = true
 			s.serviceIs(service.State{Active: "activating", Result: "signal", ExitStatus: 9, Restarts: 7})
 		}, "service", Failed, "signal, exit status 9", "socket daemon"},
-		{"not started", func(s *scene) { s.down = true; s.serviceIs(service.State{Active: "inactive"}) }, "service", Failed, "not started", "socket daemon"},
-		{"by hand", func(s *scene) { s.serviceIs(service.State{Active: "inactive"}) }, "service", Warning, "not as the service", ""},
-		{"restarted", func(s *scene) { s.serviceIs(service.State{Active: "active", Result: "oom-kill", Restarts: 9}) }, "service", Warning, "9 times", ""},
+		{"not started", func(s *scene) { s.down = true; s.serviceIs(service.State{Active: "inactive"}) },
+			"service", Failed, "not started", "socket daemon"},
+		{"by hand", func(s *scene) { s.serviceIs(service.State{Active: "inactive"}) },
+			"service", Warning, "not as the service", ""},
+		{"restarted", func(s *scene) { s.serviceIs(service.State{Active: "active", Result: "oom-kill", Restarts: 9}) },
+			"service", Warning, "9 times", ""},
 		{"not enabled", func(s *scene) {
 			s.cfg.Service = func(context.Context) (service.State, error) {
 				return service.State{Installed: true, Active: "active"}, nil
@@ -232,7 +256,8 @@ func TestServiceAndSocket(t *testing.T) {
 		{"no socket", func(s *scene) { s.down = true }, "socket", Failed, "no daemon runs", "daemon"},
 		{"stale socket", func(s *scene) { s.down = true; s.leaveSocket() }, "socket", Failed, "stale", "daemon"},
 		{"a file", func(s *scene) { s.write("sock", "") }, "socket", Failed, "no socket", "daemon"},
-		{"another mode", func(s *scene) { s.daemon(); s.must(os.Chmod(s.path("sock"), 0o600)) }, "socket", Warning, "wants 0666", ""},
+		{"another mode", func(s *scene) { s.daemon(); s.must(os.Chmod(s.path("sock"), 0o600)) },
+			"socket", Warning, "wants 0666", ""},
 		{"a closed folder", func(s *scene) { s.must(os.Chmod(s.dir, 0o700)) }, "socket", Warning, "chmod 755", ""},
 		{"another version", func(s *scene) { s.status.Version = "1.2.2" }, "daemon", Warning, "tvpassd restart", ""},
 		{"warnings", func(s *scene) {
@@ -257,10 +282,11 @@ func TestServiceAndSocket(t *testing.T) {
 	})
 }
 
-// A user of the app whom the socket's mode keeps out, though the configuration allows the app.
+// The socket's mode keeps out a user to whom the configuration allows the app.
 func TestAPlayerThatIsLockedOut(t *testing.T) {
 	s := newScene(t)
-	s.write("apps.d/ref30.toml", "[[app]]\nid = \"ref30\"\nsoftware_statement_file = \"ref30.jwt\"\nallow_users = [\"nobody\"]\n")
+	s.write("apps.d/ref30.toml",
+		"[[app]]\nid = \"ref30\"\nsoftware_statement_file = \"ref30.jwt\"\nallow_users = [\"nobody\"]\n")
 	s.daemon()
 	s.must(os.Chmod(s.path("sock"), 0o660))
 	r := s.run()
@@ -270,7 +296,8 @@ func TestAPlayerThatIsLockedOut(t *testing.T) {
 	s.http_ = strings.Replace(s.http_, "[http]", "", 1)
 	f := look(t.Context(), s.cfg)
 	f.conf.Socket.Mode = 0o660
-	if c := judgeSocket(f); c.Status != Warning || !strings.Contains(c.Detail+c.Todo, "usermod -aG") || !strings.Contains(c.Detail, "user nobody may use ref30") {
+	if c := judgeSocket(f); c.Status != Warning || !strings.Contains(c.Detail+c.Todo, "usermod -aG") ||
+		!strings.Contains(c.Detail, "user nobody may use ref30") {
 		t.Errorf("%+v", c)
 	}
 }
@@ -282,10 +309,14 @@ func TestNetwork(t *testing.T) {
 	}
 	runAll(t, []trouble{
 		{"undated", func(s *scene) { s.cfg.Undated = true }, "build", Warning, "does not know its build date", ""},
-		{"clock unset", func(s *scene) { s.clock.now.Wall = time.Unix(3600, 0) }, "clock", Failed, "1970-01-01", "tls endpoint"},
-		{"clock behind", func(s *scene) { s.clock.now.Wall = labTime.Add(-10 * time.Minute) }, "clock", Warning, "10m0s behind", ""},
-		{"clock ahead", func(s *scene) { s.clock.now.Wall = labTime.Add(10 * time.Minute) }, "clock", Warning, "ahead of", ""},
-		{"malformed proxy", func(s *scene) { s.env("HTTPS_PROXY", "http://user:pr0xy-passw0rd@host:port") }, "proxy", Warning, "silently ignored", ""},
+		{"clock unset", func(s *scene) { s.clock.now.Wall = time.Unix(3600, 0) },
+			"clock", Failed, "1970-01-01", "tls endpoint"},
+		{"clock behind", func(s *scene) { s.clock.now.Wall = labTime.Add(-10 * time.Minute) },
+			"clock", Warning, "10m0s behind", ""},
+		{"clock ahead", func(s *scene) { s.clock.now.Wall = labTime.Add(10 * time.Minute) },
+			"clock", Warning, "ahead of", ""},
+		{"malformed proxy", func(s *scene) { s.env("HTTPS_PROXY", "http://user:pr0xy-passw0rd@host:port") },
+			"proxy", Warning, "silently ignored", ""},
 		{"proxy refuses", func(s *scene) {
 			u := s.other(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusProxyAuthRequired) })
 			s.http_ += "proxy = \"http://user:pr0xy-passw0rd@" + u.Host + "\"\n"
@@ -295,8 +326,10 @@ func TestNetwork(t *testing.T) {
 			s.cfg.Proxy = http.ProxyURL(u)
 			s.env("HTTPS_PROXY", u.String())
 		}, "tcp", Failed, "connection refused", "tls endpoint"},
-		{"no such name", func(s *scene) { s.endpoint = "https://" + strings.Repeat("x", 64) + ".example" }, "dns", Failed, "can't be resolved", "captive_portal tcp tls endpoint"},
-		{"closed port", func(s *scene) { s.endpoint = "https://" + vacant(s.t) }, "tcp", Failed, "connection refused", "tls endpoint"},
+		{"no such name", func(s *scene) { s.endpoint = "https://" + strings.Repeat("x", 64) + ".example" },
+			"dns", Failed, "can't be resolved", "captive_portal tcp tls endpoint"},
+		{"closed port", func(s *scene) { s.endpoint = "https://" + vacant(s.t) },
+			"tcp", Failed, "connection refused", "tls endpoint"},
 		{"portal redirects", func(s *scene) {
 			s.endpoint = "https://" + vacant(s.t)
 			s.cfg.Portal = s.other(func(w http.ResponseWriter, r *http.Request) {
@@ -311,17 +344,25 @@ func TestNetwork(t *testing.T) {
 			s.endpoint = "https://" + vacant(s.t)
 			s.cfg.Portal = s.other(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(511) }).String()
 		}, "captive_portal", Failed, "511", "tcp tls endpoint"},
-		{"expired", func(s *scene) { s.certify(labTime.AddDate(-3, 0, 0)) }, "tls", Failed, "is valid from 2028-02-29 12:00:00Z to 2029-03-01", "endpoint"},
-		{"not yet valid", func(s *scene) { s.certify(labTime.AddDate(3, 0, 0)) }, "tls", Failed, "check the clock", "endpoint"},
-		{"about to expire", func(s *scene) { s.certify(labTime.AddDate(-1, 0, 1)) }, "tls", Warning, "ends on 2031-03-02", ""},
-		{"wrong name", func(s *scene) { s.listen = "127.0.0.2:0" }, "tls", Failed, "certificate for \"localhost, 127.0.0.1, ::1\"", "endpoint"},
-		{"unknown authority", func(s *scene) { s.http_ = "" }, "tls", Failed, "\"CN=passsim\" from \"CN=passsim throw-away CA\"", "endpoint"},
+		{"expired", func(s *scene) { s.certify(labTime.AddDate(-3, 0, 0)) },
+			"tls", Failed, "is valid from 2028-02-29 12:00:00Z to 2029-03-01", "endpoint"},
+		{"not yet valid", func(s *scene) { s.certify(labTime.AddDate(3, 0, 0)) },
+			"tls", Failed, "check the clock", "endpoint"},
+		{"about to expire", func(s *scene) { s.certify(labTime.AddDate(-1, 0, 1)) },
+			"tls", Warning, "ends on 2031-03-02", ""},
+		{"wrong name", func(s *scene) { s.listen = "127.0.0.2:0" },
+			"tls", Failed, "certificate for \"localhost, 127.0.0.1, ::1\"", "endpoint"},
+		{"unknown authority", func(s *scene) { s.http_ = "" },
+			"tls", Failed, "\"CN=passsim\" from \"CN=passsim throw-away CA\"", "endpoint"},
 		{"plain HTTP on the port", func(s *scene) {
 			s.endpoint = strings.Replace(s.other(html).String(), "http:", "https:", 1)
 		}, "tls", Failed, "does not speak TLS", "endpoint"},
 		{"no ca_file", func(s *scene) { s.must(os.Remove(s.path("ca.pem"))) }, "tls", Failed, "ca_file", "endpoint"},
-		{"cut off", func(s *scene) { s.endpoint = "https://" + hangUp(s.t) }, "tls", Failed, "the TLS handshake breaks off", "endpoint"},
-		{"server in trouble", func(s *scene) { s.handle(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }) }, "endpoint", Failed, "HTTP 503", ""},
+		{"cut off", func(s *scene) { s.endpoint = "https://" + hangUp(s.t) },
+			"tls", Failed, "the TLS handshake breaks off", "endpoint"},
+		{"server in trouble",
+			func(s *scene) { s.handle(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }) },
+			"endpoint", Failed, "HTTP 503", ""},
 		{"redirect", func(s *scene) {
 			s.handle(func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, "https://portal.example/login", http.StatusFound)
@@ -338,13 +379,18 @@ func TestNetwork(t *testing.T) {
 		}, "throttle", Warning, "42s", "dns tls endpoint"},
 		{"rejected", func(s *scene) {
 			s.status.Apps[0].State = ipc.StateRejected
-			s.status.Apps[0].LastError = &ipc.LastError{Code: ipc.CodeRejected, ServerCode: "invalid_software_statement", Detail: "get a new one"}
+			s.status.Apps[0].LastError = &ipc.LastError{
+				Code: ipc.CodeRejected, ServerCode: "invalid_software_statement", Detail: "get a new one",
+			}
 		}, "token:ref30", Failed, "(invalid_software_statement)", ""},
-		{"under way", func(s *scene) { s.status.Apps[0].State = ipc.StateRegistering }, "token:ref30", Warning, "none yet: registering", ""},
+		{"under way", func(s *scene) { s.status.Apps[0].State = ipc.StateRegistering },
+			"token:ref30", Warning, "none yet: registering", ""},
 		{"stale", func(s *scene) { s.status.Apps[0].State = ipc.StateStale }, "token:ref30", Warning, "good still", ""},
 		{"offline", func(s *scene) {
 			s.endpoint = "https://" + vacant(s.t)
-			s.status.Apps[0] = ipc.AppStatus{App: "ref30", State: ipc.StateWaiting, LastError: &ipc.LastError{Code: ipc.CodeOffline}}
+			s.status.Apps[0] = ipc.AppStatus{
+				App: "ref30", State: ipc.StateWaiting, LastError: &ipc.LastError{Code: ipc.CodeOffline},
+			}
 		}, "tcp", Failed, "connection refused", "tls token:ref30"},
 	})
 }
@@ -385,7 +431,8 @@ func TestAThrottleThatIsKept(t *testing.T) {
 		s := newScene(t)
 		s.down = true
 		s.keep(func(store *storage.Store) {
-			s.must(store.SaveGate(storage.Gate{Noted: storage.Stamp{BootID: boot, Boot: time.Hour - time.Minute}, Wait: 10 * time.Minute}))
+			noted := storage.Stamp{BootID: boot, Boot: time.Hour - time.Minute}
+			s.must(store.SaveGate(storage.Gate{Noted: noted, Wait: 10 * time.Minute}))
 		})
 		c := find(t, s.run(), "throttle")
 		if shut != (c.Status == Warning) || shut != strings.Contains(c.Detail, "9m0s") || shut == (len(s.asked) > 0) {
@@ -405,8 +452,11 @@ func TestALabWithoutTLS(t *testing.T) {
 
 func TestDevice(t *testing.T) {
 	runAll(t, []trouble{
-		{"not reachable", func(s *scene) { s.device = "model = \"Box\"\nversion = \"1\"\nconnectionType = \"notAccessible\"\n" }, "device", Warning, "connectionType", ""},
-		{"generated", func(s *scene) { s.status.Device.Identifier.Source = "generated" }, "identifier", Warning, "generated one", ""},
+		{"not reachable",
+			func(s *scene) { s.device = "model = \"Box\"\nversion = \"1\"\nconnectionType = \"notAccessible\"\n" },
+			"device", Warning, "connectionType", ""},
+		{"generated", func(s *scene) { s.status.Device.Identifier.Source = "generated" },
+			"identifier", Warning, "generated one", ""},
 	})
 	f := &facts{
 		device: &device.Report{Identifier: device.Candidate{Source: "soc-serial", Raw: []byte("1")}},

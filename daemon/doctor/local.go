@@ -57,7 +57,8 @@ func judgeApps(f *facts) Check {
 	case len(hidden) > 0:
 		return skipForRoot("a file of apps.d, or a statement that it names,")
 	case len(f.conf.Apps) == 0:
-		return warn("put a file with [[app]] into apps.d, and its software statement beside it, then tvpassd reload", "no app is configured")
+		return warn("put a file with [[app]] into apps.d, and its software statement beside it, then tvpassd reload",
+			"no app is configured")
 	}
 	var ids []string
 	for _, app := range f.conf.Apps {
@@ -86,7 +87,8 @@ func judgeStatement(app config.App) Check {
 		return fail("copy all of it from the TVE Dashboard", "it %v", err)
 	}
 	if s.Issuer == "" {
-		return warn("see that it is the software statement of the TVE Dashboard, and not another token", "it is a JWT that names no issuer")
+		return warn("see that it is the software statement of the TVE Dashboard, and not another token",
+			"it is a JWT that names no issuer")
 	}
 	text := "issued by " + named(s.Issuer)
 	if s.Name != "" {
@@ -102,7 +104,8 @@ func judgeStateDir(f *facts) Check {
 	dir := f.conf.StateDir
 	switch {
 	case errors.Is(f.stateErr, fs.ErrNotExist) && f.status == nil:
-		return warn("tvpassd start makes it; if this box was registered before, its viewers must sign in again", "%s is not there", dir)
+		return warn("tvpassd start makes it; if this box was registered before, its viewers must sign in again",
+			"%s is not there", dir)
 	case f.needsRoot(f.stateErr):
 		return skipForRoot(dir)
 	case f.stateErr != nil:
@@ -112,7 +115,8 @@ func judgeStateDir(f *facts) Check {
 	}
 	owner := f.stateInfo.Sys().(*syscall.Stat_t).Uid
 	if want, known := f.serviceUser(); known && want != owner {
-		return fail(f.orMount(fmt.Sprintf("chown -R %s %s", userName(want), dir), want), "%s belongs to %s, and the service runs as %s", dir, userName(owner), userName(want))
+		return fail(f.orMount(fmt.Sprintf("chown -R %s %s", userName(want), dir), want),
+			"%s belongs to %s, and the service runs as %s", dir, userName(owner), userName(want))
 	}
 	if mode := f.stateInfo.Mode().Perm(); mode&0o077 != 0 {
 		return warn(f.orMount("chmod 700 "+dir, owner), "%s has mode %04o: it holds secrets", dir, mode)
@@ -203,7 +207,8 @@ func judgeDisk(f *facts) Check {
 	free := f.disk.Bavail * uint64(f.disk.Bsize) / 1024 // Bsize is of another type on every machine
 	switch {
 	case f.disk.Flags&stRdonly != 0:
-		return fail("mount it writable; a disk that became so by itself is failing: dmesg", "the disk under %s is read-only", f.conf.StateDir)
+		return fail("mount it writable; a disk that became so by itself is failing: dmesg",
+			"the disk under %s is read-only", f.conf.StateDir)
 	case free < leastSpace:
 		return fail("delete what fills the disk", "%d kB are free under %s", free, f.conf.StateDir)
 	case f.disk.Files > 0 && f.disk.Ffree == 0:
@@ -263,7 +268,8 @@ func judgeDevice(f *facts) Check {
 		faults = append(faults, errors.New(w.Detail))
 	}
 	if len(faults) > 0 {
-		return warn("tvpassd device shows every value; set the keys under [device] in config.toml, then tvpassd reload", "%s", list(faults))
+		return warn("tvpassd device shows every value; set the keys under [device] in config.toml, then tvpassd reload",
+			"%s", list(faults))
 	}
 	model, _ := f.device.Info.Get("model")
 	return pass("%v, from %s", model, f.device.Sources["model"])
@@ -285,8 +291,10 @@ func judgeIdentifier(f *facts) Check {
 		return warn("keep "+f.conf.StateDir+" through upgrades: without it viewers must sign in again",
 			"the hardware has no usable serial number, so it is a generated one")
 	}
-	if found := f.device; found != nil && found.Identifier.Source == source && found.Identifier.Identifier().Value != value {
-		return warn("on another device with a copied state directory: tvpassd stop, empty "+f.conf.StateDir+", tvpassd start",
+	if found := f.device; found != nil && found.Identifier.Source == source &&
+		found.Identifier.Identifier().Value != value {
+		return warn("if the state directory was copied from another device: tvpassd stop, empty "+
+			f.conf.StateDir+", tvpassd start",
 			"the stored one is from %s, which now yields another", source)
 	}
 	return pass("from %s", source)

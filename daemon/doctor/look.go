@@ -142,7 +142,8 @@ func (f *facts) shut() time.Duration {
 func (f *facts) lookAtServer(ctx context.Context) {
 	now := func() time.Time { return f.cfg.Clock.Now().Wall }
 	f.server.ask(ctx, f.conf, f.cfg.Proxy, "tvpassd/"+f.cfg.Version+" doctor", now)
-	if f.server.dialer == nil || f.server.verified() || f.server.blocked() != nil || f.server.proxy != nil || f.loopback() && f.cfg.Portal == "" {
+	if f.server.dialer == nil || f.server.verified() || f.server.blocked() != nil || f.server.proxy != nil ||
+		f.loopback() && f.cfg.Portal == "" {
 		return
 	}
 	url := f.cfg.Portal

@@ -35,9 +35,11 @@ func judgeService(f *facts) Check {
 	case !s.Installed:
 		return warn("tvpassd install", "tvpassd is no service of this system, so nothing starts it at boot")
 	case f.status != nil && s.Active != "active" && s.Active != "":
-		return warn("end the one that runs, then tvpassd start", "a daemon runs, but not as the service, which is %s", s.Active)
+		return warn("end the one that runs, then tvpassd start", "a daemon runs, but not as the service, which is %s",
+			s.Active)
 	case s.ExitStatus == exitUnusable && s.Active != "active":
-		return fail("see the checks above; then tvpassd start", "the configuration or the state is unusable (exit status %d)", exitUnusable)
+		return fail("see the checks above; then tvpassd start",
+			"the configuration or the state is unusable (exit status %d)", exitUnusable)
 	case s.Active == "failed" || s.Active == "activating" && s.Restarts > 0:
 		return fail(todo, "it ends again and again, or gave up: %s", ended)
 	case s.Active == "inactive":
@@ -142,7 +144,8 @@ func judgeDaemon(f *facts) Check {
 	var faults []error
 	for _, w := range st.Warnings {
 		// Device, clock and disk have checks of their own.
-		if !strings.HasPrefix(w.Code, "device_") && w.Code != "identifier_generated" && w.Code != ipc.CodeClockUnset && w.Code != ipc.CodeStorage {
+		if !strings.HasPrefix(w.Code, "device_") && w.Code != "identifier_generated" && w.Code != ipc.CodeClockUnset &&
+			w.Code != ipc.CodeStorage {
 			faults = append(faults, errors.New(w.Code+": "+w.Detail))
 		}
 	}

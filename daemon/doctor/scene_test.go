@@ -29,7 +29,8 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// labTime is every clock's, far from the true time: certificates are good by the injected clock alone.
+// labTime is what every clock shows, far from the true time: certificates are good
+// by the injected clock alone.
 var labTime = time.Date(2031, 3, 1, 12, 0, 0, 0, time.UTC)
 
 const (
@@ -38,7 +39,7 @@ const (
 	labBoot           = "boot-of-the-lab"
 )
 
-// scene is a box on which all is well, until a test spoils something.
+// scene is a device on which all is well, until a test spoils something.
 type scene struct {
 	t       *testing.T
 	dir     string
@@ -74,20 +75,24 @@ func newScene(t *testing.T) *scene {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	s := &scene{t: t, dir: dir, clock: &labClock{clock.Reading{Boot: time.Hour, Wall: labTime}}, listen: "127.0.0.1:0"}
 	s.must(os.Chmod(dir, 0o755))
-	s.sim = dcrtest.New(dcrtest.Config{Now: func() time.Time { return labTime }, Random: rand.Reader, Log: slog.New(slog.DiscardHandler)})
+	s.sim = dcrtest.New(dcrtest.Config{
+		Now: func() time.Time { return labTime }, Random: rand.Reader, Log: slog.New(slog.DiscardHandler),
+	})
 	s.handler = s.sim
 	s.certify(labTime)
 	s.write("apps.d/ref30.jwt", dcrtest.Statement("ref30"))
 	s.write("apps.d/ref30.toml", "[[app]]\nid = \"ref30\"\nsoftware_statement_file = \"ref30.jwt\"\n")
 	s.device = "model = \"Box\"\nversion = \"1\"\nconnectionType = \"LAN\"\n"
 	s.status = &ipc.Status{
-		Version: "1.2.3", UptimeS: 90, Health: ipc.Healthy, Clock: ipc.Clock{Set: true}, Throttle: ipc.Throttle{Open: true}, Storage: ipc.Storage{OK: true},
+		Version: "1.2.3", UptimeS: 90, Health: ipc.Healthy, Clock: ipc.Clock{Set: true},
+		Throttle: ipc.Throttle{Open: true}, Storage: ipc.Storage{OK: true},
 		Device: ipc.Device{Info: json.RawMessage("{}"), Identifier: &ipc.Identifier{Value: "00", Source: "soc-serial"}},
 		Apps:   []ipc.AppStatus{{App: "ref30", State: ipc.StateReady}},
 	}
 	s.keep(func(*storage.Store) {})
 	s.cfg = Config{
-		ConfigFile: s.path("config.toml"), Version: "1.2.3", BuildDate: labTime.AddDate(-1, 0, 0), UID: os.Geteuid(), Clock: s.clock,
+		ConfigFile: s.path("config.toml"), Version: "1.2.3", BuildDate: labTime.AddDate(-1, 0, 0),
+		UID: os.Geteuid(), Clock: s.clock,
 		Getenv: func(string) string { return "" },
 		Load:   func() (*config.Config, error) { return config.Load(s.path("config.toml")) },
 		Service: func(context.Context) (service.State, error) {
@@ -132,7 +137,8 @@ func (s *scene) keep(change func(*storage.Store)) {
 	store, err := storage.Open(storage.Config{Dir: s.path("state"), Now: func() time.Time { return labTime }})
 	s.must(err)
 	s.must(store.SaveIdentifier(storage.Identifier{Value: strings.Repeat("0", 64), Source: "soc-serial"}))
-	s.must(store.SaveApp("https://sp.example", "ref30", storage.App{Credentials: &storage.Credentials{ClientID: labClient, ClientSecret: labEndpointSecret}}))
+	pair := &storage.Credentials{ClientID: labClient, ClientSecret: labEndpointSecret}
+	s.must(store.SaveApp("https://sp.example", "ref30", storage.App{Credentials: pair}))
 	change(store)
 	s.must(store.Close())
 }
@@ -143,7 +149,8 @@ func (s *scene) run() Report {
 	if s.endpoint == "" {
 		s.endpoint = s.serve()
 	}
-	s.write("config.toml", fmt.Sprintf("endpoint = %q\nstate_dir = \"state\"\naccept_volatile_state = true\n[socket]\npath = \"sock\"\ngroup = \"\"\nmode = \"0666\"\n[device]\n%s[http]\n%s%s",
+	s.write("config.toml", fmt.Sprintf("endpoint = %q\nstate_dir = \"state\"\naccept_volatile_state = true\n"+
+		"[socket]\npath = \"sock\"\ngroup = \"\"\nmode = \"0666\"\n[device]\n%s[http]\n%s%s",
 		s.endpoint, s.device, s.http_, s.app))
 	if !s.down {
 		s.daemon()
@@ -162,12 +169,13 @@ func (s *scene) serve() (url string) {
 	if s.tls != nil {
 		l, scheme = tls.NewListener(l, s.tls), "https://"
 	}
-	server := &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		s.asked = append(s.asked, r.Method+" "+r.URL.Path+" "+string(body))
 		r.Body = io.NopCloser(strings.NewReader(string(body)))
 		s.handler.ServeHTTP(w, r)
-	})}
+	})
+	server := &http.Server{ErrorLog: log.New(io.Discard, "", 0), Handler: handler}
 	go func() { _ = server.Serve(l) }() // until it is closed
 	s.t.Cleanup(func() { server.Close() })
 	return scheme + l.Addr().String()
@@ -217,7 +225,7 @@ func vacant(t *testing.T) string {
 	return l.Addr().String()
 }
 
-// other is a server without TLS that is none of the box's business.
+// other starts a server without TLS that is not the daemon's.
 func (s *scene) other(f http.HandlerFunc) *url.URL {
 	s.t.Helper()
 	server := httptest.NewServer(f)
