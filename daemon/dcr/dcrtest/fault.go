@@ -3,10 +3,10 @@ package dcrtest
 import (
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 )
@@ -137,36 +137,20 @@ func (f Fault) check() error {
 // status=503 count=2".
 func ParseFault(text string) (Fault, error) {
 	var f Fault
-	for word := range strings.FieldsSeq(text) {
-		name, value, _ := strings.Cut(word, "=")
-		var err error
-		switch name {
-		case "path":
-			f.Path = value
-		case "kind":
-			f.Kind = value
-		case "code":
-			f.Code = value
-		case "field":
-			f.Field = value
-		case "value":
-			f.Value = json.RawMessage(value)
-		case "retry_after":
-			f.RetryAfter = value
-		case "count":
-			f.Count, err = strconv.Atoi(value)
-		case "status":
-			f.Status, err = strconv.Atoi(value)
-		case "size":
-			f.Size, err = strconv.Atoi(value)
-		case "delay":
-			f.Delay, err = time.ParseDuration(value)
-		default:
-			err = errors.New("there is path, kind, count, status, code, retry_after, field, value, size and delay")
-		}
-		if err != nil {
-			return Fault{}, fmt.Errorf("%q: %w", word, err)
-		}
+	err := readWords(text, func(set *flag.FlagSet) {
+		set.StringVar(&f.Path, "path", "", "")
+		set.StringVar(&f.Kind, "kind", "", "")
+		set.StringVar(&f.Code, "code", "", "")
+		set.StringVar(&f.Field, "field", "", "")
+		set.StringVar(&f.RetryAfter, "retry_after", "", "")
+		set.IntVar(&f.Count, "count", 0, "")
+		set.IntVar(&f.Status, "status", 0, "")
+		set.IntVar(&f.Size, "size", 0, "")
+		set.DurationVar(&f.Delay, "delay", 0, "")
+		set.Func("value", "", func(value string) error { f.Value = json.RawMessage(value); return nil })
+	})
+	if err != nil {
+		return Fault{}, err
 	}
 	return f.checked()
 }
@@ -174,19 +158,7 @@ func ParseFault(text string) (Fault, error) {
 // takeFault uses up one count of the first fault that strikes; the zero Fault
 // does nothing.
 func (s *Server) takeFault(strikes func(Fault) bool) Fault {
-	i := slices.IndexFunc(s.faults, strikes)
-	if i < 0 {
-		return Fault{}
-	}
-	f := s.faults[i]
-	switch f.Count {
-	case 0: // until it is cleared
-	case 1:
-		s.faults = slices.Delete(s.faults, i, i+1)
-	default:
-		s.faults[i].Count--
-	}
-	return f
+	return take(&s.faults, strikes, func(f *Fault) *int { return &f.Count })
 }
 
 // silent reports whether the client gets no answer at all.

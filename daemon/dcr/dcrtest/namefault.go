@@ -2,10 +2,10 @@ package dcrtest
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -51,8 +51,8 @@ type NameFault struct {
 // SetFault adds a fault behind those that are set: of those that fit a query
 // the first strikes, until it is used up.
 func (n *NameServer) SetFault(f NameFault) error {
-	f.Type, f.Proto = strings.ToUpper(f.Type), strings.ToLower(f.Proto)
-	if err := f.check(); err != nil {
+	f, err := f.checked()
+	if err != nil {
 		return err
 	}
 	n.mu.Lock()
@@ -66,6 +66,13 @@ func (n *NameServer) ClearFaults() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.faults = nil
+}
+
+// checked returns the fault in the letters that queries have, and what is wrong
+// with it.
+func (f NameFault) checked() (NameFault, error) {
+	f.Type, f.Proto = strings.ToUpper(f.Type), strings.ToLower(f.Proto)
+	return f, f.check()
 }
 
 func (f NameFault) check() error {
@@ -92,50 +99,26 @@ func (f NameFault) check() error {
 // count=2".
 func ParseNameFault(text string) (NameFault, error) {
 	var f NameFault
-	for word := range strings.FieldsSeq(text) {
-		name, value, _ := strings.Cut(word, "=")
-		var err error
-		switch name {
-		case "kind":
-			f.Kind = value
-		case "type":
-			f.Type = strings.ToUpper(value)
-		case "proto":
-			f.Proto = value
-		case "edns":
-			f.EDNS, err = strconv.ParseBool(value)
-		case "count":
-			f.Count, err = strconv.Atoi(value)
-		case "address":
-			f.Address, err = netip.ParseAddr(value)
-		case "delay":
-			f.Delay, err = time.ParseDuration(value)
-		default:
-			err = errors.New("there is kind, type, edns, proto, count, address and delay")
-		}
-		if err != nil {
-			return NameFault{}, fmt.Errorf("%q: %w", word, err)
-		}
+	err := readWords(text, func(set *flag.FlagSet) {
+		set.StringVar(&f.Kind, "kind", "", "")
+		set.StringVar(&f.Type, "type", "", "")
+		set.StringVar(&f.Proto, "proto", "", "")
+		set.BoolVar(&f.EDNS, "edns", false, "")
+		set.IntVar(&f.Count, "count", 0, "")
+		set.TextVar(&f.Address, "address", netip.Addr{}, "")
+		set.DurationVar(&f.Delay, "delay", 0, "")
+	})
+	if err != nil {
+		return NameFault{}, err
 	}
-	return f, f.check()
+	return f.checked()
 }
 
 // takeFault uses up one count of the fault that strikes a query; the zero
 // NameFault does nothing.
 func (n *NameServer) takeFault(q NameQuery) NameFault {
-	i := slices.IndexFunc(n.faults, func(f NameFault) bool { return f.strikes(q) })
-	if i < 0 {
-		return NameFault{}
-	}
-	f := n.faults[i]
-	switch f.Count {
-	case 0: // until it is cleared
-	case 1:
-		n.faults = slices.Delete(n.faults, i, i+1)
-	default:
-		n.faults[i].Count--
-	}
-	return f
+	strikes := func(f NameFault) bool { return f.strikes(q) }
+	return take(&n.faults, strikes, func(f *NameFault) *int { return &f.Count })
 }
 
 func (f NameFault) strikes(q NameQuery) bool {
