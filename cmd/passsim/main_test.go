@@ -159,7 +159,8 @@ func TestServeFlags(t *testing.T) {
 	addr := filepath.Join(dir, "addr")
 	p := start(t, binary, "-addr-out", addr, "-token-life", "90s", "-token-status", "200", "-clock-offset", "-1000h")
 	base := p.content(t, addr)
-	const device = "eyJtb2RlbCI6Im0iLCJ2ZXJzaW9uIjoiMSIsIm9zTmFtZSI6IkxpbnV4Iiwib3NWZXJzaW9uIjoiNiIsImNvbm5lY3Rpb25UeXBlIjoiTEFOIn0="
+	const device = "eyJtb2RlbCI6Im0iLCJ2ZXJzaW9uIjoiMSIsIm9zTmFtZSI6IkxpbnV4Iiwib3NWZXJzaW9uIjoiNiIsImNv" +
+		"bm5lY3Rpb25UeXBlIjoiTEFOIn0="
 	post := func(path, contentType, body string, into any) *http.Response {
 		t.Helper()
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+path, strings.NewReader(body))

@@ -277,7 +277,8 @@ func TestZeroClient(t *testing.T) {
 	}
 }
 
-// Without the right to open the socket, a user is told what to do. As root, this asks as somebody else.
+// Without the right to open the socket, a user is told what to do. As root, this
+// asks as somebody else.
 func TestNoPermission(t *testing.T) {
 	c, _ := run(t, newDaemon("one"))
 	if err := os.Chmod(c.Socket, 0); err != nil {

@@ -22,11 +22,13 @@ import (
 
 const (
 	labIdentifier = "fingerprint ZTNiMGM0NDI5OGZjMWMxNDlhZmJmNGM4OTk2ZmI5MjQyN2FlNDFlNDY0OWI5MzRjYTQ5NTk5MWI3ODUyYjg1NQ=="
-	// labDevice is {"model":"Box","version":"1","osName":"Linux","osVersion":"6","connectionType":"LAN"}.
-	labDevice = "eyJtb2RlbCI6IkJveCIsInZlcnNpb24iOiIxIiwib3NOYW1lIjoiTGludXgiLCJvc1ZlcnNpb24iOiI2IiwiY29ubmVjdGlvblR5cGUiOiJMQU4ifQ=="
+	// labDevice has a model, a version, an osName, an osVersion and a connectionType.
+	labDevice = "eyJtb2RlbCI6IkJveCIsInZlcnNpb24iOiIxIiwib3NOYW1lIjoiTGludXgiLCJvc1ZlcnNpb24iOiI2IiwiY29u" +
+		"bmVjdGlvblR5cGUiOiJMQU4ifQ=="
 )
 
-// playerLab is a server, a daemon with a token of it, and a player of app "one" with a clock of its own.
+// playerLab is a server, a daemon with a token of it, and a player of app "one"
+// with a clock of its own.
 type playerLab struct {
 	*fakeDaemon
 	t      *testing.T
@@ -238,7 +240,7 @@ func TestTransportRenews(t *testing.T) {
 	}
 }
 
-// A server that refuses every token is asked twice. What comes with its refusals is anything.
+// A server that refuses every token is asked twice. Its refusals may hold anything.
 func TestTransportGivesUp(t *testing.T) {
 	l := newPlayerLab(t)
 	var bodies []string
@@ -355,7 +357,8 @@ func TestRealClock(t *testing.T) {
 	}
 }
 
-// A redirect to another host is followed without the headers, wherever it leads from there.
+// A redirect to another host is followed without the headers, wherever it leads
+// from there.
 func TestTransportRedirects(t *testing.T) {
 	l := newPlayerLab(t)
 	var foreign []string

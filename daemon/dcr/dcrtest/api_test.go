@@ -90,8 +90,12 @@ func TestAPIRefusals(t *testing.T) {
 		"no token":      {without("Authorization"), 401, badToken, "no Authorization", "application-registration"},
 		"basic":         {with("Authorization", "Basic eA=="), 401, badToken, "Bearer", "application-registration"},
 		"unknown token": {with("Authorization", "Bearer x"), 401, badToken, "unknown", "application-registration"},
-		"expired":       {server(func(l *lab) { l.wait(6 * time.Hour) }), 401, badToken, "expired", "application-registration"},
-		"server ahead":  {server(func(l *lab) { l.SetClock(6 * time.Hour) }), 401, badToken, "expired", "application-registration"},
+		"expired": {
+			server(func(l *lab) { l.wait(6 * time.Hour) }), 401, badToken, "expired", "application-registration",
+		},
+		"server ahead": {
+			server(func(l *lab) { l.SetClock(6 * time.Hour) }), 401, badToken, "expired", "application-registration",
+		},
 		"revoked":       {server(func(l *lab) { l.RevokeTokens() }), 401, badToken, "unknown", "application-registration"},
 		"no identifier": {without(header), 400, badIdentifier, "0 AP-Device", "none"},
 		"no prefix":     {with(header, fingerprint(hash)[12:]), 400, badIdentifier, "fingerprint", "none"},

@@ -68,6 +68,7 @@ func (w *wire) last() dcrtest.Request {
 }
 
 func TestFaults(t *testing.T) {
+	nullSecret := dcrtest.Fault{Kind: "value", Field: "client_secret", Value: []byte(`null`)}
 	const date = "Mon, 01 Jun 2026 12:00:09 GMT"
 	html := func(t *testing.T, got seen) {
 		if !strings.HasPrefix(got.header.Get("Content-Type"), "text/html") {
@@ -80,10 +81,12 @@ func TestFaults(t *testing.T) {
 		acted  bool // credentials were issued
 		check  func(t *testing.T, got seen)
 	}{
-		"status":        {dcrtest.Fault{Kind: "status"}, 503, false, html},
-		"status 502":    {dcrtest.Fault{Kind: "status", Status: 502}, 502, false, html},
-		"captive":       {dcrtest.Fault{Kind: "html"}, 200, false, html},
-		"error":         {dcrtest.Fault{Kind: "error", Code: "invalid_client"}, 400, false, wantBody(`{"error":"invalid_client"}`)},
+		"status":     {dcrtest.Fault{Kind: "status"}, 503, false, html},
+		"status 502": {dcrtest.Fault{Kind: "status", Status: 502}, 502, false, html},
+		"captive":    {dcrtest.Fault{Kind: "html"}, 200, false, html},
+		"error": {
+			dcrtest.Fault{Kind: "error", Code: "invalid_client"}, 400, false, wantBody(`{"error":"invalid_client"}`),
+		},
 		"error unknown": {dcrtest.Fault{Kind: "error", Code: "brand_new"}, 400, false, wantBody(`{"error":"brand_new"}`)},
 		"redirect": {dcrtest.Fault{Kind: "redirect"}, 302, false, func(t *testing.T, got seen) {
 			if got.header.Get("Location") == "" {
@@ -97,7 +100,8 @@ func TestFaults(t *testing.T) {
 		}},
 		"oversized": {dcrtest.Fault{Kind: "oversized"}, 201, true, func(t *testing.T, got seen) {
 			if len(got.body) <= 1<<20 || !json.Valid([]byte(got.body)) {
-				t.Errorf("the body has %d bytes, JSON: %v; want more than 1 MiB of it", len(got.body), json.Valid([]byte(got.body)))
+				t.Errorf("the body has %d bytes, JSON: %v; want more than 1 MiB of it",
+					len(got.body), json.Valid([]byte(got.body)))
 			}
 		}},
 		"reset": {dcrtest.Fault{Kind: "reset"}, 0, false, wantReset},
@@ -108,9 +112,11 @@ func TestFaults(t *testing.T) {
 				t.Errorf("Retry-After %q, want none", value)
 			}
 		}},
-		"429 seconds":     {dcrtest.Fault{Kind: "429", RetryAfter: "17"}, 429, false, wantRetryAfter("17")},
-		"429 date":        {dcrtest.Fault{Kind: "429", RetryAfter: date}, 429, false, wantRetryAfter(date)},
-		"429 date ahead":  {dcrtest.Fault{Kind: "429", RetryAfter: "+90s"}, 429, false, wantRetryAfter("Mon, 01 Jun 2026 12:01:30 GMT")},
+		"429 seconds": {dcrtest.Fault{Kind: "429", RetryAfter: "17"}, 429, false, wantRetryAfter("17")},
+		"429 date":    {dcrtest.Fault{Kind: "429", RetryAfter: date}, 429, false, wantRetryAfter(date)},
+		"429 date ahead": {
+			dcrtest.Fault{Kind: "429", RetryAfter: "+90s"}, 429, false, wantRetryAfter("Mon, 01 Jun 2026 12:01:30 GMT"),
+		},
 		"503 Retry-After": {dcrtest.Fault{Kind: "status", RetryAfter: "5"}, 503, false, wantRetryAfter("5")},
 		"missing": {dcrtest.Fault{Kind: "missing", Field: "client_secret"}, 201, true, func(t *testing.T, got seen) {
 			if strings.Contains(got.body, "client_secret") || !strings.Contains(got.body, "client_id") {
@@ -132,7 +138,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("%v, want %v", got.err, io.EOF)
 			}
 		}},
-		"value": {dcrtest.Fault{Kind: "value", Field: "client_secret", Value: []byte(`null`)}, 201, true, func(t *testing.T, got seen) {
+		"value": {nullSecret, 201, true, func(t *testing.T, got seen) {
 			if !strings.Contains(got.body, `"client_secret":null`) || strings.Contains(got.body, `"client_id":null`) {
 				t.Errorf("the body %s, want client_secret null", got.body)
 			}
@@ -303,7 +309,8 @@ func TestFaultOrder(t *testing.T) {
 		t.Error("register, which has no fault: ", diff)
 	}
 	access := l.token(t, id, secret)
-	if diff := cmp.Diff([]int{401, 401, 401}, codes(3, func() *http.Request { return apiRequest(t, access) })); diff != "" {
+	got := codes(3, func() *http.Request { return apiRequest(t, access) })
+	if diff := cmp.Diff([]int{401, 401, 401}, got); diff != "" {
 		t.Error("api, until it is cleared: ", diff)
 	}
 	l.ClearFaults()
@@ -379,7 +386,7 @@ func TestBadFaults(t *testing.T) {
 		"kind=reset path=nowhere":        "nowhere",
 		"kind=reset count=-1":            "negative",
 		"kind=reset count=two":           "count=two",
-		"kind=reset colour=red":          "there is path, kind",
+		"kind=reset colour=red":          "not among code, count",
 		"kind=status status=99":          "99",
 		"kind=status status=x":           "status=x",
 		"kind=error":                     "code",

@@ -79,25 +79,33 @@ func TestRegisterRefusals(t *testing.T) {
 		body      string
 		code, why string
 	}{
-		"no JSON":                  {"software_statement=x", "invalid_request", "not a JSON object"},
-		"empty body":               {"", "invalid_request", "not a JSON object"},
-		"an array":                 {"[]", "invalid_request", "not a JSON object"},
-		"cut off":                  {`{"software_statement":"` + statement, "invalid_request", "not a JSON object"},
-		"something behind":         {body(statement) + "{}", "invalid_request", "behind its JSON object"},
-		"not UTF-8":                {body("\xff"), "invalid_request", "UTF-8"},
-		"statement repeated":       {body(statement + `","software_statement":"` + statement), "invalid_request", "repeats"},
-		"statement missing":        {"{}", "invalid_request", "missing"},
-		"statement empty":          {body(""), "invalid_request", "missing or empty"},
-		"statement no string":      {`{"software_statement":7}`, "invalid_request", "not a string"},
-		"unsupported parameter":    {body(statement + `","scope":"x`), "invalid_request", "unsupported"},
-		"too long":                 {body(strings.Repeat("x", 65<<10)), "invalid_request", "longer"},
-		"line feed behind":         {body(statement + `\n`), "invalid_software_statement", "white space"},
-		"blank inside":             {body(parts[0] + ". " + parts[1] + "." + parts[2]), "invalid_software_statement", "white space"},
-		"two parts":                {body(parts[0] + "." + parts[1]), "invalid_software_statement", "2 parts"},
-		"not base64url":            {body(parts[0] + "." + parts[1] + ".++++"), "invalid_software_statement", "part 3"},
-		"header no object":         {body(part([]byte("7")) + "." + parts[1] + "." + parts[2]), "invalid_software_statement", "header"},
-		"payload no object":        {body(parts[0] + "." + part([]byte("x")) + "." + parts[2]), "invalid_software_statement", "payload"},
-		"payload of another":       {body(parts[0] + "." + other[1] + "." + parts[2]), "invalid_software_statement", "not signed"},
+		"no JSON":               {"software_statement=x", "invalid_request", "not a JSON object"},
+		"empty body":            {"", "invalid_request", "not a JSON object"},
+		"an array":              {"[]", "invalid_request", "not a JSON object"},
+		"cut off":               {`{"software_statement":"` + statement, "invalid_request", "not a JSON object"},
+		"something behind":      {body(statement) + "{}", "invalid_request", "behind its JSON object"},
+		"not UTF-8":             {body("\xff"), "invalid_request", "UTF-8"},
+		"statement repeated":    {body(statement + `","software_statement":"` + statement), "invalid_request", "repeats"},
+		"statement missing":     {"{}", "invalid_request", "missing"},
+		"statement empty":       {body(""), "invalid_request", "missing or empty"},
+		"statement no string":   {`{"software_statement":7}`, "invalid_request", "not a string"},
+		"unsupported parameter": {body(statement + `","scope":"x`), "invalid_request", "unsupported"},
+		"too long":              {body(strings.Repeat("x", 65<<10)), "invalid_request", "longer"},
+		"line feed behind":      {body(statement + `\n`), "invalid_software_statement", "white space"},
+		"blank inside": {
+			body(parts[0] + ". " + parts[1] + "." + parts[2]), "invalid_software_statement", "white space",
+		},
+		"two parts":     {body(parts[0] + "." + parts[1]), "invalid_software_statement", "2 parts"},
+		"not base64url": {body(parts[0] + "." + parts[1] + ".++++"), "invalid_software_statement", "part 3"},
+		"header no object": {
+			body(part([]byte("7")) + "." + parts[1] + "." + parts[2]), "invalid_software_statement", "header",
+		},
+		"payload no object": {
+			body(parts[0] + "." + part([]byte("x")) + "." + parts[2]), "invalid_software_statement", "payload",
+		},
+		"payload of another": {
+			body(parts[0] + "." + other[1] + "." + parts[2]), "invalid_software_statement", "not signed",
+		},
 		"signature empty":          {body(parts[0] + "." + parts[1] + "."), "invalid_software_statement", "not signed"},
 		"redirect URI relative":    {redirect(`"/back"`), "invalid_redirect_uri", "absolute"},
 		"redirect URI empty":       {redirect(`""`), "invalid_redirect_uri", "absolute"},
@@ -170,25 +178,36 @@ func TestTokenRefusals(t *testing.T) {
 		change    change
 		code, why string
 	}{
-		"no form":                  {only("%zz"), "invalid_request", "not a form"},
-		"JSON":                     {only(`{"grant_type":"client_credentials"}`), "invalid_request", "unsupported"},
-		"empty":                    {only(""), "invalid_request", "missing"},
-		"client_id missing":        {only("client_secret=x&grant_type=client_credentials"), "invalid_request", "client_id is missing"},
-		"client_secret empty":      {only("client_id=x&client_secret=&grant_type=client_credentials"), "invalid_request", "client_secret is missing or empty"},
-		"grant_type missing":       {replace("&grant_type=client_credentials", ""), "invalid_request", "grant_type is missing"},
-		"grant_type repeated":      {more("&grant_type=client_credentials"), "invalid_request", "repeated"},
-		"client_secret repeated":   {more("&client_secret=x"), "invalid_request", "repeated"},
-		"unsupported parameter":    {more("&scope=x"), "invalid_request", "unsupported"},
-		"too long":                 {more(strings.Repeat("x", 64<<10)), "invalid_request", "longer"},
-		"another grant type":       {replace("client_credentials", "password"), "unsupported_grant_type", "grant_type"},
-		"unknown client":           {replace("client_id=", "client_id=0"), "invalid_client", "unknown"},
-		"wrong secret":             {replace("client_secret=", "client_secret=0"), "invalid_client", "wrong"},
-		"two ways to sign in":      {signIn, "invalid_request", "two ways"},
-		"body breaks off":          {breakOff, "invalid_request", "broke off"},
-		"parameters in the URL":    {inURL, "invalid_request", "URL"},
-		"revoked":                  {server(func(l *lab, id string) { l.Revoke(id) }), "invalid_client", "revoked"},
-		"unauthorized":             {server(func(l *lab, id string) { l.Unauthorize(id) }), "unauthorized_client", "unauthorized"},
-		"unauthorized and revoked": {server(func(l *lab, id string) { l.Unauthorize(id); l.RevokeAll() }), "invalid_client", "revoked"},
+		"no form": {only("%zz"), "invalid_request", "not a form"},
+		"JSON":    {only(`{"grant_type":"client_credentials"}`), "invalid_request", "unsupported"},
+		"empty":   {only(""), "invalid_request", "missing"},
+		"client_id missing": {
+			only("client_secret=x&grant_type=client_credentials"), "invalid_request", "client_id is missing",
+		},
+		"client_secret empty": {
+			only("client_id=x&client_secret=&grant_type=client_credentials"), "invalid_request",
+			"client_secret is missing or empty",
+		},
+		"grant_type missing": {
+			replace("&grant_type=client_credentials", ""), "invalid_request", "grant_type is missing",
+		},
+		"grant_type repeated":    {more("&grant_type=client_credentials"), "invalid_request", "repeated"},
+		"client_secret repeated": {more("&client_secret=x"), "invalid_request", "repeated"},
+		"unsupported parameter":  {more("&scope=x"), "invalid_request", "unsupported"},
+		"too long":               {more(strings.Repeat("x", 64<<10)), "invalid_request", "longer"},
+		"another grant type":     {replace("client_credentials", "password"), "unsupported_grant_type", "grant_type"},
+		"unknown client":         {replace("client_id=", "client_id=0"), "invalid_client", "unknown"},
+		"wrong secret":           {replace("client_secret=", "client_secret=0"), "invalid_client", "wrong"},
+		"two ways to sign in":    {signIn, "invalid_request", "two ways"},
+		"body breaks off":        {breakOff, "invalid_request", "broke off"},
+		"parameters in the URL":  {inURL, "invalid_request", "URL"},
+		"revoked":                {server(func(l *lab, id string) { l.Revoke(id) }), "invalid_client", "revoked"},
+		"unauthorized": {
+			server(func(l *lab, id string) { l.Unauthorize(id) }), "unauthorized_client", "unauthorized",
+		},
+		"unauthorized and revoked": {
+			server(func(l *lab, id string) { l.Unauthorize(id); l.RevokeAll() }), "invalid_client", "revoked",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)
@@ -213,15 +232,19 @@ func TestClientEndpointRefusals(t *testing.T) {
 		change func(r *http.Request)
 		why    string
 	}{
-		"no Content-Type":       {func(r *http.Request) { r.Header.Del("Content-Type") }, "Content-Type"},
-		"two Content-Types":     {func(r *http.Request) { r.Header.Add("Content-Type", "text/plain") }, "2 Content-Type"},
-		"another Content-Type":  {func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }, "Content-Type is not"},
-		"another charset":       {func(r *http.Request) { r.Header["Content-Type"][0] += ";charset=latin1" }, "charset"},
-		"another parameter":     {func(r *http.Request) { r.Header["Content-Type"][0] += ";boundary=utf-8" }, "charset"},
-		"a broken Content-Type": {func(r *http.Request) { r.Header.Set("Content-Type", "application/json;;=") }, "Content-Type is not"},
-		"no device info":        {func(r *http.Request) { r.Header.Del("X-Device-Info") }, "0 X-Device-Info"},
-		"a bad device info":     {func(r *http.Request) { r.Header.Set("X-Device-Info", "e30=") }, "missing"},
-		"a query":               {func(r *http.Request) { r.URL.RawQuery = "a=b" }, "URL"},
+		"no Content-Type":   {func(r *http.Request) { r.Header.Del("Content-Type") }, "Content-Type"},
+		"two Content-Types": {func(r *http.Request) { r.Header.Add("Content-Type", "text/plain") }, "2 Content-Type"},
+		"another Content-Type": {
+			func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }, "Content-Type is not",
+		},
+		"another charset":   {func(r *http.Request) { r.Header["Content-Type"][0] += ";charset=latin1" }, "charset"},
+		"another parameter": {func(r *http.Request) { r.Header["Content-Type"][0] += ";boundary=utf-8" }, "charset"},
+		"a broken Content-Type": {
+			func(r *http.Request) { r.Header.Set("Content-Type", "application/json;;=") }, "Content-Type is not",
+		},
+		"no device info":    {func(r *http.Request) { r.Header.Del("X-Device-Info") }, "0 X-Device-Info"},
+		"a bad device info": {func(r *http.Request) { r.Header.Set("X-Device-Info", "e30=") }, "missing"},
+		"a query":           {func(r *http.Request) { r.URL.RawQuery = "a=b" }, "URL"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newLab(t)

@@ -66,7 +66,8 @@ func (l *lab) send(r *http.Request) *httptest.ResponseRecorder {
 // goodDevice is a device info with everything in it.
 func goodDevice() map[string]any {
 	return map[string]any{
-		"primaryHardwareType": "SetTopBox", "model": "Box 4K", "version": "rev2", "manufacturer": "Maker", "vendor": "Seller",
+		"primaryHardwareType": "SetTopBox", "model": "Box 4K", "version": "rev2", "manufacturer": "Maker",
+		"vendor": "Seller",
 		"osName": "Linux", "osFamily": "Linux", "osVendor": "Google", "osVersion": "6.1.2",
 		"displayWidth": 3840, "displayHeight": 2160, "displayPpi": 81.6, "diagonalScreenSize": 54.6,
 		"connectionIp": "203.0.113.9", "connectionPort": 443, "connectionType": "LAN", "connectionSecure": true,

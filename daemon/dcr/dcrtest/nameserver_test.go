@@ -200,7 +200,8 @@ func TestNameServerAdmin(t *testing.T) {
 	order("DELETE", "/dns/fault", "", http.StatusNoContent)
 	order("POST", "/dns/host", `{"name":"sp.example","addresses":["192.0.2.11"]}`, http.StatusNoContent)
 	got = append(got, ask("sp.example."))
-	if diff := cmp.Diff([]string{"ServerFailure", "Success 127.0.0.1 opt 0", "Success 192.0.2.11 opt 0"}, got); diff != "" {
+	want := []string{"ServerFailure", "Success 127.0.0.1 opt 0", "Success 192.0.2.11 opt 0"}
+	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 	var queries []dcrtest.NameQuery
@@ -217,12 +218,14 @@ func TestNameServerAdmin(t *testing.T) {
 	if got := order("GET", "/dns/queries", "", http.StatusOK); got != "[]\n" {
 		t.Errorf("after clearing: %s", got)
 	}
-	for _, body := range []string{`{}`, `{"kind":"nonsense"}`, `{"kind":"drop","type":"MX"}`, `{"kind":"drop","proto":"quic"}`,
-		`{"kind":"address"}`, `{"kind":"delay"}`, `{"kind":"drop","count":-1}`, `{"kind":"drop","delay":"1h"}`} {
+	for _, body := range []string{`{}`, `{"kind":"nonsense"}`, `{"kind":"drop","type":"MX"}`,
+		`{"kind":"drop","proto":"quic"}`, `{"kind":"address"}`, `{"kind":"delay"}`, `{"kind":"drop","count":-1}`,
+		`{"kind":"drop","delay":"1h"}`} {
 		order("POST", "/dns/fault", body, http.StatusBadRequest)
 	}
 	order("POST", "/dns/host", `{}`, http.StatusBadRequest)
-	for _, words := range []string{"kind", "kind=drop colour=red", "edns=perhaps", "count=x", "address=x", "delay=5", "kind=x"} {
+	for _, words := range []string{"kind", "kind=drop colour=red", "edns=perhaps", "count=x", "address=x", "delay=5",
+		"kind=x"} {
 		if f, err := dcrtest.ParseNameFault(words); err == nil {
 			t.Errorf("%s: %+v, want an error", words, f)
 		}

@@ -36,7 +36,9 @@ func TestNewCA(t *testing.T) {
 			t.Errorf("good for %s: %v (%v), want %v", host, got, err, want)
 		}
 	}
-	for at, want := range map[time.Time]bool{now.AddDate(0, 11, 0): true, now.AddDate(2, 0, 0): false, time.Unix(0, 0): false} {
+	for at, want := range map[time.Time]bool{
+		now.AddDate(0, 11, 0): true, now.AddDate(2, 0, 0): false, time.Unix(0, 0): false,
+	} {
 		_, err := leaf.Verify(x509.VerifyOptions{DNSName: "localhost", Roots: roots, CurrentTime: at})
 		if got := err == nil; got != want {
 			t.Errorf("good at %v: %v (%v), want %v", at, got, err, want)

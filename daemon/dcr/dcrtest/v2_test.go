@@ -89,10 +89,9 @@ func TestSignIn(t *testing.T) {
 	p.call("POST REF30/decisions/authorize/Cablevision", `{"resources":["REF30"]}`, 403)
 	s := p.call("POST REF30/sessions", signIn, 200)
 	code, _ := s["code"].(string)
-	if len(code) != 7 || s["url"] != "/api/v2/authenticate/REF30/"+code || s["actionName"] != "authenticate" || s["actionType"] != "interactive" ||
-		s["mvpd"] != "Cablevision" || s["serviceProvider"] != "REF30" ||
-		s["sessionId"] == "" ||
-		s["reasonType"] != "none" {
+	if len(code) != 7 || s["url"] != "/api/v2/authenticate/REF30/"+code || s["actionName"] != "authenticate" ||
+		s["actionType"] != "interactive" || s["mvpd"] != "Cablevision" || s["serviceProvider"] != "REF30" ||
+		s["sessionId"] == "" || s["reasonType"] != "none" {
 		t.Errorf("session %v", s)
 	}
 	show := p.call("GET REF30/sessions/"+code, "", 200)
@@ -180,7 +179,8 @@ func TestResume(t *testing.T) {
 	if got := p.call("GET REF30/profiles", "", 200); at(got, "profiles", "SimTV_07") == nil {
 		t.Errorf("profiles %v", got)
 	}
-	if diff := cmp.Diff([]dcrtest.Session{{Code: code, Provider: "REF30", MVPD: "SimTV_07", SignedIn: true}}, p.Sessions()); diff != "" {
+	want := []dcrtest.Session{{Code: code, Provider: "REF30", MVPD: "SimTV_07", SignedIn: true}}
+	if diff := cmp.Diff(want, p.Sessions()); diff != "" {
 		t.Error(diff)
 	}
 	p.admin(t, "POST", "/sign-out", "")
@@ -218,7 +218,8 @@ func TestPartner(t *testing.T) {
 		at(got, "authenticationRequest", "request") == nil {
 		t.Errorf("%d %v", w.Code, got)
 	}
-	if got := p.call("POST REF30/sessions/sso/Apple", "domainName=adobe.com&redirectUrl=app:x", 200); got["actionName"] != "resume" {
+	got = p.call("POST REF30/sessions/sso/Apple", "domainName=adobe.com&redirectUrl=app:x", 200)
+	if got["actionName"] != "resume" {
 		t.Errorf("without the framework's status: %v", got)
 	}
 	saml := base64.StdEncoding.EncodeToString([]byte(strings.Repeat("<saml>", 1000)))
@@ -261,6 +262,7 @@ func TestV2Refusals(t *testing.T) {
 		t,
 		func(c *dcrtest.Config) { c.TokenLife, c.Providers = 24*time.Hour*100, []string{"REF30", "REF31"} },
 	)
+	tooMany := `{"resources":["a"` + strings.Repeat(`,"a"`, 100) + `]}`
 	expired := p.call("POST REF31/sessions", signIn, 200)["code"].(string)
 	p.wait(30 * time.Minute)
 	replaced := p.call("POST REF30/sessions", signIn, 200)["code"].(string)
@@ -288,7 +290,7 @@ func TestV2Refusals(t *testing.T) {
 		{"POST REF30/decisions/authorize/Cablevision", "{}", 400, "invalid_parameter_resources"},
 		{"POST REF30/decisions/authorize/Cablevision", `{"resources":[]}`, 400, "invalid_parameter_resources"},
 		{"POST REF30/decisions/authorize/Cablevision", `{"resources":[1]}`, 400, "invalid_parameter_resources"},
-		{"POST REF30/decisions/authorize/Cablevision", `{"resources":["a"` + strings.Repeat(`,"a"`, 100) + `]}`, 403, "too_many_resources"},
+		{"POST REF30/decisions/authorize/Cablevision", tooMany, 403, "too_many_resources"},
 		{"POST REF30/decisions/authorize/Cablevision", `{"resources":["a"]}`, 403, "authenticated_profile_missing"},
 		{"POST REF30/configuration", "", 405, "method_not_allowed"},
 		{"DELETE REF30/sessions/" + code, "", 405, "method_not_allowed"},
