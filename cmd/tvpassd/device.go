@@ -156,7 +156,8 @@ func (e *env) printIdentifier(view deviceView) {
 // manager, and the help does not show it.
 func identify() command {
 	flags := func(*flag.FlagSet) func(*env, []string) error { return leaveIdentifier }
-	return command{"identify", "", "leave the hardware's identifier in $RUNTIME_DIRECTORY for the daemon", flags}
+	return command{"identify", "", "leave the hardware's identifier in $RUNTIME_DIRECTORY for the daemon", flags,
+		"RUNTIME_DIRECTORY=/run/tvpassd tvpassd identify", ""}
 }
 
 func leaveIdentifier(_ *env, args []string) error {

@@ -67,36 +67,6 @@ type env struct {
 	configFile, socket string // as flags gave them; "" otherwise
 }
 
-// command is one of the words behind tvpassd. Its function flags defines its flags
-// and returns the function that runs it.
-type command struct {
-	name, usage, does string
-	flags             func(*flag.FlagSet) func(*env, []string) error
-}
-
-// commands returns the commands in the order of the help.
-func commands() []command {
-	return []command{
-		{"run", "[--user NAME]", "the daemon, in the foreground; logs to stderr", runCommand},
-		{"status", "[--json] [--watch]", "health of the daemon, the device and every app", statusCommand},
-		{"token", "[--app ID]", "the access token alone", tokenCommand},
-		{"headers", "[--app ID]", "`Name: value` lines for curl -H @-", headersCommand},
-		{"device", "[--json] [--root DIR]", "the device info, and where it comes from", deviceCommand},
-		{"doctor", "[--json]", "check what a token needs, and say what to do", doctorCommand},
-		{"bundle", "[--output FILE]", "what a support ticket needs, in one .tar.gz", bundleCommand},
-		{"config", "check", "read the configuration as the daemon would", configCommand},
-		{"refresh", "--app ID", "fetch a token now", refreshCommand},
-		{"reload", "[--accept ID]", "read the configuration again", reloadCommand},
-		{"reset", "--app ID [--yes]", "forget an app's credentials and register anew", resetCommand},
-		{"install", "", "make tvpassd a service of this system", serviceCommand("install")},
-		{"uninstall", "", "remove the service; the state stays", serviceCommand("uninstall")},
-		{"start", "", "start the service", serviceCommand("start")},
-		{"stop", "", "stop the service", serviceCommand("stop")},
-		{"restart", "", "stop and start the service", serviceCommand("restart")},
-		{"version", "[--json]", "version, commit, build date, Go and target", versionCommand},
-	}
-}
-
 // run is the whole program except for the process. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	e := &env{ctx: ctx, stdin: stdin, screen: stdout, stdout: printer{stdout}, stderr: printer{stderr}}
@@ -153,27 +123,24 @@ func (e *env) dispatch(args []string) error {
 	}
 	name, args := rest[0], rest[1:]
 	if name == "help" {
-		e.help(e.stdout)
-		return nil
+		return e.helpOn(args)
 	}
-	for _, c := range append(commands(), identify()) {
-		if c.name != name {
-			continue
-		}
-		set := e.flagSet("tvpassd " + name)
-		do := c.flags(set)
-		var words []string
-		for len(args) > 0 { // flags may stand behind a word, as in config check --config FILE
-			if err := e.parse(set, args, func(w io.Writer) { c.help(w, set) }); err != nil {
-				return err
-			}
-			if args = set.Args(); len(args) > 0 {
-				words, args = append(words, args[0]), args[1:]
-			}
-		}
-		return do(e, words)
+	c, err := find(name)
+	if err != nil {
+		return err
 	}
-	return misused("unknown command %q", name)
+	set := e.flagSet("tvpassd " + name)
+	do := c.flags(set)
+	var words []string
+	for len(args) > 0 { // flags may stand behind a word, as in config check --config FILE
+		if err := e.parse(set, args, func(w io.Writer) { c.help(w, set) }); err != nil {
+			return err
+		}
+		if args = set.Args(); len(args) > 0 {
+			words, args = append(words, args[0]), args[1:]
+		}
+	}
+	return do(e, words)
 }
 
 // flagSet returns the flags that every command takes.
@@ -196,24 +163,6 @@ func (e *env) parse(set *flag.FlagSet, args []string, help func(io.Writer)) erro
 		return misused("%v", err)
 	}
 	return nil
-}
-
-func (e *env) help(w io.Writer) {
-	fmt.Fprint(w, "tvpassd keeps an access token for Adobe Pass at hand for this device's players.\n\n"+
-		"usage: tvpassd [--config FILE] [--socket PATH] COMMAND\n\n")
-	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-31s %s\n", strings.TrimSpace(c.name+" "+c.usage), c.does)
-	}
-	fmt.Fprintf(w, "\n--config FILE  configuration, apps.d is beside it (%s)\n"+
-		"--socket PATH  the daemon's socket (as the configuration has it)\n", config.DefaultFile)
-}
-
-func (c command) help(w io.Writer, set *flag.FlagSet) {
-	fmt.Fprintf(w, "tvpassd %s: %s\n\n", strings.TrimSpace(c.name+" "+c.usage), c.does)
-	set.VisitAll(func(f *flag.Flag) {
-		kind, does := flag.UnquoteUsage(f)
-		fmt.Fprintf(w, "  %-16s %s\n", strings.TrimSpace("--"+f.Name+" "+strings.ToUpper(kind)), does)
-	})
 }
 
 // noArguments refuses words behind the flags of a command.

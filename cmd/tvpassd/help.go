@@ -1,0 +1,150 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/tvpassd/tvpassd/daemon/config"
+)
+
+// command is one of the words behind tvpassd. Its function flags defines its flags
+// and returns the function that runs it.
+type command struct {
+	name, usage, does string
+	flags             func(*flag.FlagSet) func(*env, []string) error
+	example           string
+	exits             string // exit statuses, one a line; "" is plainExits
+}
+
+const plainExits = "0   done\n1   failed: standard error says why\n64  wrong usage"
+
+// commands returns the commands in the order of the help.
+func commands() []command {
+	return []command{
+		{"run", "[--user NAME]", "the daemon, in the foreground; logs to stderr", runCommand,
+			"tvpassd run --user tvpass",
+			"0   ended by SIGTERM or SIGINT\n1   failed: a restart may help\n64  wrong usage\n" +
+				"78  configuration or state unusable: a person must act"},
+		{"status", "[--json] [--watch]", "health of the daemon, the device and every app", statusCommand,
+			"tvpassd status --watch",
+			"0   healthy\n1   degraded\n2   an app has no usable token\n3   not running\n" +
+				"4   no permission on the socket\n64  wrong usage"},
+		{"token", "[--app ID]", "the access token alone", tokenCommand, "tvpassd token --app ref30", ""},
+		{"headers", "[--app ID]", "`Name: value` lines for curl -H @-", headersCommand,
+			"tvpassd headers --app ref30 | curl -H @- https://sp.auth.adobe.com/api/v2/REF30/configuration", ""},
+		{"device", "[--all] [--root DIR]", "the device info, and where it comes from", deviceCommand,
+			"tvpassd device --all", ""},
+		{"doctor", "[--json]", "check what a token needs, and say what to do", doctorCommand,
+			"sudo tvpassd doctor", "0   all checks pass\n1   warnings\n2   failures\n64  wrong usage"},
+		{"bundle", "[--output FILE]", "what a support ticket needs, in one .tar.gz", bundleCommand,
+			"sudo tvpassd bundle --output /tmp/ticket.tar.gz", ""},
+		{"config", "check", "read the configuration as the daemon would", configCommand,
+			"tvpassd config check --config ./config.toml", ""},
+		{"refresh", "--app ID", "fetch a token now", refreshCommand, "sudo tvpassd refresh --app ref30", ""},
+		{"reload", "[--accept ID]", "read the configuration again", reloadCommand,
+			"tvpassd config check && sudo tvpassd reload", ""},
+		{"reset", "--app ID [--yes]", "forget an app's credentials and register anew", resetCommand,
+			"sudo tvpassd reset --app ref30", ""},
+		{"install", "", "make tvpassd a service of this system", serviceCommand("install"),
+			"sudo tvpassd install && sudo tvpassd start", ""},
+		{"uninstall", "", "remove the service; the state stays", serviceCommand("uninstall"), "sudo tvpassd uninstall", ""},
+		{"start", "", "start the service", serviceCommand("start"), "sudo tvpassd start", ""},
+		{"stop", "", "stop the service", serviceCommand("stop"), "sudo tvpassd stop", ""},
+		{"restart", "", "stop and start the service", serviceCommand("restart"), "sudo tvpassd restart", ""},
+		{"version", "[--json]", "version, commit, build date, Go and target", versionCommand, "tvpassd version --json", ""},
+	}
+}
+
+// find returns the command of that name.
+func find(name string) (command, error) {
+	var near command
+	best := 3 // more letters than that are another word
+	for _, c := range append(commands(), identify()) {
+		if c.name == name {
+			return c, nil
+		}
+		if d := distance(name, c.name); d < best && d < len(name) {
+			near, best = c, d
+		}
+	}
+	if near.name != "" {
+		return command{}, misused("unknown command %q: did you mean %s?", name, near.name)
+	}
+	return command{}, misused("unknown command %q", name)
+}
+
+// distance returns how many letters must be added, removed, replaced or swapped
+// with the next one to make a of b. The rest of a word that was begun counts as
+// one letter.
+func distance(a, b string) int {
+	if len(a) > 2 && strings.HasPrefix(b, a) {
+		return 1
+	}
+	var before []int
+	last := make([]int, len(b)+1)
+	for j := range last {
+		last[j] = j
+	}
+	for i := range len(a) {
+		row := make([]int, len(b)+1)
+		row[0] = i + 1
+		for j := range len(b) {
+			differs := 1
+			if a[i] == b[j] {
+				differs = 0
+			}
+			row[j+1] = min(last[j+1]+1, row[j]+1, last[j]+differs)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				row[j+1] = min(row[j+1], before[j-1]+1)
+			}
+		}
+		before, last = last, row
+	}
+	return last[len(b)]
+}
+
+// helpOn prints the help of the command that words name, or of all.
+func (e *env) helpOn(words []string) error {
+	if len(words) == 0 {
+		e.help(e.stdout)
+		return nil
+	}
+	c, err := find(words[0])
+	if err != nil {
+		return err
+	}
+	set := e.flagSet(c.name)
+	c.flags(set)
+	c.help(e.stdout, set)
+	return nil
+}
+
+func (e *env) help(w io.Writer) {
+	fmt.Fprint(w, "tvpassd keeps an access token for Adobe Pass at hand for this device's players.\n\n"+
+		"usage: tvpassd [--config FILE] [--socket PATH] COMMAND\n\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-31s %s\n", c.line(), c.does)
+	}
+	fmt.Fprintf(w, "\n--config FILE  configuration, apps.d is beside it (%s)\n"+
+		"--socket PATH  the daemon's socket (as the configuration has it)\n\n"+
+		"tvpassd help COMMAND: flags, exit statuses and an example; man tvpassd has more.\n", config.DefaultFile)
+}
+
+// line is how the command is called.
+func (c command) line() string { return strings.TrimSpace(c.name + " " + c.usage) }
+
+// help prints what set has, which are the flags of c, and the rest of its help.
+func (c command) help(w io.Writer, set *flag.FlagSet) {
+	fmt.Fprintf(w, "tvpassd %s: %s\n\n", c.line(), c.does)
+	set.VisitAll(func(f *flag.Flag) {
+		kind, does := flag.UnquoteUsage(f)
+		fmt.Fprintf(w, "  %-16s %s\n", strings.TrimSpace("--"+f.Name+" "+strings.ToUpper(kind)), does)
+	})
+	exits := c.exits
+	if exits == "" {
+		exits = plainExits
+	}
+	fmt.Fprintf(w, "\nexit status:\n  %s\n\nexample:\n  %s\n", strings.ReplaceAll(exits, "\n", "\n  "), c.example)
+}
