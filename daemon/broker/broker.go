@@ -11,7 +11,6 @@ package broker
 import (
 	"cmp"
 	"context"
-	"crypto/subtle"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
@@ -90,6 +89,7 @@ type Broker struct {
 	changed func()
 	waited  func(string, time.Duration)
 
+	gate     *throttle.Gate
 	engine   *engine  // the goroutine of Run's, once that has begun
 	upstream Upstream // likewise
 	requests chan func(now clock.Reading)
@@ -104,7 +104,6 @@ type Broker struct {
 type publication struct {
 	apps       map[string]*AppView
 	time       timeline
-	gateOpens  time.Duration
 	gateWaits  Waits
 	storageErr error
 }
@@ -113,7 +112,7 @@ type publication struct {
 func New(cfg Config, setup Setup) (*Broker, error) {
 	b := &Broker{
 		clock: cfg.Clock, alarm: cfg.Alarm, log: cfg.Log, changed: cfg.Changed, waited: cfg.Waited,
-		engine:   newEngine(cfg),
+		gate: cfg.Gate, engine: newEngine(cfg),
 		requests: make(chan func(clock.Reading)),
 		stopped:  make(chan struct{}),
 		logged:   make(map[string][]string),
@@ -159,6 +158,7 @@ func (b *Broker) Run(ctx context.Context) error {
 			f(now)
 			b.publish(now) // players first, then the disk
 		case <-b.alarm.C():
+		case <-b.engine.gate.Shuts():
 		case <-ctx.Done():
 			defer time.AfterFunc(stopGrace, cancel).Stop()
 			go func() { calls.Wait(); close(ended) }()
@@ -214,7 +214,7 @@ func (b *Broker) publish(now clock.Reading) {
 	old := b.published.Load()
 	next := &publication{
 		apps: make(map[string]*AppView), time: b.engine.time,
-		gateOpens: b.engine.gate.Opens(now.Boot), gateWaits: b.engine.waits.ended, storageErr: b.engine.saveErr,
+		gateWaits: b.engine.waits.ended, storageErr: b.engine.saveErr,
 	}
 	var outdated []*AppView
 	for _, m := range b.engine.active() {
@@ -288,7 +288,7 @@ func (b *Broker) Overview() Overview {
 	p, now := b.published.Load(), b.clock.Now()
 	return Overview{
 		Reading: now, ClockSet: p.time.set(now), Skew: p.time.skew(now),
-		GateOpens: max(p.gateOpens-now.Boot, 0), GateWaits: p.gateWaits, StorageErr: p.storageErr,
+		GateOpens: b.gate.Opens(now.Boot) - now.Boot, Shared: b.gate.Shared(now.Boot), GateWaits: p.gateWaits, StorageErr: p.storageErr,
 	}
 }
 
@@ -365,7 +365,7 @@ func (b *Broker) answer(v *AppView, minTTL time.Duration, now clock.Reading) (To
 		tok, _ := v.Token(now)
 		return tok, nil
 	}
-	open := max(b.published.Load().gateOpens-now.Boot, 0)
+	open := b.gate.Opens(now.Boot) - now.Boot
 	f, failed := v.Failure()
 	switch {
 	case failed:
@@ -388,7 +388,7 @@ func (b *Broker) Report(ctx context.Context, app, accessToken string) (action st
 	if err != nil {
 		return "", err
 	}
-	if v.core.token == nil || subtle.ConstantTimeCompare([]byte(v.core.token.AccessToken), []byte(accessToken)) != 1 {
+	if !v.core.has(accessToken) {
 		return ipc.ActionNone, nil
 	}
 	err = b.doFor(ctx, app, func(m *machine, now clock.Reading) error {
@@ -398,6 +398,17 @@ func (b *Broker) Report(ctx context.Context, app, accessToken string) (action st
 		return nil
 	})
 	return action, err
+}
+
+// ReportThrottled takes a player's word that a protected API answered a call of
+// its own with 429. If it had the app's current token, the gate is shut for a
+// second, though not again and again.
+func (b *Broker) ReportThrottled(app, accessToken string) error {
+	v, err := b.View(app)
+	if err == nil && v.core.has(accessToken) && b.gate.Reported(app, b.clock.Now().Boot) {
+		b.log.Info("a player reports that the server throttles this device", "app", app)
+	}
+	return err
 }
 
 // Refresh has a token fetched now, through the gate.

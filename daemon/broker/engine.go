@@ -41,9 +41,10 @@ type engine struct {
 
 	time        timeline
 	gate        *throttle.Gate
-	gateErr     error        // what the log was told of it
-	waits       gateWaits    // for it
-	shut        storage.Gate // what shut it last, at the moment of that
+	gateErr     error         // what the log was told of it
+	waits       gateWaits     // for it
+	shut        storage.Gate  // what shut it last, at the moment of that
+	shutUntil   time.Duration // by the gate, when that was noted
 	shutUnsaved bool
 	endpoint    string
 	tls         bool // the endpoint needs certificates checked, and so a clock that is set
@@ -67,7 +68,8 @@ func newEngine(cfg Config) *engine {
 	}
 	if e.shut, e.saveErr = cfg.Store.Gate(); e.saveErr == nil {
 		if left := e.time.remaining(e.shut.Noted, e.shut.Wait, now); left > 0 {
-			e.gate.ShutUntil(now.Boot + left)
+			e.shutUntil = now.Boot + left
+			e.gate.ShutUntil(e.shutUntil)
 		}
 	}
 	return e
@@ -141,6 +143,7 @@ func (e *engine) clockUnset(now clock.Reading) bool { return e.tls && !e.time.se
 // boot clock at which to step again, which is never if nothing is planned. What a
 // call must leave behind is stored before the call is returned.
 func (e *engine) step(now clock.Reading) (calls []*call, wake time.Duration) {
+	e.noticeShut(now)
 	e.noticeStep(now)
 	for _, m := range e.machines { // also of apps that are not configured now: what vouches for the time may not last
 		m.look(e.at(now))
@@ -148,8 +151,15 @@ func (e *engine) step(now clock.Reading) (calls []*call, wake time.Duration) {
 	e.flush(now)
 	for {
 		m, kind, at := e.first(now)
-		open := e.opens(kind, now)
-		e.waits.hold(at <= now.Boot && open > now.Boot, now)
+		together := e.together(kind)
+		open := e.gate.OpensFor(together, now.Boot)
+		held := at <= now.Boot && open > now.Boot
+		e.waits.hold(held, now)
+		if held {
+			e.gate.Claim(together)
+		} else {
+			e.gate.Claim(0)
+		}
 		if m == nil {
 			return calls, e.wake(now, never)
 		}
@@ -165,14 +175,15 @@ func (e *engine) step(now clock.Reading) (calls []*call, wake time.Duration) {
 // never is later than any deadline.
 const never = time.Duration(1<<63 - 1)
 
-// opens returns when the gate opens for a kind of call. A registration leaves
-// room for the call for a token that another one will soon be followed by: one
-// app served at once is better than two served later.
-func (e *engine) opens(kind callKind, now clock.Reading) time.Duration {
+// together returns how many calls the gate must have room for to let one of a
+// kind leave. A registration leaves room for the call for a token that another
+// one will soon be followed by: one app served at once is better than two served
+// later.
+func (e *engine) together(kind callKind) int {
 	if kind == callRegister && slices.ContainsFunc(e.active(), (*machine).registering) {
-		return e.gate.OpensFor(2, now.Boot)
+		return 2
 	}
-	return e.gate.Opens(now.Boot)
+	return 1
 }
 
 // first returns the machine whose turn it is, what it needs and since when that
@@ -264,7 +275,7 @@ func (e *engine) finish(c *call, answer any, err error, now clock.Reading) {
 	if m.flight != c { // the app was reset meanwhile; what the answer says of the throttle is true all the same
 		if err != nil {
 			if f := failureOf(err, now); f.Code == ipc.CodeThrottled {
-				e.throttled(f.retryAfter, now)
+				e.throttled(c, f.retryAfter, now)
 			}
 		}
 		return
@@ -297,6 +308,7 @@ func (e *engine) judge(tok dcr.Token, now clock.Reading) error {
 
 func (e *engine) succeed(m *machine, c *call, answer any, now clock.Reading) {
 	m.contact = now.Wall
+	e.gate.Accepted(c.sent.Boot)
 	e.forgetShut(now)
 	switch a := answer.(type) {
 	case dcr.Credentials:
@@ -325,9 +337,12 @@ func (e *engine) fail(m *machine, c *call, err error, now clock.Reading) (result
 	if f.Code != ipc.CodeOffline {
 		m.contact = now.Wall
 	}
+	if f.Code != ipc.CodeOffline && f.Code != ipc.CodeThrottled {
+		e.gate.Accepted(c.sent.Boot)
+	}
 	var gateWait time.Duration
 	if f.Code == ipc.CodeThrottled {
-		gateWait = e.throttled(f.retryAfter, now)
+		gateWait = e.throttled(c, f.retryAfter, now)
 	}
 	condemned, needless := m.condemned(), c.distrust && !m.now
 	m.failed(f, c, gateWait, e.at(now))
@@ -350,15 +365,25 @@ func (e *engine) fail(m *machine, c *call, err error, now clock.Reading) (result
 // flash.
 const storeShut = 10 * time.Second
 
-// throttled shuts the gate after a 429, and returns for how long.
-func (e *engine) throttled(retryAfter time.Duration, now clock.Reading) time.Duration {
-	wait := e.gate.Throttled(retryAfter, now.Boot)
-	// Another answer may have asked for more.
-	e.shut = storage.Gate{Noted: e.time.stamp(now), Wait: e.gate.Shut() - now.Boot}
+// throttled shuts the gate after a 429 to a call, and returns for how long.
+func (e *engine) throttled(c *call, retryAfter time.Duration, now clock.Reading) time.Duration {
+	wait := e.gate.Throttled(c.sent.Boot, retryAfter, now.Boot)
+	e.noticeShut(now)
+	return wait
+}
+
+// noticeShut stores until when the gate is shut, if a 429 has changed that: one
+// to a call of the daemon's own, or of a player.
+func (e *engine) noticeShut(now clock.Reading) {
+	until := e.gate.Shut()
+	if until == e.shutUntil || until <= now.Boot {
+		return
+	}
+	e.shutUntil = until
+	e.shut = storage.Gate{Noted: e.time.stamp(now), Wait: until - now.Boot}
 	if e.shut.Wait > storeShut {
 		_ = e.saveShut(now) // flush tries again
 	}
-	return wait
 }
 
 // forgetShut drops what shut the gate once it is open again: a later boot may not be able to tell how long ago that was.
@@ -490,6 +515,7 @@ func (e *engine) noticeStep(now clock.Reading) {
 	}
 	e.time.stepped(now)
 	e.gate.OpenFrom(now.Boot + e.time.remaining(e.shut.Noted, e.shut.Wait, now))
+	e.shutUntil = e.gate.Shut()
 	for _, m := range e.active() {
 		if r := m.rec.Retry; r != nil {
 			m.hurry(now.Boot + e.time.remaining(r.Noted, r.Wait, now))

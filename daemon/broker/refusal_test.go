@@ -311,7 +311,7 @@ func TestAReportWhileCredentialsAreReplaced(t *testing.T) {
 func TestNobodyWaitsForARefreshThatCannotLeave(t *testing.T) {
 	for name, hinder := range map[string]func(*lab){
 		"the clock is not set": func(l *lab) { l.clock.wall = time.Unix(0, 0) },
-		"the gate is shut":     func(l *lab) { l.engine.throttled(time.Minute, l.clock.Now()) },
+		"the gate is shut":     func(l *lab) { l.engine.throttled(&call{}, time.Minute, l.clock.Now()) },
 		"it has just failed": func(l *lab) {
 			l.answer = func(request) (any, error) { return nil, errOffline }
 			l.engine.refresh(l.machine(), l.clock.Now())

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"crypto/subtle"
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
@@ -39,6 +40,11 @@ type core struct {
 	refreshAt     time.Duration // zero: no refresh is planned
 	contact       time.Time
 	calls         *Calls
+}
+
+// has reports whether an access token is the current one.
+func (c *core) has(accessToken string) bool {
+	return c.token != nil && subtle.ConstantTimeCompare([]byte(c.token.AccessToken), []byte(accessToken)) == 1
 }
 
 // view makes the machine's present view.
@@ -198,6 +204,7 @@ type Overview struct {
 	ClockSet   bool
 	Skew       time.Duration // the server's clock before the box's; zero where it is not known
 	GateOpens  time.Duration // until the next request may leave
+	Shared     bool          // others use up the server's throttle
 	GateWaits  Waits         // since the start
 	StorageErr error         // of the last write, until one succeeds
 }

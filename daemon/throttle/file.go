@@ -60,7 +60,8 @@ func (f File) Save(s State) error {
 	if err == nil {
 		return nil
 	}
-	if old, openErr := os.OpenFile(string(f), os.O_WRONLY|os.O_TRUNC|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0); openErr == nil {
+	const spoil = os.O_WRONLY | os.O_TRUNC | syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+	if old, openErr := os.OpenFile(string(f), spoil, 0); openErr == nil {
 		err = errors.Join(err, old.Close())
 	}
 	return fmt.Errorf("remember the calls that left: %w", err)

@@ -13,7 +13,10 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-var someState = State{BootID: "b", Last: 42 * time.Second, Shut: time.Hour, Unanswered: map[string]Unanswered{"a": {2, time.Minute}}}
+var someState = State{
+	BootID: "b", Last: 42 * time.Second, Shut: time.Hour, Earlier: time.Minute, Throttled: 40 * time.Second, Row: 2,
+	Unanswered: map[string]Unanswered{"a": {2, time.Minute}},
+}
 
 // fileIn returns a File in a folder that it believes.
 func fileIn(t *testing.T) (f File, dir string) {
@@ -132,7 +135,10 @@ func TestASaveThatFailsSpoilsTheOldState(t *testing.T) {
 }
 
 func FuzzFile(f *testing.F) {
-	for _, seed := range []string{`{"boot_id":"b","last":5}`, `{"boot_id":"b","last":-9223372036854775808,"shut":9223372036854775807}`, `null`, `[]`} {
+	for _, seed := range []string{
+		`{"boot_id":"b","last":5}`, `{"boot_id":"b","last":-9223372036854775808,"shut":9223372036854775807}`,
+		`{"boot_id":"b","last":5,"throttled":9223372036854775807,"row":99,"earlier":-1}`, `null`, `[]`,
+	} {
 		f.Add([]byte(seed))
 	}
 	dir := f.TempDir()

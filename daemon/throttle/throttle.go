@@ -1,8 +1,10 @@
 // Package throttle decides when a call may leave the device for the server.
 //
 // It owns the gate: one token bucket for the whole device, kept well inside the
-// server's documented throttle, and shut after a 429. It neither sends nor
-// waits. The time is passed in, as readings of the boot clock.
+// server's documented throttle, and shut after a 429. The daemon's own calls go
+// first. Players' calls wait in a [Queue]. Neither sends or waits: the time is
+// passed in, as readings of the boot clock. A [Line] is a Queue that callers can
+// wait in.
 //
 // A gate remembers what left as long as the boot lasts (see [Memory]): a device
 // that boots may use its burst at once, a daemon in a crash loop may not.
@@ -12,34 +14,38 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
-	"math"
 	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 )
 
 const (
 	// The documented throttle gives a device 1 request a second and a burst of
-	// 10 ("Throttling mechanism"). Players drink from the same bucket, and an
-	// older edition of that page gave a burst of 3: the daemon's own calls keep
-	// to 3.
-	perSecond = 1
-	capacity  = 10
-	ownBurst  = 3
+	// 10 ("Throttling mechanism"). An older edition of that page gave a burst
+	// of 3: the daemon's own calls keep to 3, and all calls do after a 429.
+	capacity = 10
+	ownBurst = 3
+	// afterShut is how long the capacity stays at ownBurst after a 429. From
+	// then on it grows by one every growEvery.
+	afterShut = time.Hour
+	growEvery = time.Minute
 
 	// minShut is the least that the page asks for after a 429.
 	minShut = time.Second
 	// maxShut bounds what a server, or something that poses as one, can ask for.
 	maxShut = time.Hour
+	// mostDoublings bounds how often 429s in a row double minShut.
+	mostDoublings = 3
 )
 
 // State is what a gate remembers within one boot. Times are readings of the boot
 // clock.
 type State struct {
-	BootID string        `json:"boot_id"`
-	Last   time.Duration `json:"last"`           // when the last call left
-	Shut   time.Duration `json:"shut,omitempty"` // no call leaves before
+	BootID    string        `json:"boot_id"`
+	Last      time.Duration `json:"last"`                // when the last call left
+	Shut      time.Duration `json:"shut,omitempty"`      // no call leaves before
+	Earlier   time.Duration `json:"earlier,omitempty"`   // no call leaves before: what an earlier boot was asked for
+	Throttled time.Duration `json:"throttled,omitempty"` // when the last 429 came; zero: none in this boot
+	Row       int           `json:"row,omitempty"`       // so many 429s came in a row, without another answer in between
 
 	Unanswered map[string]Unanswered `json:"unanswered,omitempty"` // by the name of the call
 }
@@ -65,8 +71,13 @@ type Gate struct {
 	mu     sync.Mutex // guards what follows
 	memory Memory
 	state  State
-	own    *rate.Limiter // of the daemon's own calls
+	own    bucket // of the daemon's own calls
+	all    bucket
+	claim  int // so many tokens are kept for the daemon's own calls
 	err    error
+	abuse  abuse
+	freed  func()        // called when players' calls may leave earlier than before
+	shuts  chan struct{} // receives when a player has had the gate shut
 }
 
 // New takes a gate up where an earlier run of this boot left it. The bucket is
@@ -77,7 +88,7 @@ func New(bootID string, now time.Duration, memory Memory) *Gate {
 	if bootID == "" {
 		memory = nowhere{}
 	}
-	g := &Gate{memory: memory, own: rate.NewLimiter(perSecond, ownBurst)}
+	g := &Gate{memory: memory, claim: 1, abuse: newAbuse(now), freed: func() {}, shuts: make(chan struct{}, 1)}
 	g.state, g.err = recall(bootID, now, memory)
 	if g.err != nil {
 		g.state.Last = now
@@ -86,13 +97,14 @@ func New(bootID string, now time.Duration, memory Memory) *Gate {
 	if err := memory.Save(g.state); err != nil {
 		g.err, g.state.Last = err, now
 	}
-	g.drain(max(g.state.Last, g.state.Shut))
+	g.drain(g.state.Last)
+	g.drain(g.shut() - minShut)
 	return g
 }
 
 // recall returns the state to begin with.
 func recall(bootID string, now time.Duration, memory Memory) (State, error) {
-	full := State{BootID: bootID, Last: now - capacity*time.Second/perSecond}
+	full := State{BootID: bootID, Last: now - capacity*time.Second}
 	s, err := memory.Load()
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && s.BootID != bootID:
@@ -102,7 +114,8 @@ func recall(bootID string, now time.Duration, memory Memory) (State, error) {
 	case s.Last > now:
 		return full, errors.New("the last call left in the future")
 	}
-	s.Shut = min(s.Shut, now+maxShut)
+	s.Shut, s.Earlier = min(s.Shut, now+maxShut), min(s.Earlier, now+maxShut)
+	s.Throttled, s.Row = min(max(s.Throttled, 0), now), min(max(s.Row, 0), mostDoublings+1)
 	return s, nil
 }
 
@@ -128,15 +141,24 @@ func (g *Gate) Err() error {
 func (g *Gate) Opens(now time.Duration) time.Duration { return g.OpensFor(1, now) }
 
 // OpensFor returns the first moment from now on at which so many calls of the
-// daemon's own may leave together.
+// daemon's own may leave together: at most ownBurst.
 func (g *Gate) OpensFor(calls int, now time.Duration) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	at := max(now, g.state.Shut)
-	if missing := float64(calls) - g.own.TokensAt(moment(at)); missing > 0 {
-		at += time.Duration(math.Ceil(missing / perSecond * float64(time.Second)))
+	return max(now, g.shut(), g.own.holds(calls), g.all.holds(calls))
+}
+
+// Claim keeps tokens of the bucket for calls of the daemon's own that are due.
+// Players' calls always leave it one: a claim for less is a claim for one.
+func (g *Gate) Claim(calls int) {
+	calls = max(calls, 1)
+	g.mu.Lock()
+	frees := calls < g.claim
+	g.claim = calls
+	g.mu.Unlock()
+	if frees {
+		g.freed()
 	}
-	return at
 }
 
 // Leave lets a call of the daemon's own leave, which [Gate.Opens] has allowed.
@@ -144,6 +166,7 @@ func (g *Gate) OpensFor(calls int, now time.Duration) time.Duration {
 func (g *Gate) Leave(now time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.own = g.own.take(ownBurst, now)
 	g.leave(now)
 }
 
@@ -154,11 +177,38 @@ func (g *Gate) LeaveNamed(name string, next, now time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.note(name, Unanswered{Count: g.state.Unanswered[name].Count + 1, Next: next})
+	g.own = g.own.take(ownBurst, now)
 	g.leave(now)
 }
 
+// opensForPlayers returns when the nth call of players, from 1, may leave if
+// nothing but players' calls leaves until then.
+func (g *Gate) opensForPlayers(n int, now time.Duration) time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.playersFrom(n, now)
+}
+
+func (g *Gate) playersFrom(n int, now time.Duration) time.Duration {
+	at := max(now, g.shut())
+	return max(at, g.all.atMost(g.capacity(at), at).holds(g.claim+n))
+}
+
+// leavePlayers lets a call of a player leave if it may, and reports whether it
+// did.
+func (g *Gate) leavePlayers(now time.Duration) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.playersFrom(1, now) > now {
+		return false
+	}
+	g.leave(now)
+	return true
+}
+
 func (g *Gate) leave(now time.Duration) {
-	g.own.ReserveN(moment(now), 1)
+	g.all = g.all.take(g.capacity(now), now)
+	g.abuse.leaves(g.state.Last, now)
 	g.state.Last = now
 	g.save()
 }
@@ -180,49 +230,6 @@ func (g *Gate) Unanswered(name string) Unanswered {
 	return g.state.Unanswered[name]
 }
 
-// Throttled shuts the gate after a 429, and returns for how long. The server's
-// bucket is empty then, and so is the gate's.
-func (g *Gate) Throttled(retryAfter, now time.Duration) time.Duration {
-	wait := min(max(retryAfter, minShut), maxShut)
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.state.Shut = max(g.state.Shut, now+wait)
-	g.drain(g.state.Shut)
-	g.save()
-	return wait
-}
-
-// ShutUntil keeps the gate shut at least until a reading of the boot clock: what
-// an earlier boot was asked for.
-func (g *Gate) ShutUntil(at time.Duration) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if at > g.state.Shut {
-		g.state.Shut = at
-		g.save()
-	}
-}
-
-// OpenFrom opens the gate again from a reading of the boot clock on, if it is
-// shut for longer.
-func (g *Gate) OpenFrom(at time.Duration) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if at < g.state.Shut {
-		g.state.Shut = at
-		g.drain(at) // it may have been drained at the end of the longer wait
-		g.save()
-	}
-}
-
-// Shut returns until when the gate is shut: zero, or a reading of the boot clock
-// that may have passed.
-func (g *Gate) Shut() time.Duration {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.state.Shut
-}
-
 // note replaces one count. The map that was saved stays as it is.
 func (g *Gate) note(name string, u Unanswered) {
 	next := maps.Clone(g.state.Unanswered)
@@ -238,11 +245,3 @@ func (g *Gate) note(name string, u Unanswered) {
 }
 
 func (g *Gate) save() { g.err = g.memory.Save(g.state) }
-
-// drain empties the bucket at a reading of the boot clock.
-func (g *Gate) drain(at time.Duration) {
-	g.own.AllowN(moment(at), int(g.own.TokensAt(moment(at))))
-}
-
-// moment is a reading of the boot clock in the form that the bucket wants.
-func moment(boot time.Duration) time.Time { return time.Unix(0, 0).Add(boot) }

@@ -95,12 +95,13 @@ func TestAShutGate(t *testing.T) {
 	} {
 		m := empty()
 		g := New("b", start, m)
-		if wait := g.Throttled(tc.asks, start); wait != tc.want {
+		if wait := g.Throttled(start, tc.asks, start); wait != tc.want {
 			t.Errorf("Retry-After %v shuts it for %v, want %v", tc.asks, wait, tc.want)
 		}
-		g.Throttled(0, start+time.Millisecond) // which does not shorten it
+		g.Throttled(start, 0, start+time.Millisecond) // which does not shorten it
 		for name, g := range map[string]*Gate{"this run": g, "the next one": New("b", start+10*time.Millisecond, m)} {
-			if left := g.Opens(start+10*time.Millisecond) - start; left < tc.want || left > tc.want+time.Second+time.Millisecond {
+			left := g.Opens(start+10*time.Millisecond) - start
+			if left < tc.want || left > tc.want+time.Second+time.Millisecond {
 				t.Errorf("%s: it opens after %v, want %v", name, left, tc.want)
 			}
 			if at := g.Opens(start); burst(g, at) != 1 {

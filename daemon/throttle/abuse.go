@@ -1,0 +1,64 @@
+package throttle
+
+import "time"
+
+const (
+	// refill is how long the server's bucket takes to fill.
+	refill = capacity * time.Second
+	// sharedFrom 429s within sharedWithin say that others drink from the bucket.
+	sharedFrom   = 4
+	sharedWithin = 10 * time.Minute
+	// A player's report of a 429 counts once in appReports for its app, and once
+	// in allReports for the device.
+	appReports = 10 * time.Second
+	allReports = 5 * time.Second
+)
+
+// abuse is what a gate knows of those who call the server without it.
+type abuse struct {
+	hurried   time.Duration            // when a call last left less than a second after another one
+	foreign   [sharedFrom]foreign      // the last 429s that this device did not cause
+	reported  time.Duration            // when a report of a 429 last counted
+	reporters map[string]time.Duration // by app, likewise
+}
+
+// foreign is a 429 that this device did not cause.
+type foreign struct {
+	at  time.Duration
+	was bool
+}
+
+// newAbuse knows nothing of what left before now.
+func newAbuse(now time.Duration) abuse {
+	return abuse{hurried: now, reported: now - allReports, reporters: map[string]time.Duration{}}
+}
+
+func (a *abuse) leaves(last, now time.Duration) {
+	if now-last < time.Second {
+		a.hurried = now
+	}
+}
+
+// throttled notes a 429 to a call that left at a reading of the boot clock. It
+// counts if no burst of this device can have emptied the server's bucket.
+func (a *abuse) throttled(sent, now time.Duration) {
+	if sent-a.hurried < refill {
+		return
+	}
+	copy(a.foreign[:], a.foreign[1:])
+	a.foreign[sharedFrom-1] = foreign{now, true}
+}
+
+func (a *abuse) shared(now time.Duration) bool {
+	return a.foreign[0].was && now-a.foreign[0].at < sharedWithin
+}
+
+// reports reports whether a player's report of a 429 counts, and notes it if so.
+func (a *abuse) reports(app string, now time.Duration) bool {
+	last, before := a.reporters[app]
+	if now-a.reported < allReports || before && now-last < appReports {
+		return false
+	}
+	a.reported, a.reporters[app] = now, now
+	return true
+}

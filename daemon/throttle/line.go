@@ -1,0 +1,154 @@
+package throttle
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Timer runs a function once, later on; a *time.Timer of time.AfterFunc is one.
+type Timer interface {
+	Reset(d time.Duration) bool
+	Stop() bool
+}
+
+// Line is a [Queue] that callers wait in. Its methods may be called from any
+// goroutine. It wakes up only while somebody waits.
+type Line struct {
+	now func() time.Duration
+
+	mu    sync.Mutex // guards what follows
+	queue *Queue
+	timer Timer
+	ready map[*Ticket]chan error // of the calls that wait
+}
+
+// Turn is a call that may leave, until it is done.
+type Turn struct {
+	line   *Line
+	ticket *Ticket
+}
+
+// NewLine returns a line in front of a gate. The readings of the boot clock come
+// from now, the timer from afterFunc, such as time.AfterFunc.
+func NewLine(gate *Gate, now func() time.Duration, afterFunc func(time.Duration, func()) Timer) *Line {
+	l := &Line{now: now, queue: NewQueue(gate), ready: map[*Ticket]chan error{}}
+	l.timer = afterFunc(never, l.wake)
+	l.timer.Stop()
+	gate.onFreed(l.wake)
+	return l
+}
+
+// Enter waits until a call of an app may leave: at once if there is a token for
+// it, which it takes. It returns a [*ShutError] at once if the call is not
+// expected to leave within its wait, and when that is over. If ctx ends before
+// the call leaves, Enter returns its error and no token is spent.
+func (l *Line) Enter(ctx context.Context, app string, wait time.Duration) (*Turn, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	t, err := l.queue.Enter(app, wait, l.now())
+	if err != nil {
+		l.mu.Unlock()
+		return nil, err
+	}
+	if err := l.await(ctx, t); err != nil {
+		return nil, err
+	}
+	return &Turn{l, t}, nil
+}
+
+// Again shuts the gate after a 429 to this call, and waits until the call may
+// leave once more: the server did not act on it. Its errors are those of
+// [Line.Enter]; the call is done then.
+func (t *Turn) Again(ctx context.Context, retryAfter, wait time.Duration) error {
+	l := t.line
+	l.mu.Lock()
+	if err := l.queue.Throttled(t.ticket, retryAfter, wait, l.now()); err != nil {
+		l.advance()
+		l.mu.Unlock()
+		return err
+	}
+	return l.await(ctx, t.ticket)
+}
+
+// Answered notes that the server has answered this call with anything but a 429.
+func (t *Turn) Answered() {
+	t.line.mu.Lock()
+	defer t.line.mu.Unlock()
+	t.line.queue.Answered(t.ticket)
+}
+
+// Done ends the call, however it went, and frees its place in flight. It may be
+// called more than once.
+func (t *Turn) Done() {
+	t.line.mu.Lock()
+	defer t.line.mu.Unlock()
+	t.line.queue.End(t.ticket)
+	t.line.advance()
+}
+
+// await waits for a ticket. It is called with the lock held, and releases it.
+func (l *Line) await(ctx context.Context, t *Ticket) error {
+	ready := make(chan error, 1)
+	l.ready[t] = ready
+	l.advance()
+	l.mu.Unlock()
+	select {
+	case err := <-ready:
+		return err
+	case <-ctx.Done():
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ready[t] == nil { // its turn came at the same moment
+		return <-ready
+	}
+	delete(l.ready, t)
+	l.queue.End(t)
+	l.advance()
+	return ctx.Err()
+}
+
+func (l *Line) wake() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.advance()
+}
+
+// advance tells the calls that left or whose wait is over, and sets the timer.
+func (l *Line) advance() {
+	now := l.now()
+	left, late, next := l.queue.Advance(now)
+	for _, t := range left {
+		l.tell(t, nil)
+	}
+	for _, t := range late {
+		l.tell(t, l.queue.Late(t, now))
+	}
+	if next < never {
+		l.timer.Reset(max(next-now, time.Millisecond))
+	} else {
+		l.timer.Stop()
+	}
+}
+
+func (l *Line) tell(t *Ticket, err error) {
+	l.ready[t] <- err
+	delete(l.ready, t)
+}
+
+// Load returns how many calls of an app wait and are in flight.
+func (l *Line) Load(app string) Load {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.queue.Load(app)
+}
+
+// Total returns how many calls of all apps wait and are in flight.
+func (l *Line) Total() Load {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.queue.Total()
+}

@@ -1,0 +1,254 @@
+package throttle
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+const (
+	mostWaiting     = 32 // calls of players that wait
+	mostWaitingEach = 8  // of one app
+	mostFlying      = 8  // calls of players in flight
+	mostFlyingEach  = 4  // of one app
+
+	// margin is how much longer than its wait a call must be expected to wait to
+	// be told at once: calls before it may be given up.
+	margin = time.Second
+	// minRetry is the least that a call is told to wait before it asks again.
+	minRetry = time.Second
+	// never is later than any deadline.
+	never = time.Duration(1<<63 - 1)
+)
+
+// Queue holds players' calls until they may leave: first come, first served
+// within an app, and in turn between apps. It has no lock: its owner must.
+type Queue struct {
+	gate    *Gate
+	apps    []*lane // whose turn it is, first
+	waiting int
+	flying  int
+	evicted []*Ticket // since the last Advance
+}
+
+// lane is one app's part of a queue.
+type lane struct {
+	app     string
+	waiting []*Ticket
+	flying  int
+}
+
+// Ticket is one call of a player.
+type Ticket struct {
+	lane     *lane
+	deadline time.Duration // of the boot clock: until when it may wait
+	left     time.Duration // when it left
+	state    ticketState
+}
+
+type ticketState int
+
+const (
+	ticketWaits ticketState = iota
+	ticketFlies
+	ticketEnded
+)
+
+// ShutError says that a call can't leave in time.
+type ShutError struct {
+	RetryAfter time.Duration // when a call that came now would leave, by the queue's reckoning
+}
+
+func (e *ShutError) Error() string {
+	return fmt.Sprintf("no call may leave for the next %v", e.RetryAfter.Round(time.Millisecond))
+}
+
+// NewQueue returns an empty queue in front of a gate.
+func NewQueue(gate *Gate) *Queue { return &Queue{gate: gate} }
+
+// Enter puts a call at the end of its app's queue. It returns a [*ShutError] if
+// there is no room, or if the call is not expected to leave within its wait. If
+// other apps take all the room, the app with the most calls gives one up. The
+// owner then calls [Queue.Advance].
+func (q *Queue) Enter(app string, wait, now time.Duration) (*Ticket, error) {
+	l := q.lane(app)
+	t := &Ticket{lane: l, deadline: now + wait}
+	leaves := q.reckon(l, len(l.waiting), now)
+	if len(l.waiting) >= mostWaitingEach || leaves > t.deadline+margin || !q.makeRoom(l) {
+		return nil, shutError(leaves, now)
+	}
+	l.waiting = append(l.waiting, t)
+	q.waiting++
+	return t, nil
+}
+
+// makeRoom reports whether a call of an app may wait. If the queue is full, the
+// last call of the longest lane has to go, unless this one is about as long.
+func (q *Queue) makeRoom(l *lane) bool {
+	if q.waiting < mostWaiting {
+		return true
+	}
+	longest := l
+	for _, other := range q.apps {
+		if len(other.waiting) > len(longest.waiting) {
+			longest = other
+		}
+	}
+	if len(longest.waiting) < len(l.waiting)+2 {
+		return false
+	}
+	last := longest.waiting[len(longest.waiting)-1]
+	q.End(last)
+	q.evicted = append(q.evicted, last)
+	return true
+}
+
+// Advance lets all calls leave that may, and ends those whose wait is over or
+// that had to make room. It returns these calls, and when to call it again; never
+// is the highest reading.
+func (q *Queue) Advance(now time.Duration) (left, late []*Ticket, next time.Duration) {
+	for {
+		l := q.first()
+		if l == nil || !q.gate.leavePlayers(now) {
+			break
+		}
+		left = append(left, q.leave(l, now))
+	}
+	next, late, q.evicted = never, q.evicted, nil
+	for _, l := range q.apps {
+		l.waiting = slices.DeleteFunc(l.waiting, func(t *Ticket) bool {
+			if t.deadline > now {
+				next = min(next, t.deadline)
+				return false
+			}
+			t.state = ticketEnded
+			q.waiting--
+			late = append(late, t)
+			return true
+		})
+	}
+	if q.first() != nil {
+		next = min(next, q.gate.opensForPlayers(1, now))
+	}
+	return left, late, next
+}
+
+// leave takes the first call out of a lane, whose turn then comes last.
+func (q *Queue) leave(l *lane, now time.Duration) *Ticket {
+	t := l.waiting[0]
+	l.waiting = slices.Delete(l.waiting, 0, 1)
+	t.state, t.left = ticketFlies, now
+	l.flying++
+	q.waiting--
+	q.flying++
+	i := slices.Index(q.apps, l)
+	q.apps = append(slices.Delete(q.apps, i, i+1), l)
+	return t
+}
+
+// first returns the lane whose call leaves next; nil if none may.
+func (q *Queue) first() *lane {
+	for _, l := range q.apps {
+		if len(l.waiting) > 0 && q.mayLeave(l) {
+			return l
+		}
+	}
+	return nil
+}
+
+// mayLeave reports whether one more call of an app may be in flight.
+func (q *Queue) mayLeave(l *lane) bool { return q.flying < mostFlying && l.flying < mostFlyingEach }
+
+// Throttled takes the 429 to a call in flight. It shuts the gate and puts the
+// call back at the head of its app's queue, or ends it with a [*ShutError] if it
+// is not expected to leave within its new wait: the server did not act on it.
+func (q *Queue) Throttled(t *Ticket, retryAfter, wait, now time.Duration) error {
+	q.gate.Throttled(t.left, retryAfter, now)
+	q.gate.poke()
+	q.land(t)
+	leaves := q.reckon(t.lane, 0, now)
+	if t.deadline = now + wait; leaves > t.deadline+margin {
+		return shutError(leaves, now)
+	}
+	t.state = ticketWaits
+	t.lane.waiting = slices.Insert(t.lane.waiting, 0, t)
+	q.waiting++
+	return nil
+}
+
+// Answered notes that the server has answered a call with anything but a 429.
+func (q *Queue) Answered(t *Ticket) { q.gate.Accepted(t.left) }
+
+// End frees the place of a call, in the queue or in flight. A call may end more
+// than once.
+func (q *Queue) End(t *Ticket) {
+	switch t.state {
+	case ticketFlies:
+		q.land(t)
+	case ticketWaits:
+		t.state = ticketEnded
+		t.lane.waiting = slices.DeleteFunc(t.lane.waiting, func(w *Ticket) bool { return w == t })
+		q.waiting--
+	}
+}
+
+func (q *Queue) land(t *Ticket) {
+	t.state = ticketEnded
+	t.lane.flying--
+	q.flying--
+}
+
+// Late returns the error of a call that has waited in vain.
+func (q *Queue) Late(t *Ticket, now time.Duration) *ShutError {
+	return shutError(q.reckon(t.lane, len(t.lane.waiting), now), now)
+}
+
+// reckon returns when a call of an app would leave that has so many calls of its
+// own app before it, if no other call came and each answer were there at once. A
+// lane with too many calls in flight is not reckoned with: nobody knows for how
+// long.
+func (q *Queue) reckon(l *lane, ahead int, now time.Duration) time.Duration {
+	n := ahead + 1
+	turns := ahead + 1 // of the apps before this one
+	for _, other := range q.apps {
+		switch {
+		case other == l:
+			turns = ahead
+		case other.flying < mostFlyingEach:
+			n += min(len(other.waiting), turns)
+		}
+	}
+	return q.gate.opensForPlayers(n, now)
+}
+
+// lane returns an app's part of the queue. An app that is new comes first.
+func (q *Queue) lane(app string) *lane {
+	for _, l := range q.apps {
+		if l.app == app {
+			return l
+		}
+	}
+	l := &lane{app: app}
+	q.apps = slices.Insert(q.apps, 0, l)
+	return l
+}
+
+// Load is how many calls of players there are.
+type Load struct{ Waiting, Flying int }
+
+// Load returns the load of one app.
+func (q *Queue) Load(app string) Load {
+	for _, l := range q.apps {
+		if l.app == app {
+			return Load{len(l.waiting), l.flying}
+		}
+	}
+	return Load{}
+}
+
+// Total returns the load of all apps together.
+func (q *Queue) Total() Load { return Load{q.waiting, q.flying} }
+
+func shutError(leaves, now time.Duration) *ShutError {
+	return &ShutError{RetryAfter: max(leaves-now, minRetry)}
+}

@@ -1,0 +1,379 @@
+package throttle
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// desk is a queue with a clock, and names for its calls.
+type desk struct {
+	t     *testing.T
+	gate  *Gate
+	queue *Queue
+	now   time.Duration
+	names map[*Ticket]string
+	calls map[string]*Ticket
+	left  []string // since the last look
+	late  []string // likewise
+}
+
+func newDesk(t *testing.T) *desk {
+	g := New("b", start, empty())
+	return &desk{t: t, gate: g, queue: NewQueue(g), now: start, names: map[*Ticket]string{}, calls: map[string]*Ticket{}}
+}
+
+// busy is a desk whose bucket holds one token, which is the daemon's.
+func busy(t *testing.T) *desk {
+	d := newDesk(t)
+	d.gate.all = bucket(start - time.Second)
+	return d
+}
+
+// enter has calls come, each named by its app and a number.
+func (d *desk) enter(wait time.Duration, names ...string) {
+	d.t.Helper()
+	for _, name := range names {
+		if err := d.try(name, wait); err != nil {
+			d.t.Fatalf("%s: %v", name, err)
+		}
+	}
+}
+
+func (d *desk) try(name string, wait time.Duration) error {
+	tk, err := d.queue.Enter(name[:1], wait, d.now)
+	if err == nil {
+		d.names[tk], d.calls[name] = name, tk
+		d.advance()
+	}
+	return err
+}
+
+func (d *desk) advance() (next time.Duration) {
+	left, late, next := d.queue.Advance(d.now)
+	for _, tk := range left {
+		d.left = append(d.left, d.names[tk])
+	}
+	for _, tk := range late {
+		d.late = append(d.late, d.names[tk])
+	}
+	if next <= d.now {
+		d.t.Fatalf("the next look is due %v ago", d.now-next)
+	}
+	return next
+}
+
+// pass lets time go by.
+func (d *desk) pass(t time.Duration) {
+	end := d.now + t
+	for {
+		next := d.advance()
+		if next > end {
+			break
+		}
+		d.now = next
+	}
+	d.now = end
+	d.advance()
+}
+
+// end ends calls.
+func (d *desk) end(names ...string) {
+	for _, name := range names {
+		d.queue.End(d.calls[name])
+	}
+}
+
+// land ends all calls in flight.
+func (d *desk) land() {
+	for name, tk := range d.calls {
+		if tk.state == ticketFlies {
+			d.end(name)
+		}
+	}
+}
+
+// expect compares the calls that left with those that should have.
+func (d *desk) expect(want string) {
+	d.t.Helper()
+	if got := strings.Join(d.left, " "); got != want {
+		d.t.Errorf("%q left, want %q", got, want)
+	}
+	d.left = nil
+}
+
+func (d *desk) expectLate(want string) {
+	d.t.Helper()
+	if got := strings.Join(d.late, " "); got != want {
+		d.t.Errorf("%q waited in vain, want %q", got, want)
+	}
+	d.late = nil
+}
+
+func numbered(app string, n int) (names []string) {
+	for i := range n {
+		names = append(names, fmt.Sprint(app, i+1))
+	}
+	return names
+}
+
+func TestTheFirstCallsLeaveAtOnce(t *testing.T) {
+	d := newDesk(t)
+	d.enter(0, "a1", "a2", "a3", "a4", "b1", "b2", "b3", "b4")
+	d.expect("a1 a2 a3 a4 b1 b2 b3 b4")
+	d.end(numbered("a", 4)...)
+	d.enter(0, "a5")
+	d.expect("a5")
+	if d.try("a6", 0) == nil {
+		d.advance()
+	}
+	d.expectLate("a6") // the last token is the daemon's
+	if at := d.gate.Opens(d.now); at != d.now {
+		t.Errorf("a call of the daemon's own waits %v", at-d.now)
+	}
+}
+
+func TestAppsTakeTurns(t *testing.T) {
+	d := busy(t)
+	d.enter(time.Minute, "a1", "a2", "a3", "b1", "a4", "c1", "b2")
+	for range 7 {
+		d.pass(time.Second)
+		d.land()
+	}
+	d.expect("c1 b1 a1 b2 a2 a3 a4")
+}
+
+func TestADueCallOfTheDaemonOvertakesTheQueue(t *testing.T) {
+	d := busy(t)
+	d.enter(time.Minute, numbered("a", 8)...)
+	d.enter(time.Minute, numbered("b", 8)...)
+	for range 20 {
+		d.pass(300 * time.Millisecond)
+		d.land()
+		if at := d.gate.Opens(d.now); at > d.now+time.Second {
+			t.Fatalf("a call of the daemon's own waits %v", at-d.now)
+		}
+	}
+	if at := d.gate.Opens(d.now); at != d.now {
+		t.Fatalf("it waits %v", at-d.now)
+	}
+	d.gate.Leave(d.now)
+	d.left = nil
+	d.gate.Claim(2)
+	for d.gate.OpensFor(2, d.now) > d.now {
+		d.pass(100 * time.Millisecond)
+	}
+	d.expect("")
+	d.gate.Leave(d.now)
+	d.gate.Claim(0)
+	d.pass(time.Second)
+	if len(d.left) == 0 {
+		t.Error("the claim outlasts the calls")
+	}
+}
+
+func TestRoom(t *testing.T) {
+	d := busy(t)
+	for _, app := range []string{"a", "b", "c"} {
+		d.enter(time.Minute, numbered(app, 8)...)
+		var shut *ShutError
+		if err := d.try(app+"9", time.Minute); !errors.As(err, &shut) || shut.RetryAfter < 8*time.Second {
+			t.Errorf("a ninth call of %s: %v", app, err)
+		}
+	}
+	d.enter(time.Minute, numbered("d", 8)...)
+	d.expectLate("")
+	d.enter(time.Minute, "e1", "e2") // two of others make room
+	if len(d.late) != 2 || d.queue.Total() != (Load{Waiting: 32}) {
+		t.Errorf("%v made room, the load is %v", d.late, d.queue.Total())
+	}
+	if got := d.queue.Load("e"); got != (Load{Waiting: 2}) {
+		t.Errorf("the load of e is %v", got)
+	}
+}
+
+func TestInFlight(t *testing.T) {
+	d := newDesk(t)
+	d.enter(time.Minute, numbered("a", 6)...)
+	d.enter(time.Minute, numbered("b", 3)...)
+	d.enter(time.Minute, numbered("c", 3)...)
+	d.pass(10 * time.Second)
+	d.expect("a1 a2 a3 a4 b1 b2 b3 c1")
+	d.end("a1")
+	d.pass(time.Second)
+	d.expect("a5")
+	d.end("b2", "b2")
+	d.pass(time.Second)
+	d.expect("c2")
+	if got := d.queue.Total(); got != (Load{Waiting: 2, Flying: 8}) {
+		t.Errorf("the load is %v", got)
+	}
+}
+
+func TestToldAtOnce(t *testing.T) {
+	shut := func(t time.Duration) func(*desk) {
+		return func(d *desk) { d.gate.Throttled(d.now, t, d.now) }
+	}
+	queued := func(app string, n int) func(*desk) {
+		return func(d *desk) {
+			d.gate.all = bucket(d.now - time.Second)
+			d.enter(time.Minute, numbered(app, n)...)
+		}
+	}
+	for _, tc := range []struct {
+		name   string
+		before func(*desk)
+		wait   time.Duration
+		want   time.Duration // to ask again after; 0: it may wait
+	}{
+		{"nothing in the way", func(*desk) {}, 0, 0},
+		{"the gate is shut for longer", shut(40 * time.Second), 10 * time.Second, 41 * time.Second},
+		{"the gate opens in time", shut(5 * time.Second), 10 * time.Second, 0},
+		{"just within the margin", shut(10 * time.Second), 10 * time.Second, 0},
+		{"just beyond the margin", shut(10 * time.Second), 10*time.Second - 1, 11 * time.Second},
+		{"seven of the app", queued("x", 7), 6 * time.Second, 8 * time.Second},
+		{"seven of another app", queued("y", 7), 6 * time.Second, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			d := newDesk(t)
+			tc.before(d)
+			err := d.try("x8", tc.wait)
+			var shut *ShutError
+			if !errors.As(err, &shut) {
+				shut = &ShutError{}
+			}
+			if shut.RetryAfter != tc.want {
+				t.Errorf("%v, want to ask again after %v", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestLeavers(t *testing.T) {
+	d := busy(t)
+	d.enter(time.Minute, "a1", "a2", "a3")
+	d.end("a1", "a2")
+	d.pass(time.Second)
+	d.expect("a3")
+	d.pass(3 * time.Second)
+	d.enter(0, "a4", "a5", "a6") // nothing was spent on those who left
+	d.expect("a4 a5 a6")
+}
+
+func TestAWaitThatEnds(t *testing.T) {
+	d := busy(t)
+	d.enter(1500*time.Millisecond, "a1", "a2")
+	d.pass(1499 * time.Millisecond)
+	d.expect("a1")
+	d.expectLate("")
+	d.pass(time.Millisecond)
+	d.expectLate("a2")
+	if err := d.queue.Late(d.calls["a2"], d.now); err.RetryAfter != time.Second {
+		t.Errorf("to ask again after %v", err.RetryAfter)
+	}
+	if next := d.advance(); next != never {
+		t.Errorf("with nobody waiting the queue wants to be looked at in %v", next-d.now)
+	}
+}
+
+func TestA429GoesBackToTheHead(t *testing.T) {
+	d := newDesk(t)
+	d.enter(time.Minute, numbered("a", 4)...)
+	d.enter(time.Minute, "a5", "a6")
+	d.expect("a1 a2 a3 a4")
+	d.now += 100 * time.Millisecond
+	if err := d.queue.Throttled(d.calls["a2"], 0, time.Minute, d.now); err != nil {
+		t.Fatal(err)
+	}
+	d.pass(time.Second - 1)
+	d.expect("")
+	d.pass(3 * time.Second)
+	d.expect("a2")
+	if err := d.queue.Throttled(d.calls["a2"], time.Hour, time.Minute, d.now); err == nil {
+		t.Error("it waits, though the gate is shut for an hour")
+	}
+	d.end("a2")
+	if got := d.queue.Total(); got != (Load{Waiting: 2, Flying: 3}) {
+		t.Errorf("the load is %v", got)
+	}
+}
+
+// FuzzQueue drives a queue by arbitrary bytes and checks what must always hold.
+func FuzzQueue(f *testing.F) {
+	f.Add([]byte("enter and leave and wait and 429"))
+	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 40, 80, 120, 200, 255, 1, 2, 3})
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		d := newDesk(t)
+		held := capacityLeft{level: capacity, at: start}
+		var flying, waiting []*Ticket
+		settle := func() {
+			left, late, next := d.queue.Advance(d.now)
+			for _, tk := range left {
+				held.take(t, d.now)
+				waiting = slices.DeleteFunc(waiting, func(w *Ticket) bool { return w == tk })
+				flying = append(flying, tk)
+			}
+			for _, tk := range late {
+				waiting = slices.DeleteFunc(waiting, func(w *Ticket) bool { return w == tk })
+			}
+			if next <= d.now {
+				t.Fatalf("it wants to be looked at %v ago", d.now-next)
+			}
+			if total := d.queue.Total(); total != (Load{len(waiting), len(flying)}) || total.Flying > mostFlying {
+				t.Fatalf("the load is %v, with %d waiting and %d in flight", total, len(waiting), len(flying))
+			}
+		}
+		for _, op := range ops {
+			n := int(op / 6)
+			switch op % 6 {
+			case 0, 1:
+				tk, err := d.queue.Enter(string(rune('a'+n%5)), time.Duration(n)*time.Second, d.now)
+				if err == nil {
+					waiting = append(waiting, tk)
+				}
+			case 2:
+				d.now += time.Duration(n*n) * 10 * time.Millisecond
+			case 3:
+				if len(flying) > 0 {
+					tk := flying[n%len(flying)]
+					flying = slices.DeleteFunc(flying, func(f *Ticket) bool { return f == tk })
+					if d.queue.Throttled(tk, time.Duration(n%7)*time.Second, time.Duration(n)*time.Second, d.now) == nil {
+						waiting = append(waiting, tk)
+					}
+					held.shut = d.now + time.Second
+				}
+			case 4:
+				if all := append(slices.Clone(flying), waiting...); len(all) > 0 {
+					tk := all[n%len(all)]
+					d.queue.End(tk)
+					flying = slices.DeleteFunc(flying, func(f *Ticket) bool { return f == tk })
+					waiting = slices.DeleteFunc(waiting, func(w *Ticket) bool { return w == tk })
+				}
+			case 5:
+				if d.gate.Opens(d.now) == d.now {
+					held.take(t, d.now)
+					d.gate.Leave(d.now)
+				}
+			}
+			settle()
+		}
+	})
+}
+
+// capacityLeft is the documented bucket, and the second after a 429.
+type capacityLeft struct {
+	level    float64
+	at, shut time.Duration
+}
+
+func (c *capacityLeft) take(t *testing.T, now time.Duration) {
+	t.Helper()
+	c.level = min(capacity, c.level+(now-c.at).Seconds()) - 1
+	c.at = now
+	if c.level < -1e-6 || now < c.shut {
+		t.Fatalf("a call leaves with %v tokens in the bucket, %v before the gate opens", c.level+1, c.shut-now)
+	}
+}
