@@ -47,6 +47,10 @@ func (a *API) items(o broker.Overview) []Item {
 		list = append(list, Item{Code: ipc.CodeStorage, Public: unwrittenPublic,
 			Detail: fmt.Sprintf("state can't be written: %v", err)})
 	}
+	if o.Shared {
+		list = append(list, Item{Code: "throttle_shared", Detail: "the server throttles this device, though tvpassd keeps to 1 call a second: " +
+			"a player calls the server itself, or others share the device's address: have players call through tvpassd's socket"})
+	}
 	if mended := a.cfg.Store.Mended(); mended != "" {
 		list = append(list, Item{Code: CodeMended, Detail: mended, Public: "the state was damaged, and mended as far as it could be: tvpassd status tells root more"})
 	}

@@ -25,6 +25,7 @@ import (
 type Broker interface {
 	Token(ctx context.Context, app string, wait, minTTL time.Duration) (broker.Token, error)
 	Report(ctx context.Context, app, accessToken string) (action string, err error)
+	ReportThrottled(app, accessToken string) error
 	Refresh(ctx context.Context, app string) error
 	Reset(ctx context.Context, app string) error
 	View(app string) (*broker.AppView, error)

@@ -53,7 +53,11 @@ func (a *API) Headers(ctx context.Context, app string, q ipc.Query) (ipc.Headers
 
 // Report is part of server.Tokens.
 func (a *API) Report(ctx context.Context, app string, r ipc.Report) (action string, err error) {
-	if r.Status != http.StatusUnauthorized {
+	switch r.Status {
+	case http.StatusUnauthorized:
+	case http.StatusTooManyRequests:
+		return ipc.ActionNone, problem(a.cfg.Broker.ReportThrottled(app, r.AccessToken))
+	default:
 		return ipc.ActionNone, nil
 	}
 	action, err = a.cfg.Broker.Report(ctx, app, r.AccessToken)
