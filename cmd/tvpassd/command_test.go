@@ -203,7 +203,9 @@ func TestReloadNeeded(t *testing.T) {
 			t.Errorf("everybody is told: %s", r.stdout)
 		}
 		l.run("reload").expect(t, 0)
-		l.curl("/v1/apps/second/token?wait=30s")
+		if l.exists("apps.d/second.toml") {
+			l.tokenOf(nil, "second")
+		}
 		if r := l.run("status", "--json"); strings.Contains(r.stdout, "reload_needed") {
 			t.Errorf("after a reload: %s", r.stdout)
 		}
@@ -263,7 +265,8 @@ func TestReload(t *testing.T) {
 	l.must(os.Remove(l.path("apps.d/bad.toml")))
 	l.addApp("second", "")
 	l.must(l.daemon.cmd.Process.Signal(syscall.SIGHUP))
-	l.daemon.until("the new app", func() bool { return l.curl("/v1/apps/second/token?wait=30s").code == 200 })
+	l.daemon.until("the new app", func() bool { return l.curl("/v1/apps/second/token?wait=0s").code != 404 })
+	l.tokenOf(nil, "second")
 	l.run("status").expect(t, 0, "healthy")
 	good := l.read("config.toml")
 	l.write("config.toml", "nonsense = 1\n"+good)

@@ -16,7 +16,7 @@ func TestADamagedStateIsToldOf(t *testing.T) {
 	l.addApp("hidden", "allow_groups = [61777]")
 	d := l.up()
 	l.token()
-	l.curl("/v1/apps/hidden/token?wait=30s").expect(t, 200)
+	l.tokenOf(nil, "hidden")
 	d.stop()
 	copied := l.read("state/tvpassd.copy")
 	_, after, _ := strings.Cut(copied, `"client_secret":"`)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"net"
 	"os"
@@ -9,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 )
 
 // fakeSystem puts programs of the system in front of the path of what the lab runs: a script each.
@@ -17,7 +17,7 @@ func (l *lab) fakeSystem(scripts map[string]string) {
 	l.t.Helper()
 	l.must(os.MkdirAll(l.path("bin"), 0o755))
 	for name, script := range scripts {
-		l.must(os.WriteFile(l.path("bin/"+name), []byte("#!/bin/sh\n"+script), 0o755))
+		l.program("bin/"+name, "#!/bin/sh\n"+script)
 	}
 }
 
@@ -26,12 +26,14 @@ const serviceRuns = "printf 'LoadState=loaded\\nUnitFileState=enabled\\nActiveSt
 // runFaked is run with the fake system, as somebody, and perhaps in a namespace of its own.
 func (l *lab) runFaked(attr *syscall.SysProcAttr, env []string, args ...string) result {
 	l.t.Helper()
-	cmd := exec.CommandContext(l.t.Context(), programs.tvpassd, append(args, "--config", l.path("config.toml"))...)
+	ctx, cancel := context.WithTimeout(l.t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, programs.tvpassd, append(args, "--config", l.path("config.toml"))...)
 	cmd.Env = append(append(os.Environ(), "PATH="+l.path("bin")+":"+os.Getenv("PATH")), env...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr, cmd.SysProcAttr, cmd.Dir = &stdout, &stderr, attr, l.dir
-	if err := cmd.Run(); cmd.ProcessState == nil {
-		l.t.Fatal(err)
+	if err := cmd.Run(); ctx.Err() != nil || cmd.ProcessState == nil {
+		l.t.Fatalf("tvpassd %s: %v\n%s%s", strings.Join(args, " "), err, &stdout, &stderr)
 	}
 	return result{stdout.String(), stderr.String(), cmd.ProcessState.ExitCode()}
 }
@@ -148,13 +150,8 @@ func TestDoctorEndsInTime(t *testing.T) {
 	silent("unix", l.path("sock"))
 	server := silent("tcp", "127.0.0.1:0")
 	l.write("config.toml", strings.Replace(l.read("config.toml"), l.endpoint, "https://"+server.Addr().String(), 1))
-	l.fakeSystem(map[string]string{"systemctl": "exec sleep 60\n"})
-	began := time.Now()
-	r := l.runFaked(nil, nil, "doctor")
-	r.expect(t, 2, "skipped  service: ", "FAILED   tls: ")
-	if took := time.Since(began); took > 20*time.Second {
-		t.Errorf("it took %v", took)
-	}
+	l.fakeSystem(map[string]string{"systemctl": "exec sleep 3600\n"})
+	l.runFaked(nil, nil, "doctor").expect(t, 2, "skipped  service: ", "FAILED   tls: ")
 }
 
 // The proxy that counts is the daemon's, whatever the technician's shell says.

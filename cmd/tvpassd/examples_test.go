@@ -35,7 +35,7 @@ func TestExamplePlayers(t *testing.T) {
 			}
 			if example.build == nil {
 				p.program = l.path(example.source) // its ending says which language it is in
-				l.must(os.WriteFile(p.program, source, 0o755))
+				l.program(example.source, string(source))
 			} else {
 				l.write(example.source, string(source))
 				build := exec.Command(example.build[0], example.build[1:]...)

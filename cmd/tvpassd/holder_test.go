@@ -32,7 +32,7 @@ func TestAnIDStaysWithItsFile(t *testing.T) {
 	l.addApp("ref30", "allow_users = [61001]")
 	l.give(player, players, "apps.d/ref30.jwt")
 	l.up()
-	l.curlAs(player, "/v1/token?wait=30s").expect(t, 200)
+	l.tokenOf(player, "ref30")
 	l.write("apps.d/evil.jwt", l.read("apps.d/ref30.jwt"))
 	l.write(evil, strings.Replace(strings.Replace(l.read(players), "ref30.jwt", "evil.jwt", 1), "61001", "61002", 1))
 	l.give(stranger, evil, "apps.d/evil.jwt")
@@ -41,8 +41,9 @@ func TestAnIDStaysWithItsFile(t *testing.T) {
 	inForce := func(file string, who *syscall.Credential, complaint string) {
 		t.Helper()
 		for _, caller := range []*syscall.Credential{player, stranger} {
-			got := l.curlAs(caller, "/v1/token?wait=30s")
-			if (got.code == 200) != (caller == who) {
+			if caller == who {
+				l.tokenOf(caller, "ref30")
+			} else if got := l.curlAs(caller, "/v1/apps/ref30/token"); got.code != 403 {
 				t.Errorf("with %s in force user %d gets %d %s", file, caller.Uid, got.code, got.stdout)
 			}
 		}
@@ -71,6 +72,6 @@ func TestAnIDStaysWithItsFile(t *testing.T) {
 	l.run("reload", "--accept", "ref30").expect(t, 0)
 	l.restart()
 	l.run("config", "check").expect(t, 0)
-	l.curlAs(stranger, "/v1/token?wait=30s").expect(t, 200)
+	l.tokenOf(stranger, "ref30")
 	l.expectCalls(1, 2) // the database took the first token along
 }

@@ -19,10 +19,11 @@ import (
 	"time"
 )
 
-// These tests run the built programs: the daemon on a real socket, real curl, the simulator over TLS. What has to be waited
-// for is waited for, up to patience; nothing sleeps for luck.
+// These tests run the built programs: the daemon on a real socket, real curl,
+// the simulator over TLS. They wait until something has happened, for at most
+// patience: it only limits how long a failing test takes.
 
-const patience = 60 * time.Second
+const patience = 5 * time.Minute
 
 // programs are the built binaries.
 var programs struct{ dir, tvpassd, passsim, tags string }
@@ -88,7 +89,7 @@ func newLab(t *testing.T, simFlags ...string) *lab {
 	sim := l.start(programs.passsim, append([]string{"-tls", "-ca-out", l.path("ca.pem"), "-addr-out", l.path("addr"),
 		"-admin", "127.0.0.1:0", "-admin-out", l.path("admin")}, simFlags...)...)
 	t.Cleanup(sim.kill)
-	sim.until("its addresses", func() bool { return l.exists("addr") && l.exists("admin") })
+	sim.until("its addresses", func() bool { return l.holds("addr") && l.holds("admin") })
 	l.endpoint, l.admin = strings.TrimSpace(l.read("addr")), strings.TrimSpace(l.read("admin"))
 	l.configure("", "[device]", `model = "Box"`, `version = "1"`)
 	l.addApp("ref30", "")
@@ -111,6 +112,12 @@ func (l *lab) exists(name string) bool {
 	return err == nil
 }
 
+// holds reports whether a file is there and has been written to.
+func (l *lab) holds(name string) bool {
+	info, err := os.Stat(l.path(name))
+	return err == nil && info.Size() > 0
+}
+
 func (l *lab) read(name string) string {
 	l.t.Helper()
 	content, err := os.ReadFile(l.path(name))
@@ -127,6 +134,14 @@ func (l *lab) write(name, content string) {
 	l.must(os.WriteFile(l.path(name), []byte(content), mode))
 }
 
+// program writes a file that can be run. Another process does it: while this
+// one has the file open, children that it starts would have it open for a
+// moment too, and a file that is open for writing can't be run.
+func (l *lab) program(name, content string) {
+	l.t.Helper()
+	l.exec(nil, content, "install", "-m", "755", "/dev/stdin", l.path(name)).expect(l.t, 0)
+}
+
 // configure writes config.toml; more comes before the tables.
 func (l *lab) configure(more string, tables ...string) {
 	l.t.Helper()
@@ -134,7 +149,7 @@ func (l *lab) configure(more string, tables ...string) {
 	if strings.Contains(more, "accept_volatile_state") {
 		volatile = ""
 	}
-	l.write("config.toml", fmt.Sprintf("endpoint = %q\nstate_dir = \"state\"\n%s\n%s\n[socket]\npath = \"sock\"\ngroup = \"\"\nmode = \"0666\"\n%s\n[http]\nca_file = \"ca.pem\"\ntimeout = \"5s\"\n",
+	l.write("config.toml", fmt.Sprintf("endpoint = %q\nstate_dir = \"state\"\n%s\n%s\n[socket]\npath = \"sock\"\ngroup = \"\"\nmode = \"0666\"\n%s\n[http]\nca_file = \"ca.pem\"\ntimeout = \"1m\"\n",
 		l.endpoint, volatile, more, strings.Join(tables, "\n")))
 }
 
@@ -298,7 +313,7 @@ func (l *lab) curl(path string, more ...string) result { return l.curlAs(nil, pa
 
 func (l *lab) curlAs(who *syscall.Credential, path string, more ...string) result {
 	l.t.Helper()
-	r := l.exec(who, "", "curl", append([]string{"-sS", "--max-time", "60", "-w", "\n%{http_code}", "--unix-socket", l.path("sock"), "http://tvpassd" + path}, more...)...)
+	r := l.exec(who, "", "curl", append([]string{"-sS", "--max-time", "300", "-w", "\n%{http_code}", "--unix-socket", l.path("sock"), "http://tvpassd" + path}, more...)...)
 	if r.code != 0 {
 		l.t.Fatalf("curl %s: exit %d\n%s", path, r.code, r.stderr)
 	}
@@ -312,11 +327,25 @@ func (l *lab) curlAs(who *syscall.Credential, path string, more ...string) resul
 // token gets ref30's token with curl.
 func (l *lab) token() (accessToken string) {
 	l.t.Helper()
-	r := l.curl("/v1/apps/ref30/token?wait=30s")
-	if r.code != 200 {
-		l.t.Fatalf("no token: %d %s\n%s", r.code, r.stdout, l.daemon.stderr)
+	return l.tokenOf(nil, "ref30")
+}
+
+// tokenOf gets an app's token as somebody. After a failed call it waits until
+// the daemon has tried again, which may take longer than one request waits.
+func (l *lab) tokenOf(who *syscall.Credential, app string) (accessToken string) {
+	l.t.Helper()
+	var r result
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); {
+		switch r = l.curlAs(who, "/v1/apps/"+app+"/token?wait=30s"); r.code {
+		case http.StatusOK:
+			return field(l.t, r.stdout, "access_token")
+		case http.StatusServiceUnavailable, http.StatusBadGateway, http.StatusInternalServerError:
+		default: // no retry helps
+			deadline = time.Now()
+		}
 	}
-	return field(l.t, r.stdout, "access_token")
+	l.t.Fatalf("no token of %s: %d %s\n%s", app, r.code, r.stdout, l.daemon.stderr)
+	return ""
 }
 
 // field is a string in a JSON object.

@@ -16,7 +16,7 @@ func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
 	l.order(http.MethodPost, "/fault", `{"path":"token","kind":"429","count":1}`)
 	l.up()
 	l.token()
-	l.curl("/v1/apps/second/token?wait=30s").expect(t, 200)
+	l.tokenOf(nil, "second")
 	l.curl("/v1/apps/second/token?wait=0s").expect(t, 200)
 	metrics := l.curl("/v1/metrics")
 	metrics.expect(t, 200)
@@ -48,8 +48,8 @@ func TestMetricsDoNotTellOfOthers(t *testing.T) {
 	l.addApp("ref30", "allow_users = [61001]")
 	l.addApp("hidden", "allow_groups = [61777]")
 	l.up()
-	l.curlAs(player, "/v1/token?wait=30s").expect(t, 200)
-	l.curl("/v1/apps/hidden/token?wait=30s").expect(t, 200)
+	l.tokenOf(player, "ref30")
+	l.tokenOf(nil, "hidden")
 	before := steady(l.curlAs(player, "/v1/metrics").stdout)
 
 	for range 5 {

@@ -93,7 +93,7 @@ func TestADiskThatIsFullAtTheFirstStart(t *testing.T) {
 	l.run("status").expect(t, 2, "storage   FAILS", "no space left on device: free")
 	l.expectCalls(0, 0)
 	l.exec(nil, "", "nsenter", "--mount", fmt.Sprintf("--target=%d", l.daemon.cmd.Process.Pid), "rm", l.path("state/filler")).expect(t, 0)
-	l.daemon.until("a token", func() bool { return l.curl("/v1/apps/ref30/token?wait=5s").code == 200 })
+	l.token()
 	l.expectCalls(1, 1)
 }
 

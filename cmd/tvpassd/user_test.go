@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 )
@@ -16,19 +17,17 @@ import (
 // unprivileged is a user that every Debian has.
 const unprivileged = "daemon"
 
-// release builds the program as it is shipped: a binary with the race detector
-// uses cgo, which has threads that Go can't take privileges from.
-func release(t *testing.T) string {
-	t.Helper()
-	exe := filepath.Join(programs.dir, "tvpassd-static")
-	cmd := exec.Command("go", "build", "-tags", "nethttpomithttp2,osusergo,netgo",
-		"-ldflags", "-X main.version=1.2.3 -X main.buildDate=2026-01-01T00:00:00Z", "-o", exe, ".")
+// release builds the program once, as it is shipped: a binary with the race
+// detector uses cgo, which has threads that Go can't take privileges from.
+var release = sync.OnceValues(func() (exe string, err error) {
+	exe = filepath.Join(programs.dir, "tvpassd-static")
+	cmd := exec.Command("go", append(buildArgs("2026-01-01T00:00:00Z"), "-o", exe, ".")...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
+		return "", fmt.Errorf("go build: %w\n%s", err, out)
 	}
-	return exe
-}
+	return exe, nil
+})
 
 func numbers(t *testing.T, name string) (uid, gid int) {
 	t.Helper()
@@ -58,7 +57,9 @@ func userLab(t *testing.T) (l *lab, exe string) {
 	l.configure("")
 	text := strings.NewReplacer(`"state"`, `"var/lib/tvpassd"`, `"sock"`, `"run/tvpassd/sock"`).Replace(l.read("config.toml"))
 	l.write("config.toml", text)
-	return l, release(t)
+	exe, err := release()
+	l.must(err)
+	return l, exe
 }
 
 func (l *lab) upAs(exe, name string) *process {

@@ -112,7 +112,7 @@ func (f *facts) checks() []check {
 	return list
 }
 
-// Run collects the facts and judges them. It takes less than 20 s even if nothing
+// Run collects the facts and judges them. It takes less than 25 s even if nothing
 // answers.
 func Run(ctx context.Context, cfg Config) Report {
 	f := look(ctx, cfg)

@@ -19,10 +19,10 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// How long each look may take; less than 20 s in all.
+// How long each look may take; less than 25 s in all.
 const (
-	managerPatience  = 2 * time.Second
-	daemonPatience   = 3 * time.Second
+	managerPatience  = 5 * time.Second
+	daemonPatience   = 5 * time.Second
 	throttlePatience = 3 * time.Second
 	serverPatience   = 8 * time.Second
 	portalPatience   = 2 * time.Second

@@ -60,6 +60,8 @@ type reach struct {
 func (r *reach) ask(ctx context.Context, conf *config.Config, proxy func(*http.Request) (*url.URL, error),
 	agent string, now func() time.Time,
 ) {
+	places, err := dcr.RootsByPlace(conf.HTTP.CAFile, config.ReadRoots) // a second on a slow device
+	r.rootsErr = err
 	ctx, cancel := context.WithTimeout(ctx, serverPatience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, r.trace()), http.MethodPost,
@@ -78,8 +80,6 @@ func (r *reach) ask(ctx context.Context, conf *config.Config, proxy func(*http.R
 	if r.proxy != nil {
 		r.address = hostPort(r.proxy)
 	}
-	places, err := dcr.RootsByPlace(conf.HTTP.CAFile, config.ReadRoots)
-	r.rootsErr = err
 	r.dialer = &dcr.Dialer{Server: dcr.ServerOf(req.URL), Timeout: serverPatience, Now: now}
 	tlsConfig := dcr.TLSConfig(now)
 	// VerifyConnection does it all, and says more than crypto/tls about a chain
