@@ -93,7 +93,7 @@ func (b *bundle) collect() {
 	b.masker = doctor.NewMasker(secrets...)
 	b.add("version.txt", b.own("version")+kernel()+"\n"+content("/etc/os-release", hostfile.Rule{}))
 	b.add("status.json", b.own("status", "--json"))
-	b.add("status.txt", b.own("status"))
+	b.add("status.txt", b.own("status", "--all"))
 	b.add("device.json", b.own("device", "--json"))
 	b.examined()
 	path := cmp.Or(b.configFile, config.DefaultFile)
@@ -133,7 +133,7 @@ func (b *bundle) examined() {
 		fmt.Fprintln(&object, err)
 	}
 	b.add("doctor.json", object.String())
-	b.add("doctor.txt", doctorText(r))
+	b.add("doctor.txt", doctorText(r, false))
 }
 
 // textFile is a file of the bundle.

@@ -92,9 +92,13 @@ func unjoin(err error) []error {
 	return []error{err}
 }
 
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
+// plural counts things, whose plural may be given.
+func plural(n int, one string, many ...string) string {
+	switch {
+	case n == 1:
+		return "1 " + one
+	case len(many) > 0:
+		return fmt.Sprintf("%d %s", n, many[0])
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d %ss", n, one)
 }

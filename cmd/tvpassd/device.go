@@ -89,7 +89,7 @@ func printJSON(e *env, v any) error {
 }
 
 // printDevice prints a table of what is known, then what is missing and how to
-// set it.
+// set it. What people copy has a line of its own.
 func (e *env) printDevice(view deviceView) error {
 	var info map[string]any
 	if err := json.Unmarshal(view.Info, &info); err != nil {
@@ -116,7 +116,7 @@ func (e *env) printDevice(view deviceView) error {
 		fmt.Fprintf(e.stdout, "%-*s  %-*s  %s\n", widths[0], row[0], widths[1], row[1], row[2])
 	}
 	e.printIdentifier(view)
-	fmt.Fprintf(e.stdout, "\nX-Device-Info: %s\n", view.Header)
+	fmt.Fprintf(e.stdout, "\nX-Device-Info:\n%s\n", view.Header)
 	if len(missing) > 0 {
 		fmt.Fprintf(e.stdout, "\n%s", wrap("Not known: "+strings.Join(missing, ", ")+".", ""))
 		fmt.Fprint(e.stdout, wrap(fmt.Sprintf("To set a key: a line such as `%s = ...` under [device] in %s, "+
@@ -140,7 +140,7 @@ func (e *env) printIdentifier(view deviceView) {
 		fmt.Fprint(e.stdout, "\n"+wrap("Device identifier: the hardware has no usable serial number, "+
 			"so the first start generates one.", ""))
 	default:
-		fmt.Fprintf(e.stdout, "\nDevice identifier: %s\n  from %s\n", id.Value, id.Source)
+		fmt.Fprintf(e.stdout, "\nDevice identifier, from %s:\n%s\n", id.Source, id.Value)
 		if id.Source == device.Generated {
 			fmt.Fprint(e.stdout, wrap("Warning: it does not come from the hardware. If the state directory is lost, "+
 				"viewers must sign in again.", "  "))

@@ -25,6 +25,7 @@ const (
 
 func doctorCommand(set *flag.FlagSet) func(*env, []string) error {
 	asJSON := set.Bool("json", false, "print JSON")
+	failed := set.Bool("failed", false, "print the failed checks alone")
 	return func(e *env, args []string) error {
 		if err := noArguments(args); err != nil {
 			return err
@@ -36,7 +37,7 @@ func doctorCommand(set *flag.FlagSet) func(*env, []string) error {
 		if *asJSON {
 			err = printJSON(e, r)
 		} else {
-			_, err = fmt.Fprint(e.stdout, doctorText(r))
+			_, err = fmt.Fprint(e.stdout, doctorText(r, *failed))
 		}
 		switch {
 		case err != nil:
@@ -58,9 +59,10 @@ func (e *env) examine() (doctor.Report, error) {
 		whose = "the daemon"
 	}
 	return doctor.Run(e.ctx, doctor.Config{
-		ConfigFile: e.configFile, Socket: e.socket, Version: this.Version, BuildDate: this.builtAfter(), Undated: this.BuildDate == nil, UID: os.Geteuid(),
-		Clock: clock.NewSystem(), Getenv: os.Getenv, EnvOf: whose, Proxy: http.ProxyFromEnvironment, Service: service.Look,
-		Load: e.loadConfig,
+		ConfigFile: e.configFile, Socket: e.socket, Load: e.loadConfig,
+		Version: this.Version, BuildDate: this.builtAfter(), Undated: this.BuildDate == nil,
+		UID: os.Geteuid(), Clock: clock.NewSystem(), Service: service.Look,
+		Getenv: os.Getenv, EnvOf: whose, Proxy: http.ProxyFromEnvironment,
 	}), nil
 }
 
@@ -97,31 +99,47 @@ func (e *env) daemonPID() int {
 		return 0
 	}
 	var peer *unix.Ucred
-	if raw.Control(func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }) != nil || err != nil || peer.Pid == 1 {
+	ask := func(fd uintptr) { peer, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }
+	if raw.Control(ask) != nil || err != nil || peer.Pid == 1 {
 		return 0
 	}
 	return int(peer.Pid)
 }
 
 // doctorText returns a report for a serial console: plain ASCII, failures in
-// capitals.
-func doctorText(r doctor.Report) string {
-	const indent = "         "
+// capitals. It ends with what is worst, so that no console scrolls it away; only
+// leaves out the rest.
+func doctorText(r doctor.Report, only bool) string {
 	var b strings.Builder
 	counts := map[doctor.Status]int{}
 	for _, c := range r.Checks {
 		counts[c.Status]++
-		word := string(c.Status)
-		if c.Status == doctor.Warning || c.Status == doctor.Failed {
-			word = strings.ToUpper(word)
-		}
-		text := wrap(c.ID+": "+c.Detail, indent)
-		fmt.Fprintf(&b, "%-9s%s", word, strings.TrimPrefix(text, indent))
-		if c.Todo != "" {
-			b.WriteString(wrap("To do: "+c.Todo, indent))
+		if !only {
+			checkText(&b, c)
 		}
 	}
-	fmt.Fprintf(&b, "\n%s: %d pass, %d skipped, %s, %d failed\n", plural(len(r.Checks), "check"),
+	if !only {
+		b.WriteString("\n")
+	}
+	fmt.Fprintf(&b, "%s: %d pass, %d skipped, %s, %d failed\n", plural(len(r.Checks), "check"),
 		counts[doctor.Pass], counts[doctor.Skipped], plural(counts[doctor.Warning], "warning"), counts[doctor.Failed])
+	for _, c := range r.Checks {
+		if c.Status == r.Worst && c.Status != doctor.Pass && (!only || c.Status == doctor.Failed) {
+			checkText(&b, c)
+		}
+	}
 	return b.String()
+}
+
+func checkText(b *strings.Builder, c doctor.Check) {
+	const indent = "         "
+	word := string(c.Status)
+	if c.Status == doctor.Warning || c.Status == doctor.Failed {
+		word = strings.ToUpper(word)
+	}
+	text := wrap(c.ID+": "+c.Detail, indent)
+	fmt.Fprintf(b, "%-9s%s", word, strings.TrimPrefix(text, indent))
+	if c.Todo != "" {
+		b.WriteString(wrap("To do: "+c.Todo, indent))
+	}
 }

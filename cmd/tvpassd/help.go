@@ -27,7 +27,7 @@ func commands() []command {
 			"tvpassd run --user tvpass",
 			"0   ended by SIGTERM or SIGINT\n1   failed: a restart may help\n64  wrong usage\n" +
 				"78  configuration or state unusable: a person must act"},
-		{"status", "[--json] [--watch]", "health of the daemon, the device and every app", statusCommand,
+		{"status", "[--all] [--json] [--watch]", "health of daemon, device and every app", statusCommand,
 			"tvpassd status --watch",
 			"0   healthy\n1   degraded\n2   an app has no usable token\n3   not running\n" +
 				"4   no permission on the socket\n64  wrong usage"},
@@ -36,7 +36,7 @@ func commands() []command {
 			"tvpassd headers --app ref30 | curl -H @- https://sp.auth.adobe.com/api/v2/REF30/configuration", ""},
 		{"device", "[--all] [--root DIR]", "the device info, and where it comes from", deviceCommand,
 			"tvpassd device --all", ""},
-		{"doctor", "[--json]", "check what a token needs, and say what to do", doctorCommand,
+		{"doctor", "[--failed] [--json]", "check what a token needs, and say what to do", doctorCommand,
 			"sudo tvpassd doctor", "0   all checks pass\n1   warnings\n2   failures\n64  wrong usage"},
 		{"bundle", "[--output FILE]", "what a support ticket needs, in one .tar.gz", bundleCommand,
 			"sudo tvpassd bundle --output /tmp/ticket.tar.gz", ""},

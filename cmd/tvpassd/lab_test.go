@@ -209,6 +209,14 @@ func (l *lab) startTo(stderr *os.File, name string, args ...string) *process {
 	return p.run(l, nil)
 }
 
+// startOn starts a program on a terminal.
+func (l *lab) startOn(terminal *os.File, name string, args ...string) *process {
+	l.t.Helper()
+	p := &process{t: l.t, cmd: exec.Command(name, args...), stderr: &logBuffer{}, done: make(chan struct{})}
+	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = terminal, terminal, terminal
+	return p.run(l, nil)
+}
+
 func (p *process) run(l *lab, who *syscall.Credential) *process {
 	l.t.Helper()
 	p.cmd.Env = append(os.Environ(), "RUNTIME_DIRECTORY="+l.path("runtime"))

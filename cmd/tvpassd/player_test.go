@@ -137,7 +137,7 @@ func TestATokenIsServedToItsEndAndNoLonger(t *testing.T) {
 	if !stale {
 		t.Error("status never said that the token can't be renewed")
 	}
-	l.run("status").expect(t, 2, "NO TOKEN, waiting", "server_error")
+	l.run("status").expect(t, 2, "NO TOKEN, waiting: server_error")
 	if _, answer := l.sim("GET", "/counts", ""); !strings.Contains(answer, `"throttled":0`) {
 		t.Errorf("the retries were throttled: %s", answer)
 	}
@@ -227,7 +227,7 @@ func TestAStatementThatIsNotApproved(t *testing.T) {
 	l.up()
 	l.daemon.until("rejection", func() bool { return strings.Contains(l.run("status").stdout, "rejected") })
 	l.curl("/v1/token?wait=0s").expect(t, 502, `"code":"rejected"`, `"server_code":"unapproved_software_statement"`)
-	l.run("status").expect(t, 2, "a person must act", "rejected (unapproved_software_statement)", "TVE Dashboard")
+	l.run("status").expect(t, 2, "a person must act: unapproved_software_statement", "rejected (unapproved_software_statement)", "TVE Dashboard")
 	l.run("token").expect(t, 1, "tvpassd: rejected (unapproved_software_statement)")
 	l.curl("/v1/healthz").expect(t, 503)
 	l.expectCalls(1, 0)

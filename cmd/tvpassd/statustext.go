@@ -11,111 +11,114 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// width is the width of a serial console, in columns.
-const width = 80
-
-// statusText returns a screen for a person without a manual: plain ASCII, and
-// colour only on a terminal.
-func statusText(st ipc.Status) string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "tvpassd %s: %s, up %s\n", st.Version, st.Health, short(st.UptimeS))
-	fmt.Fprintf(&b, "  endpoint  %s\n  device    %s\n  clock     %s\n  throttle  %s\n  storage   %s\n",
-		st.Endpoint, deviceLine(st.Device), clockLine(st.Clock), throttleLine(st.Throttle), storageLine(st.Storage))
-	for _, a := range st.Apps {
-		appText(&b, a)
+// noApps says what to do if there is no app to show.
+func noApps(warnings []ipc.Warning) string {
+	has := func(code string) bool {
+		return slices.ContainsFunc(warnings, func(w ipc.Warning) bool { return w.Code == code })
 	}
-	if len(st.Apps) == 0 {
-		b.WriteString("\nno apps\n" + wrap("To do: put a file with [[app]] into /etc/tvpassd/apps.d and run `tvpassd reload`. If there is one, "+
-			"its allow_users and allow_groups do not let you see it: try as root.", "  "))
+	switch {
+	case has("app_disabled"):
+		return "mend what the warning app_disabled names, then `tvpassd reload`"
+	case has("reload_needed"):
+		return "`tvpassd config check`, then `tvpassd reload`: the configuration on disk was not read yet"
+	case os.Geteuid() != 0:
+		return "try as root: there may be apps that allow_users and allow_groups do not let you see"
 	}
-	for _, w := range st.Warnings {
-		fmt.Fprintf(&b, "\nwarning %s, since %s\n%s", w.Code, stamp(w.Since), wrap(w.Detail, "  "))
-	}
-	for _, a := range st.Apps {
-		storyText(&b, a)
-	}
-	return b.String()
+	return "put a file with [[app]] into apps.d beside config.toml and run `tvpassd reload`"
 }
 
-// storyLines is how many transitions of an app fit the screen; --json has all.
-const storyLines = 5
-
-// storyText returns the recent transitions of an app; "" if all went well from the
-// start.
-func storyText(b *strings.Builder, a ipc.AppStatus) {
+// transitionLines returns the recent transitions of an app; nil if all went well
+// from the start.
+func transitionLines(a ipc.AppStatus) []string {
+	const shown = 5 // --json has all
 	if !slices.ContainsFunc(a.Transitions, func(t ipc.Transition) bool { return t.Code != "" }) {
-		return
+		return nil
 	}
-	fmt.Fprintf(b, "\nrecent transitions of %s:\n", a.App)
-	for _, t := range a.Transitions[max(len(a.Transitions)-storyLines, 0):] {
+	all := []string{"recent transitions of " + a.App + ":"}
+	for _, t := range a.Transitions[max(len(a.Transitions)-shown, 0):] {
 		line := fmt.Sprintf("  %s  %-11s  %s %s", stamp(t.At), t.State, t.Code, t.ServerCode)
-		b.WriteString(strings.TrimRight(line, " ") + "\n")
+		all = append(all, strings.TrimRight(line, " "))
 	}
+	return all
 }
 
-// appText writes the paragraph of an app.
-func appText(b *strings.Builder, a ipc.AppStatus) {
-	fmt.Fprintf(b, "\napp %s: %s\n", a.App, stateWords(a))
-	if a.RegisteredAt != nil {
-		fmt.Fprintf(b, "  registered %s as %s", stamp(*a.RegisteredAt), a.ClientID)
-		if a.Registrations > 1 {
-			fmt.Fprintf(b, ", %d times in all", a.Registrations)
-		}
-		b.WriteString("\n")
-	}
-	if a.LastContactAt != nil {
-		fmt.Fprintf(b, "  last answer of the server %s\n", stamp(*a.LastContactAt))
-	}
+// appLines returns the details of an app, its trouble first.
+func appLines(a ipc.AppStatus) []string {
+	all := []string{a.App + ":"}
 	if e := a.LastError; e != nil {
-		code := e.Code
-		if e.ServerCode != "" {
-			code += " (" + e.ServerCode + ")"
-		}
 		at := ""
 		if !e.At.IsZero() {
-			at = " " + stamp(e.At)
+			at = ", " + stamp(e.At)
 		}
-		fmt.Fprintf(b, "  last error%s: %s\n%s", at, code, wrap(e.Detail, "  "))
+		all[0] = fmt.Sprintf("%s: %s%s", a.App, errorCode(e), at)
+		all = append(all, lines(e.Detail, "  ")...)
 		if todo := todos[e.Code]; todo != "" {
-			b.WriteString(wrap("To do: "+todo, "  "))
+			all = append(all, lines("To do: "+todo, "  ")...)
 		}
 	}
+	if a.RegisteredAt != nil {
+		line := fmt.Sprintf("  registered %s as %s", stamp(*a.RegisteredAt), a.ClientID)
+		if a.Registrations > 1 {
+			line += fmt.Sprintf(", %d times in all", a.Registrations)
+		}
+		all = append(all, line)
+	}
+	if a.LastContactAt != nil {
+		all = append(all, "  last answer of the server "+stamp(*a.LastContactAt))
+	}
+	if len(all) == 1 && a.LastError == nil {
+		return nil
+	}
+	return all
+}
+
+func errorCode(e *ipc.LastError) string {
+	if e.ServerCode == "" {
+		return e.Code
+	}
+	return e.Code + " (" + e.ServerCode + ")"
 }
 
 // todos say what to do about errors that come from outside. The details of the
 // other errors say it themselves.
 var todos = map[string]string{
-	ipc.CodeThrottled:   "nothing, the daemon asks again when the throttle opens; if this happens often, something else on this network calls too often",
+	ipc.CodeThrottled: "nothing, the daemon asks again when the throttle opens; " +
+		"if this happens often, something else on this network calls too often",
 	ipc.CodeServerError: "nothing, the daemon asks again; if this lasts, `tvpassd doctor` finds the cause",
 	ipc.CodeOffline:     "nothing, the daemon asks again; if this lasts, `tvpassd doctor` finds where the way ends",
 }
 
-// stateWords returns what the state of an app means for a viewer, and what comes
-// next.
+// stateWords returns what the state of an app means for a viewer, why, and what
+// comes next.
 func stateWords(a ipc.AppStatus) string {
-	next := ""
+	next, left, why := "", "", ""
 	if a.NextRefreshIn != nil && *a.NextRefreshIn > 0 {
 		next = ", next try in " + short(*a.NextRefreshIn)
 	}
-	left := ""
 	if a.TokenExpiresIn != nil {
 		left = " for " + short(*a.TokenExpiresIn)
+	}
+	if e := a.LastError; e != nil {
+		why = ": " + errorCode(e)
+		if e.Code == a.State && e.ServerCode != "" { // the line is short
+			why = ": " + e.ServerCode
+		}
 	}
 	switch a.State {
 	case ipc.StateReady:
 		return "ready, token good" + left + strings.Replace(next, "try", "one", 1)
 	case ipc.StateStale:
-		return "stale, token good" + left + " but not renewed" + next
+		return "stale, token good" + left + " but not renewed" + why + next
 	case ipc.StateRegistering:
-		return "registering the device, no token yet"
+		return "NO TOKEN, registering the device" + why
 	case ipc.StateRefreshing:
-		return "fetching a token"
+		return "NO TOKEN, fetching one" + why
 	case ipc.StateWaiting:
-		return "NO TOKEN, waiting" + next
+		return "NO TOKEN, waiting" + why + next
 	case ipc.StateRejected:
-		return "NO TOKEN, the server refuses, a person must act" + next
+		return "NO TOKEN, a person must act" + why + next
 	default: // a state of a newer daemon
-		return a.State + next
+		return a.State + why + next
 	}
 }
 
@@ -187,25 +190,4 @@ func short(seconds int64) string {
 	default:
 		return fmt.Sprintf("%dd%dh", seconds/86400, seconds%86400/3600)
 	}
-}
-
-// wrap breaks a text into lines of the screen's width. A longer word stays whole.
-func wrap(text, indent string) string {
-	var b strings.Builder
-	line := ""
-	for word := range strings.FieldsSeq(text) {
-		switch {
-		case line == "":
-			line = indent + word
-		case len(line)+1+len(word) > width:
-			b.WriteString(line + "\n")
-			line = indent + word
-		default:
-			line += " " + word
-		}
-	}
-	if line != "" {
-		b.WriteString(line + "\n")
-	}
-	return b.String()
 }
