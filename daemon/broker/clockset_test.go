@@ -53,7 +53,7 @@ func TestATokenOfAnEarlierBootLivesNoLongerThanItDoes(t *testing.T) {
 	l.answer = func(request) (any, error) { return nil, l.refuse(dcr.ServerError, "") }
 	l.reboot(time.Hour, l.world.Add(time.Hour), false)
 	l.pass(trustWait + 20*time.Second)
-	tok, ok := l.engine.view(l.machine(), l.clock.Now()).Token(l.clock.Now())
+	tok, ok := l.view().Token(l.clock.Now())
 	if left := expires.Sub(l.world); !ok || tok.ExpiresIn > left || tok.ExpiresIn < left-2*time.Minute {
 		t.Errorf("expires_in is %v, the token lives %v", tok.ExpiresIn, left)
 	}
@@ -76,5 +76,20 @@ func TestAClockThatIsSetDuringATokenCall(t *testing.T) {
 	l.reboot(7*time.Hour, l.world.Add(7*time.Hour), true)
 	if l.served() != "" {
 		t.Error("a token is served an hour after its expiry")
+	}
+}
+
+// A device that never learns the time does not wake up to look for it: setting
+// the clock rings the alarm.
+func TestAnUnsetClockIsNotPolled(t *testing.T) {
+	l := newLab(t)
+	l.pass(time.Minute)
+	l.reboot(time.Minute, time.Unix(0, 0), false)
+	l.pass(trustWait)
+	turns := 0
+	l.look = func() { turns++ }
+	l.pass(10 * time.Hour)
+	if turns > 10 {
+		t.Errorf("%d wake-ups in 10 hours", turns)
 	}
 }

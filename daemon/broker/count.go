@@ -8,24 +8,25 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// Calls are the calls for an app since the start, by Endpoints. They never change; the next call makes new ones.
+// Calls counts the calls for an app since the start, by [Endpoints]. A value never
+// changes: each call makes a new one.
 type Calls [2]CallCounts
 
-// CallCounts are those to one endpoint.
+// CallCounts counts the calls to one endpoint.
 type CallCounts struct {
-	Ended [5]int64 // by Results
+	Ended [5]int64 // by [Results]
 	Took  Durations
 }
 
-// Endpoints are what calls are made to.
+// Endpoints returns the names of what calls are made to.
 func Endpoints() [2]string { return [...]string{string(callRegister), string(callToken)} }
 
-// Results are how calls end.
+// Results returns the ways in which calls end.
 func Results() [5]string {
 	return [...]string{"success", ipc.CodeOffline, ipc.CodeThrottled, ipc.CodeServerError, ipc.CodeRejected}
 }
 
-// with is c and one call more.
+// with returns c and one call more.
 func (c *Calls) with(kind callKind, result string, took time.Duration) *Calls {
 	next, endpoints, results := *c, Endpoints(), Results()
 	counts := &next[slices.Index(endpoints[:], string(kind))]
@@ -36,11 +37,12 @@ func (c *Calls) with(kind callKind, result string, took time.Duration) *Calls {
 
 // Durations counts how long something took.
 type Durations struct {
-	Buckets [6]int64 // by DurationBounds; the last one is for all that took longer
+	Buckets [6]int64 // by [DurationBounds]; the last one is for all that took longer
 	Sum     time.Duration
 }
 
-// DurationBounds are the most that the buckets of Durations hold: from a call on a kept connection to one on a bad line.
+// DurationBounds returns the upper bounds of the buckets of [Durations], from a
+// call on a kept connection to one on a bad line.
 func DurationBounds() [5]time.Duration {
 	return [...]time.Duration{100 * time.Millisecond, 300 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second}
 }
@@ -57,20 +59,20 @@ func (d *Durations) Add(took time.Duration) {
 	d.Sum += took
 }
 
-// Waits are calls that were due and had to wait for the gate.
+// Waits counts how often calls that were due had to wait for the gate.
 type Waits struct {
 	Count int64
 	Sum   time.Duration // in which at least one call waited
 }
 
-// gateWaits counts them.
+// gateWaits counts the waits that have ended.
 type gateWaits struct {
 	ended   Waits
 	holding bool // a due call waits
 	since   time.Duration
 }
 
-// hold notes whether a due call waits for the gate.
+// hold notes whether a due call waits at this moment.
 func (w *gateWaits) hold(holds bool, now clock.Reading) {
 	switch {
 	case holds && !w.holding:

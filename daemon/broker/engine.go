@@ -5,7 +5,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
@@ -23,17 +22,9 @@ type Store interface {
 	SaveGate(storage.Gate) error
 }
 
-const (
-	// saveAgain is how long after a failed write it is tried again: a full disk is not emptied in a second.
-	saveAgain = 30 * time.Second
-	// reportEvery is how often a player's report is believed, per app.
-	reportEvery = 5 * time.Minute
-	// nudgeEvery is how often a link that comes up may cut waits short, so that a flapping one is no request loop.
-	nudgeEvery = 30 * time.Second
-)
-
-// engine holds the machines of all apps, the gate they share and what is known of the time. It is driven by one goroutine
-// and has none of its own: the same calls at the same readings of the clock always end in the same state.
+// engine holds the machines of all apps, the gate that they share and what is
+// known of the time. One goroutine drives it and it starts none: the same calls
+// at the same readings of the clock always end in the same state.
 type engine struct {
 	store  Store
 	random *rand.Rand
@@ -41,18 +32,21 @@ type engine struct {
 
 	time        timeline
 	gate        *throttle.Gate
-	gateErr     error         // what the log was told of it
-	waits       gateWaits     // for it
-	shut        storage.Gate  // what shut it last, at the moment of that
+	gateErr     error         // the last one of the gate that was logged
+	waits       gateWaits     // at the gate
+	shut        storage.Gate  // the last shut of the gate, as of its beginning
 	shutUntil   time.Duration // by the gate, when that was noted
 	shutUnsaved bool
 	endpoint    string
-	tls         bool // the endpoint needs certificates checked, and so a clock that is set
+	tls         bool // the endpoint's certificate is checked, which needs a clock that is set
 
-	machines  []*machine    // by app, every one since the start: a call may still be under way for an app that was taken out
+	// machines are all those since the start: a call may still be under way for an
+	// app that was taken out of the configuration. The active ones are configured.
+	machines, active []*machine
+
 	saveAfter time.Duration // no write before
 	saveErr   error         // of the last write
-	linkUp    time.Duration // when the way to the server was last said to be free again
+	linkUp    time.Duration // when a link last came up
 	nudged    time.Duration // when waits were last cut short for that
 	epoch     time.Time     // what the wall clock showed at boot, by the last look at it
 }
@@ -77,8 +71,9 @@ func newEngine(cfg Config) *engine {
 
 func (e *engine) at(now clock.Reading) moment { return moment{now, &e.time, e.random} }
 
-// configure takes over the configured apps. A new app is loaded; one that is gone keeps its state, unused; a change of what
-// a registration is made of cuts the wait after a refusal short, and touches nothing else.
+// configure puts the configured apps in force. A new app is loaded; one that is
+// gone keeps its state, unused. A change of what a registration is made of cuts
+// the wait after a refusal short and touches nothing else.
 func (e *engine) configure(setup Setup, now clock.Reading) error {
 	e.endpoint, e.tls = setup.Endpoint, setup.TLS
 	var failures []error
@@ -87,11 +82,13 @@ func (e *engine) configure(setup Setup, now clock.Reading) error {
 	}
 	for _, app := range setup.Apps {
 		if m := e.find(app.ID); m != nil {
-			m.app, m.active = app, true
+			m.active = true
+			m.configure(app)
 			m.reconsider(e.at(now))
 			continue
 		}
-		m := &machine{endpoint: setup.Endpoint, app: app, active: true, calls: &Calls{}}
+		m := &machine{endpoint: setup.Endpoint, active: true, calls: &Calls{}}
+		m.configure(app)
 		rec, err := e.store.App(setup.Endpoint, app.ID)
 		if err != nil {
 			failures = append(failures, err)
@@ -103,22 +100,16 @@ func (e *engine) configure(setup Setup, now clock.Reading) error {
 		}
 		e.machines = append(e.machines, m)
 	}
-	slices.SortStableFunc(e.machines, func(a, b *machine) int { return strings.Compare(a.app.ID, b.app.ID) })
+	e.active = nil
+	for _, m := range e.machines {
+		if m.active {
+			e.active = append(e.active, m)
+		}
+	}
 	return errors.Join(failures...)
 }
 
-// active returns the configured machines, by app.
-func (e *engine) active() []*machine {
-	ms := make([]*machine, 0, len(e.machines))
-	for _, m := range e.machines {
-		if m.active {
-			ms = append(ms, m)
-		}
-	}
-	return ms
-}
-
-// find returns an app's machine at the present endpoint, nil where it never had one.
+// find returns an app's machine at the present endpoint, nil if it never had one.
 func (e *engine) find(app string) *machine {
 	for _, m := range e.machines {
 		if m.endpoint == e.endpoint && m.app.ID == app {
@@ -128,7 +119,7 @@ func (e *engine) find(app string) *machine {
 	return nil
 }
 
-// machine returns the machine of a configured app, else nil.
+// machine returns the machine of a configured app, nil for any other.
 func (e *engine) machine(app string) *machine {
 	if m := e.find(app); m != nil && m.active {
 		return m
@@ -136,7 +127,7 @@ func (e *engine) machine(app string) *machine {
 	return nil
 }
 
-// clockUnset tells whether no call can be made for want of the time.
+// clockUnset reports whether calls are blocked because the clock is not set.
 func (e *engine) clockUnset(now clock.Reading) bool { return e.tls && !e.time.set(now) }
 
 // step does what is due. It returns the calls to send now, and the reading of the
@@ -145,7 +136,7 @@ func (e *engine) clockUnset(now clock.Reading) bool { return e.tls && !e.time.se
 func (e *engine) step(now clock.Reading) (calls []*call, wake time.Duration) {
 	e.noticeShut(now)
 	e.noticeStep(now)
-	for _, m := range e.machines { // also of apps that are not configured now: what vouches for the time may not last
+	for _, m := range e.machines { // also those not configured: what vouches for the time may not last
 		m.look(e.at(now))
 	}
 	e.flush(now)
@@ -180,7 +171,7 @@ const never = time.Duration(1<<63 - 1)
 // one will soon be followed by: one app served at once is better than two served
 // later.
 func (e *engine) together(kind callKind) int {
-	if kind == callRegister && slices.ContainsFunc(e.active(), (*machine).registering) {
+	if kind == callRegister && slices.ContainsFunc(e.active, (*machine).registering) {
 		return 2
 	}
 	return 1
@@ -194,7 +185,7 @@ func (e *engine) first(now clock.Reading) (best *machine, kind callKind, at time
 	}
 	at = never
 	bestRank := rankLater
-	for _, m := range e.active() {
+	for _, m := range e.active {
 		k, due := m.wants(e.at(now))
 		if k == callNone {
 			continue
@@ -210,16 +201,17 @@ func (e *engine) first(now clock.Reading) (best *machine, kind callKind, at time
 // looked at again.
 const lookAgain = time.Minute
 
-// wake is the next moment at which something changes: a call is due, a token expires, a write is to be tried again.
+// wake returns the next moment at which something may change: a call is due, a
+// token expires, a write is tried again.
 func (e *engine) wake(now clock.Reading, due time.Duration) time.Duration {
-	for _, m := range e.active() {
+	for _, m := range e.active {
 		if m.valid(now) {
 			due = min(due, m.live.expires)
 		}
-		if m.courtesy && m.untrusted(e.at(now)) {
+		if m.courtesy && now.Boot < m.next && m.untrusted(e.at(now)) {
 			due = min(due, now.Boot+time.Second)
 		}
-		if m.doubtful(now) { // nobody tells when a time service begins to vouch
+		if m.doubtful(now) { // no event says that a time service begins to vouch
 			due = min(due, now.Boot+lookAgain)
 		}
 	}
@@ -229,8 +221,9 @@ func (e *engine) wake(now clock.Reading, due time.Duration) time.Duration {
 	return due
 }
 
-// begin starts a call, or puts it off where its note can't be stored: credentials that could not be kept either would be
-// asked for again after every restart.
+// begin starts a call. It puts a registration off if that can't be noted in the
+// store: the credentials could not be kept either, and each restart would ask for
+// new ones.
 func (e *engine) begin(m *machine, kind callKind, now clock.Reading) *call {
 	before := m.rec
 	c := m.begin(kind, e.at(now))
@@ -245,9 +238,9 @@ func (e *engine) begin(m *machine, kind callKind, now clock.Reading) *call {
 	return c
 }
 
-// leave has a call leave through the gate. A registration has its note in the
-// store. A call for a token is noted in the gate's memory until it ends: it may
-// be the answer that ends the daemon.
+// leave lets a call leave through the gate. A registration is noted in the store.
+// A call for a token is noted in the gate's memory until it ends, in case its
+// answer is what makes the daemon crash.
 func (e *engine) leave(c *call, now clock.Reading) {
 	if c.kind == callToken {
 		name := c.machine.key()
@@ -257,22 +250,24 @@ func (e *engine) leave(c *call, now clock.Reading) {
 		e.gate.Leave(now.Boot)
 	}
 	if err := e.gate.Err(); err != nil && e.gateErr == nil {
-		e.log.Warn("what leaves can't be remembered: the next start makes its first call a second later", "code", "gate_forgetful", "err", err)
+		e.log.Warn("what leaves can't be remembered: the next start makes its first call a second later",
+			"code", "gate_forgetful", "err", err)
 		e.gateErr = err
 	}
 }
 
-const storageAdvice = "new client credentials could not be kept, so none are requested: check free space and mode of the state directory"
+const storageAdvice = "new client credentials could not be kept, so none are requested: " +
+	"check free space and mode of the state directory"
 
-// finish takes the end of a call: the answer, or the error. New credentials are
-// stored before anything else. A new token is stored by the next step, so that
+// finish takes the outcome of a call: its answer, or its error. New credentials
+// are stored before anything else. A new token is stored by the next step, so that
 // players need not wait for the disk.
 func (e *engine) finish(c *call, answer any, err error, now clock.Reading) {
 	m := c.machine
 	if c.kind == callToken {
 		e.gate.Answered(m.key())
 	}
-	if m.flight != c { // the app was reset meanwhile; what the answer says of the throttle is true all the same
+	if m.flight != c { // the app was reset meanwhile; what the answer says about the throttle still holds
 		if err != nil {
 			if f := failureOf(err, now); f.Code == ipc.CodeThrottled {
 				e.throttled(c, f.retryAfter, now)
@@ -314,8 +309,8 @@ func (e *engine) succeed(m *machine, c *call, answer any, now clock.Reading) {
 	case dcr.Credentials:
 		e.time.observe(a.Date, now)
 		if m.rec.Credentials != nil {
-			e.log.Error("the server no longer knew this device, which was registered again: the viewers of this app must sign in again",
-				"app", m.app.ID, "code", "credentials_replaced")
+			e.log.Error("the server no longer knew this device, which was registered again: "+
+				"the viewers of this app must sign in again", "app", m.app.ID, "code", "credentials_replaced")
 		}
 		m.registered(a, e.at(now))
 	case dcr.Token:
@@ -328,7 +323,7 @@ func (e *engine) succeed(m *machine, c *call, answer any, now clock.Reading) {
 	}
 }
 
-// fail takes an error of a call, and returns the code it is counted under.
+// fail takes the error of a call and returns the code that it is counted under.
 func (e *engine) fail(m *machine, c *call, err error, now clock.Reading) (result string) {
 	f := failureOf(err, now)
 	if wire, ok := errors.AsType[*dcr.Error](err); ok {
@@ -350,162 +345,19 @@ func (e *engine) fail(m *machine, c *call, err error, now clock.Reading) (result
 		m.succeeded(e.at(now))
 		return f.Code
 	}
-	if f.Code == ipc.CodeOffline && c.sent.Boot <= e.linkUp { // it set out on the link of before
+	if f.Code == ipc.CodeOffline && c.sent.Boot <= e.linkUp { // it was sent before the link came up
 		m.hurry(e.nextNudge(now))
 	}
 	if !condemned && m.condemned() {
-		e.log.Warn("the server refused this device's client credentials twice: they are tried once more, then earlier ones, before the device registers again",
+		e.log.Warn("the server refused this device's client credentials twice: "+
+			"they are tried once more, then earlier ones, before the device registers again",
 			"app", m.app.ID, "code", "credentials_refused")
 	}
 	return f.Code
 }
 
-// storeShut is how long the gate must be shut for that to be stored: what is
-// shorter is over when the device has booted again, and would only wear the
-// flash.
-const storeShut = 10 * time.Second
-
-// throttled shuts the gate after a 429 to a call, and returns for how long.
-func (e *engine) throttled(c *call, retryAfter time.Duration, now clock.Reading) time.Duration {
-	wait := e.gate.Throttled(c.sent.Boot, retryAfter, now.Boot)
-	e.noticeShut(now)
-	return wait
-}
-
-// noticeShut stores until when the gate is shut, if a 429 has changed that: one
-// to a call of the daemon's own, or of a player.
-func (e *engine) noticeShut(now clock.Reading) {
-	until := e.gate.Shut()
-	if until == e.shutUntil || until <= now.Boot {
-		return
-	}
-	e.shutUntil = until
-	e.shut = storage.Gate{Noted: e.time.stamp(now), Wait: until - now.Boot}
-	if e.shut.Wait > storeShut {
-		_ = e.saveShut(now) // flush tries again
-	}
-}
-
-// forgetShut drops what shut the gate once it is open again: a later boot may not be able to tell how long ago that was.
-func (e *engine) forgetShut(now clock.Reading) {
-	if e.shut.Wait > storeShut && now.Boot >= e.gate.Shut() {
-		e.shut = storage.Gate{}
-		_ = e.saveShut(now) // flush tries again
-	}
-}
-
-func (e *engine) saveShut(now clock.Reading) error {
-	err := e.store.SaveGate(e.shut)
-	if e.shutUnsaved = err != nil; err != nil {
-		e.unsaved(err, now)
-	}
-	return err
-}
-
-// flush stores what changed, unless a write has just failed.
-func (e *engine) flush(now clock.Reading) {
-	e.narrate(now)
-	if e.saveErr != nil && now.Boot < e.saveAfter {
-		return
-	}
-	for _, m := range e.machines {
-		if !m.stored() && e.save(m, now) != nil {
-			return
-		}
-	}
-	if e.shutUnsaved && e.saveShut(now) != nil {
-		return
-	}
-	if e.saveErr != nil {
-		e.log.Info("the state could be written again", "code", ipc.CodeStorage)
-		for _, m := range e.machines { // a registration only waits for the disk
-			if r := m.rec.Retry; r != nil && r.Code == ipc.CodeStorage {
-				m.hurry(now.Boot)
-			}
-		}
-	}
-	e.saveErr = nil
-}
-
-// close makes the last attempt to store what is not.
-func (e *engine) close(now clock.Reading) error {
-	e.saveAfter = now.Boot
-	e.flush(now)
-	return e.saveErr
-}
-
-// save stores one machine. While that fails, players are served from memory.
-func (e *engine) save(m *machine, now clock.Reading) error {
-	kept := m.kept()
-	if err := e.store.SaveApp(m.endpoint, m.app.ID, kept.app()); err != nil {
-		e.unsaved(err, now)
-		return err
-	}
-	m.saved = kept
-	return nil
-}
-
-func (e *engine) unsaved(err error, now clock.Reading) {
-	if e.saveErr == nil {
-		e.log.Error("the state could not be written; players are served from memory, and the write is tried again", "code", ipc.CodeStorage, "err", err)
-	}
-	e.saveErr, e.saveAfter = err, now.Boot+saveAgain
-}
-
-// report takes a player's word that a protected API refused the app's current token, and tells what follows from it.
-func (e *engine) report(m *machine, now clock.Reading) (action string) {
-	if m.replacing(e.at(now)) { // the registration is under way, or has a retry to come
-		return ipc.ActionRegister
-	}
-	if !m.valid(now) || m.reported && now.Boot-m.reportedAt < reportEvery {
-		return ipc.ActionNone
-	}
-	m.reported, m.reportedAt = true, now.Boot
-	m.refuse()
-	m.hastenConfirmation(e.at(now))
-	return ipc.ActionRefresh
-}
-
-// refresh asks for a token at once, whatever the app is waiting for.
-func (e *engine) refresh(m *machine, now clock.Reading) {
-	m.now = true
-	m.hurry(now.Boot)
-}
-
-// reset forgets an app's credentials and has it register again. Where that can't be stored nothing changes.
-func (e *engine) reset(m *machine, now clock.Reading) error {
-	before := *m
-	m.reset(e.at(now))
-	if err := e.save(m, now); err != nil {
-		*m = before
-		m.saved = record{} // a write that failed may have got half the way
-		return errors.Join(err, e.save(m, now))
-	}
-	return nil
-}
-
-// nudge cuts the waits of apps short that could not reach the server: a link came up.
-func (e *engine) nudge(now clock.Reading) {
-	e.linkUp = now.Boot
-	at := e.nextNudge(now)
-	for _, m := range e.active() {
-		if r := m.rec.Retry; r != nil && r.Code == ipc.CodeOffline {
-			m.hurry(at)
-		}
-	}
-}
-
-// nextNudge returns when a wait may be cut short: at the moment that is planned
-// already, otherwise nudgeEvery after the one before.
-func (e *engine) nextNudge(now clock.Reading) time.Duration {
-	if e.nudged < now.Boot {
-		e.nudged = max(now.Boot, e.nudged+nudgeEvery)
-	}
-	return e.nudged
-}
-
-// noticeStep sees a wall clock that was set: certificates that seemed not to be valid may be valid now, and what is left of
-// waits of an earlier boot can be told.
+// noticeStep notices that the wall clock was set. Certificates may be valid now
+// that did not seem so, and what is left of the waits of an earlier boot is known.
 func (e *engine) noticeStep(now clock.Reading) {
 	epoch := now.Wall.Add(-now.Boot)
 	step := epoch.Sub(e.epoch)
@@ -516,7 +368,7 @@ func (e *engine) noticeStep(now clock.Reading) {
 	e.time.stepped(now)
 	e.gate.OpenFrom(now.Boot + e.time.remaining(e.shut.Noted, e.shut.Wait, now))
 	e.shutUntil = e.gate.Shut()
-	for _, m := range e.active() {
+	for _, m := range e.active {
 		if r := m.rec.Retry; r != nil {
 			m.hurry(now.Boot + e.time.remaining(r.Noted, r.Wait, now))
 		}

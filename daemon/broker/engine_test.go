@@ -29,7 +29,7 @@ func (l *lab) arrivals(within time.Duration) (mean time.Duration, each map[strin
 	l.t.Helper()
 	each = map[string]time.Duration{}
 	for begin := l.clock.boot; l.clock.boot < begin+within && len(each) < len(l.setup.Apps); l.pass(10 * time.Millisecond) {
-		for _, m := range l.engine.active() {
+		for _, m := range l.engine.active {
 			if _, had := each[m.app.ID]; m.valid(l.clock.Now()) && !had {
 				each[m.app.ID] = l.clock.boot - begin
 			}
@@ -127,7 +127,7 @@ func TestNoRestartExceedsTheBucket(t *testing.T) {
 				l.memory.fails = errDisk
 			}
 			l.start()
-			for _, m := range l.engine.active() {
+			for _, m := range l.engine.active {
 				l.engine.refresh(m, l.clock.Now())
 			}
 			l.pass(logUniform(random, time.Millisecond, 5*time.Second))
@@ -333,7 +333,7 @@ func TestAnAppWaitsWhileTheGateIsShut(t *testing.T) {
 	}
 	for passed := time.Duration(0); passed < 2*time.Minute; passed += 10 * time.Second {
 		now := l.clock.Now()
-		for _, m := range l.engine.active() {
+		for _, m := range l.engine.active {
 			v := l.engine.view(m, now)
 			next, planned := v.NextCall(now)
 			left := 2*time.Minute - passed

@@ -29,7 +29,8 @@ func (f Failure) invalidClient() bool {
 	return f.Code == ipc.CodeRejected && f.ServerCode == invalidClient
 }
 
-// failureOf sorts an error of a call.
+// failureOf returns the failure that the error of a call stands for. The names of
+// [dcr.Kind] are the codes of ipc, which a test of dcr checks.
 func failureOf(err error, now clock.Reading) Failure {
 	f := Failure{Code: ipc.CodeOffline, Detail: err.Error(), At: now.Wall}
 	wire, ok := errors.AsType[*dcr.Error](err)
@@ -47,13 +48,19 @@ func failureOf(err error, now clock.Reading) Failure {
 // who can mend it ("Retrieve client credentials", "Retrieve access token").
 func explanations() map[string]string {
 	return map[string]string{
-		"invalid_request":               "the server found the request malformed: update tvpassd, or check what stands between it and the server",
-		"invalid_redirect_uri":          "the redirect URI is not valid: correct redirect_uri in the app's configuration",
-		"invalid_software_statement":    "the software statement is not valid: install the one from the TVE Dashboard again",
-		"unapproved_software_statement": "the software statement is not approved or was revoked: have the registered application approved in the TVE Dashboard",
-		"invalid_client":                "the server does not know this device's client credentials: it is asked again, and the device only registers again if it stays so",
-		"unauthorized_client":           "the registered application may not ask for tokens this way: check its scopes in the TVE Dashboard",
-		"unsupported_grant_type":        "the server does not offer client credentials tokens: check the endpoint, or update tvpassd",
+		"invalid_request": "the server found the request malformed: " +
+			"update tvpassd, or check what stands between it and the server",
+		"invalid_redirect_uri": "the redirect URI is not valid: correct redirect_uri in the app's configuration",
+		"invalid_software_statement": "the software statement is not valid: " +
+			"install the one from the TVE Dashboard again",
+		"unapproved_software_statement": "the software statement is not approved or was revoked: " +
+			"have the registered application approved in the TVE Dashboard",
+		"invalid_client": "the server does not know this device's client credentials: " +
+			"it is asked again, and the device registers again only if they stay unknown",
+		"unauthorized_client": "the registered application may not ask for tokens this way: " +
+			"check its scopes in the TVE Dashboard",
+		"unsupported_grant_type": "the server does not offer client credentials tokens: " +
+			"check the endpoint, or update tvpassd",
 	}
 }
 
@@ -67,7 +74,8 @@ func explain(serverCode string) string {
 	return fmt.Sprintf("the server refused the app (%s): check the registered application in the TVE Dashboard", serverCode)
 }
 
-// failureFrom is what a stored retry state tells of the last failure; false where it only notes an attempt.
+// failureFrom returns the last failure of a stored retry state, or false if that
+// only notes an attempt.
 func failureFrom(r *storage.Retry) (Failure, bool) {
 	if r == nil || r.Code == "" {
 		return Failure{}, false

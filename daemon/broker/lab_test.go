@@ -238,17 +238,19 @@ func (l *lab) machine() *machine { return l.engine.machine(l.setup.Apps[0].ID) }
 
 // served is the access token that a player of the first app gets now, "" for none.
 func (l *lab) served() string {
-	v := l.engine.view(l.machine(), l.clock.Now())
-	tok, _ := v.Token(l.clock.Now())
+	tok, _ := l.view().Token(l.clock.Now())
 	return tok.AccessToken
 }
 
+// view returns the only app's present view.
+func (l *lab) view() *AppView { return new(l.engine.view(l.machine(), l.clock.Now())) }
+
 func (l *lab) state() string {
-	return l.engine.view(l.machine(), l.clock.Now()).State(l.clock.Now())
+	return l.view().State(l.clock.Now())
 }
 
 func (l *lab) failure() Failure {
-	f, _ := l.engine.view(l.machine(), l.clock.Now()).Failure()
+	f, _ := l.view().Failure()
 	return f
 }
 

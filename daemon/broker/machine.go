@@ -84,7 +84,8 @@ func (r record) app() storage.App {
 type machine struct {
 	endpoint string
 	app      App
-	active   bool // it is configured; otherwise its state is kept and it calls nobody
+	mark     string // of app: see registrationMark
+	active   bool   // it is configured; otherwise its state is kept and it calls nobody
 
 	rec      record     // as it must be stored
 	saved    record     // as it is stored
@@ -98,11 +99,14 @@ type machine struct {
 	reported   bool
 	contact    time.Time // last answer of the server, by the wall clock
 	calls      *Calls    // since the start
-	told       told      // by the last transition
+	noted      noted     // what the last look for transitions saw
 	quiet      bool      // a token came since the start and the last registration
 	served     bool      // there was a valid token since the start
 	lapsed     bool      // there is no valid token now
 }
+
+// configure puts an app's configuration in force.
+func (m *machine) configure(app App) { m.app, m.mark = app, app.registrationMark() }
 
 // key names the app at its endpoint.
 func (m *machine) key() string { return m.endpoint + "\x00" + m.app.ID }
@@ -175,7 +179,7 @@ func (m *machine) rank(kind callKind, due time.Duration, now clock.Reading) rank
 // begin starts a call. A registration is noted as if it had failed already: one
 // whose answer is lost to a power cut must wait its turn like any other failure.
 func (m *machine) begin(kind callKind, at moment) *call {
-	c := &call{kind: kind, machine: m, sent: at.Reading, mark: m.app.registrationMark()}
+	c := &call{kind: kind, machine: m, sent: at.Reading, mark: m.mark}
 	if m.rec.Retry != nil {
 		c.failures = m.rec.Retry.Failures
 	}

@@ -245,7 +245,7 @@ func TestTheRoundBeforeARegistration(t *testing.T) {
 	if diff := cmp.Diff([]string{pairs[0], pairs[1], pairs[2]}, aside); diff != "" || l.machine().rec.Credentials.ClientID != pairs[3] {
 		t.Errorf("the pair is %s, aside (-want +got):\n%s", l.machine().rec.Credentials.ClientID, diff)
 	}
-	if at := l.engine.view(l.machine(), l.clock.Now()).Replaced(); !at.IsZero() {
+	if at := l.view().Replaced(); !at.IsZero() {
 		t.Error("viewers are still said to be signed out")
 	}
 	if !strings.Contains(l.logs.String(), "credentials_restored") {

@@ -56,7 +56,7 @@ func TestAFailureThatComesAfterTheTimeIsKnown(t *testing.T) {
 	}
 	l.reboot(time.Hour, l.world.Add(time.Hour), false)
 	l.pass(time.Minute)
-	for _, m := range l.engine.active() {
+	for _, m := range l.engine.active {
 		if v := l.engine.view(m, l.clock.Now()); v.State(l.clock.Now()) != ipc.StateReady {
 			t.Errorf("%s is %s", m.app.ID, v.State(l.clock.Now()))
 		}

@@ -325,7 +325,7 @@ func TestNobodyWaitsForARefreshThatCannotLeave(t *testing.T) {
 			if action := l.engine.report(l.machine(), l.clock.Now()); action != ipc.ActionRefresh {
 				t.Fatalf("the report leads to %q", action)
 			}
-			if v := l.engine.view(l.machine(), l.clock.Now()); v.core.hold {
+			if l.view().core.hold {
 				t.Error("players wait")
 			}
 		})

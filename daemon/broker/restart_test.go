@@ -74,16 +74,16 @@ func TestTransitionsSurviveARestart(t *testing.T) {
 	l.pass(time.Minute)
 	l.answer = func(request) (any, error) { return nil, errOffline }
 	l.pass(8 * time.Hour)
-	before := l.story()
+	before := l.transitions()
 	if len(before) < 3 {
 		t.Fatalf("only %v", before)
 	}
 	l.start()
-	if diff := cmp.Diff(before, l.story()); diff != "" {
+	if diff := cmp.Diff(before, l.transitions()); diff != "" {
 		t.Errorf("after a restart (-before +after):\n%s", diff)
 	}
 	l.pass(time.Hour)
-	if diff := cmp.Diff(before, l.story()); diff != "" {
+	if diff := cmp.Diff(before, l.transitions()); diff != "" {
 		t.Errorf("an hour later (-before +after):\n%s", diff)
 	}
 }

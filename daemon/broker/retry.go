@@ -126,10 +126,9 @@ func (m *machine) setRetry(retry storage.Retry, at moment) {
 // reconsider begins anew if the configuration that failed is no longer the
 // app's.
 func (m *machine) reconsider(at moment) {
-	mark := m.app.registrationMark()
-	if r := m.rec.Retry; r != nil && r.For != mark {
+	if r := m.rec.Retry; r != nil && r.For != m.mark {
 		retry := *r
-		retry.Failures, retry.Slow, retry.Wait, retry.For = 0, false, 0, mark
+		retry.Failures, retry.Slow, retry.Wait, retry.For = 0, false, 0, m.mark
 		m.setRetry(retry, at)
 	}
 }

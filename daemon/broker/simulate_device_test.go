@@ -193,7 +193,7 @@ func (d *simDevice) start() {
 	d.guard(func() {
 		b, err := New(Config{
 			Clock: &d.clocks, Alarm: &d.alarm, Store: &d.disk, Gate: throttle.New(d.clocks.BootID(), d.clocks.boot, &d.memory), Random: d.drawn, BuildDate: labBuild,
-			Log: slog.New(slog.NewTextHandler(&d.logs, &slog.HandlerOptions{ReplaceAttr: withoutTime})),
+			Log: slog.New(timeless{slog.NewTextHandler(&d.logs, nil)}),
 		}, d.setup())
 		if err != nil {
 			d.breaks("d", "the daemon can't read its state: %v", err)
@@ -206,12 +206,12 @@ func (d *simDevice) start() {
 	d.alarm.ring()
 }
 
-// withoutTime leaves the real time out of a log line.
-func withoutTime(_ []string, a slog.Attr) slog.Attr {
-	if a.Key == slog.TimeKey {
-		return slog.Attr{}
-	}
-	return a
+// timeless leaves the real time out of log lines.
+type timeless struct{ slog.Handler }
+
+func (h timeless) Handle(ctx context.Context, r slog.Record) error {
+	r.Time = time.Time{}
+	return h.Handler.Handle(ctx, r)
 }
 
 // kill ends the daemon between two instructions. What is on its way is lost to

@@ -155,8 +155,10 @@ var simKinds = []simKind{
 	}},
 
 	// the disk
-	{4, time.Second, simDay, "the disk is full for %v", lasting(simDiskFull)},
-	{3, time.Second, simDay, "the disk is full for the copy for %v", lasting(simDiskHalfFull)},
+	{4, time.Second, time.Hour, "the disk is full for %v", lasting(simDiskFull)},
+	{0.3, time.Hour, simDay, "the disk is full for %v", lasting(simDiskFull)}, // a write is tried twice a minute
+	{3, time.Second, time.Hour, "the disk is full for the copy for %v", lasting(simDiskHalfFull)},
+	{0.3, time.Hour, simDay, "the disk is full for the copy for %v", lasting(simDiskHalfFull)},
 	{3, time.Second, simDay, "the gate's memory fails for %v", func(d *simDevice, i simIncident) {
 		d.memory.fails = errSimDisk
 		d.after(i.length, func() { d.memory.fails = nil })

@@ -92,7 +92,8 @@ type simAccount struct {
 	refused   simMoment
 	confirmed bool // refused again 5 s later
 
-	fresh *simToken // a token that need not be asked for again before its time
+	fresh  *simToken // a token that need not be asked for again before its time
+	served *simToken // the last one that a player was given
 
 	calm    time.Duration // since when nothing keeps this app from being ready
 	cut     simMoment     // a link came up or the clock was set, and nothing else was wrong
@@ -184,11 +185,12 @@ func (d *simDevice) ask(number int, minTTL time.Duration) {
 		}
 		return
 	}
-	issued := d.server.tokens[tok.AccessToken]
+	acc := d.rules.account(d.endpoint(), app)
+	issued := d.server.issuedAs(tok.AccessToken, acc)
 	switch {
 	case issued == nil:
 		d.breaks("a", "%s is served %q, which nobody issued", app, tok.AccessToken)
-	case issued.account != d.rules.account(d.endpoint(), app).key:
+	case issued.account != acc.key:
 		d.breaks("a", "%s is served a token of %v", app, issued.account)
 	case d.at >= issued.expires+d.rules.unknowable(issued):
 		d.breaks("a", "%s is served a token that expired %v ago", app, d.at-issued.expires)
@@ -261,7 +263,7 @@ func (r *simRules) judge(d *simDevice) {
 		return
 	}
 	now := d.clocks.Now()
-	for _, m := range d.broker.engine.active() {
+	for _, m := range d.broker.engine.active {
 		id := m.app.ID
 		v, acc := d.broker.Views()[id], r.account(d.endpoint(), id)
 		if got, want := clientOf(m.rec.Credentials), acc.heldID(); got != want {
@@ -606,7 +608,7 @@ func (r *simRules) configured(d *simDevice) {
 	if d.broker == nil {
 		return
 	}
-	for _, m := range d.broker.engine.active() {
+	for _, m := range d.broker.engine.active {
 		acc := r.account(m.endpoint, m.app.ID)
 		acc.calm, acc.calls = d.at, nil
 		if acc.slow && acc.about != m.app.SoftwareStatement {
@@ -692,14 +694,14 @@ func (r *simRules) next(d *simDevice) time.Duration {
 	if d.broker == nil {
 		return next
 	}
-	for id, v := range d.broker.Views() {
-		acc := r.account(d.endpoint(), id)
+	for _, m := range d.broker.engine.active {
+		acc := r.account(m.endpoint, m.app.ID)
 		if due := r.due(d, acc); due > d.at {
 			next = min(next, due)
 		}
-		if v.core.token != nil {
-			if tok := d.server.tokens[v.core.token.AccessToken]; tok != nil && tok.expires > d.at {
-				next = min(next, tok.expires)
+		if tok := m.rec.Token; tok != nil {
+			if issued := d.server.issuedAs(tok.AccessToken, acc); issued != nil && issued.expires > d.at {
+				next = min(next, issued.expires)
 			}
 		}
 	}

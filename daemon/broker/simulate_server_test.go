@@ -74,6 +74,14 @@ func (b *simBucket) take(at time.Duration) bool {
 
 func (b *simBucket) empty(at time.Duration) { b.level, b.last = 0, at }
 
+// issuedAs finds a token by its name, nil if nobody issued it.
+func (s *simServer) issuedAs(name string, to *simAccount) *simToken {
+	if to.served == nil || to.served.name != name {
+		to.served = s.tokens[name]
+	}
+	return to.served
+}
+
 // date is what the server's clock shows, as a header can say it.
 func (s *simServer) date(at time.Duration) time.Time {
 	if !s.dates {

@@ -64,7 +64,7 @@ func TestStepsOfTheWallClock(t *testing.T) {
 
 // token is what a player of the first app is shown of it now.
 func (l *lab) token() (Token, bool) {
-	return l.engine.view(l.machine(), l.clock.Now()).Token(l.clock.Now())
+	return l.view().Token(l.clock.Now())
 }
 
 // A device without a battery has a boot clock that stands still in a suspend, and

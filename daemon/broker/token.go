@@ -122,14 +122,14 @@ func (m *machine) trust(at moment) {
 // dateToken dates a token of this boot that came when nothing vouched for the
 // time, once something does.
 func (m *machine) dateToken(at moment) {
-	tok := *m.rec.Token
-	if !tok.ServerSent.IsZero() || !at.time.thisBoot(tok.Sent, at.Reading) {
+	if !m.rec.Token.ServerSent.IsZero() || !at.time.thisBoot(m.rec.Token.Sent, at.Reading) {
 		return
 	}
 	current, ok := at.time.trueTime(at.Reading)
 	if !ok {
 		return
 	}
+	tok := *m.rec.Token
 	tok.ServerSent = current.Add(tok.Sent.Boot - at.Boot).UTC().Round(0)
 	m.rec.Token = &tok
 	if m.live != nil {

@@ -8,51 +8,53 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// storyLength is how many transitions are kept for each app: enough for a night's incident.
-const storyLength = 20
+// transitionsKept is how many transitions are kept for each app: enough for a
+// night's incident.
+const transitionsKept = 20
 
-// told is all that news depends on: while it stays the same there is none, and no view need be made to see that.
-type told struct {
+// noted is everything that transitions depend on: while it stays the same there is
+// none, and no view need be made to see that.
+type noted struct {
 	token             *storage.Token
 	retry             *storage.Retry
 	valid, clockUnset bool
 }
 
-// narrate adds to each app's story what is news. It goes to the disk with the change that it tells of.
-func (e *engine) narrate(now clock.Reading) {
+// noteTransitions adds each app's transitions to its record. They are stored
+// together with the change that caused them.
+func (e *engine) noteTransitions(now clock.Reading) {
 	clockUnset := e.clockUnset(now)
 	for _, m := range e.machines {
-		if n := (told{m.rec.Token, m.rec.Retry, m.valid(now), clockUnset}); m.active && n != m.told {
-			m.told = n
-			m.narrate(e.view(m, now), now)
+		n := noted{m.rec.Token, m.rec.Retry, m.valid(now), clockUnset}
+		if m.active && n != m.noted {
+			m.noted = n
+			m.noteTransition(e.view(m, now), now)
 		}
 	}
 }
 
-// narrate adds a transition if a view tells of one: another state, or another trouble. That a call is under way, or
-// waits for its turn, is none: retries of the same trouble, or the seconds after each start, would push the story's
-// beginning out.
-func (m *machine) narrate(v *AppView, now clock.Reading) {
-	still := *v
-	if still.core.failing && !still.valid(now) {
-		still.core.flight, still.core.next = callNone, never
+// noteTransition adds a transition if a view shows another state or another
+// trouble than the last one. A call that is under way or waits for its turn makes
+// no difference: retries of the same trouble, or the seconds after each start,
+// would push the beginning of an incident out.
+func (m *machine) noteTransition(v AppView, now clock.Reading) {
+	code := v.core.failure.Code
+	if v.core.failing && !v.valid(now) {
+		v.core.flight, v.core.next = callNone, never
 	}
-	state := still.State(now)
-	if state == ipc.StateRegistering || state == ipc.StateRefreshing || state == ipc.StateWaiting && v.core.failure.Code == "" {
+	state := v.State(now)
+	if state == ipc.StateRegistering || state == ipc.StateRefreshing || state == ipc.StateWaiting && code == "" {
 		return
 	}
-	next := storage.Transition{State: string(state), Code: v.core.failure.Code, ServerCode: v.core.failure.ServerCode}
-	var story storage.Transitions
-	if m.rec.Transitions != nil {
-		story = *m.rec.Transitions
-	}
-	if n := len(story); n > 0 {
-		last := story[n-1]
+	next := storage.Transition{State: state, Code: code, ServerCode: v.core.failure.ServerCode}
+	kept := v.Transitions()
+	if n := len(kept); n > 0 {
+		last := kept[n-1]
 		if last.At = (time.Time{}); last == next {
 			return
 		}
 	}
 	next.At = now.Wall.UTC().Truncate(time.Second)
-	story = append(story[max(len(story)+1-storyLength, 0):len(story):len(story)], next)
-	m.rec.Transitions = &story
+	kept = append(kept[max(len(kept)+1-transitionsKept, 0):len(kept):len(kept)], next)
+	m.rec.Transitions = &kept
 }

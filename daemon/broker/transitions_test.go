@@ -10,19 +10,19 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-func (l *lab) story() storage.Transitions { return l.engine.view(l.machine(), l.clock.Now()).Story() }
+func (l *lab) transitions() storage.Transitions { return l.view().Transitions() }
 
 // states are an app's story in words.
 func (l *lab) states() []string {
 	var states []string
-	for _, t := range l.story() {
+	for _, t := range l.transitions() {
 		states = append(states, t.State+" "+t.Code+t.ServerCode)
 	}
 	return states
 }
 
 // A night without the server, a restart in it, a refusal in the morning: the story tells each once, and is there afterwards.
-func TestTheStoryTellsChangesAndNotRetries(t *testing.T) {
+func TestRetriesAreNoTransitions(t *testing.T) {
 	l := newLab(t)
 	l.pass(time.Minute)
 	l.answer = func(request) (any, error) { return nil, &dcr.Error{Kind: dcr.Offline, Detail: "no network"} }
@@ -35,7 +35,7 @@ func TestTheStoryTellsChangesAndNotRetries(t *testing.T) {
 	if diff := cmp.Diff(want, l.states()); diff != "" {
 		t.Errorf("the story (-want +got):\n%s", diff)
 	}
-	at := l.story()[1].At
+	at := l.transitions()[1].At
 	if night := at.Sub(labStart); night < time.Hour || night > 4*time.Hour+time.Minute {
 		t.Errorf("the trouble is dated %v after the start", night)
 	}
@@ -47,9 +47,9 @@ func TestTheStoryTellsChangesAndNotRetries(t *testing.T) {
 	}
 }
 
-func TestTheStoryStaysShort(t *testing.T) {
+func TestTransitionsStayFew(t *testing.T) {
 	l := newLab(t)
-	for n := range 3 * storyLength {
+	for n := range 3 * transitionsKept {
 		kind := dcr.Offline
 		if n%2 == 0 {
 			kind = dcr.ServerError
@@ -57,7 +57,7 @@ func TestTheStoryStaysShort(t *testing.T) {
 		l.answer = func(request) (any, error) { return nil, &dcr.Error{Kind: kind} }
 		l.pass(time.Hour)
 	}
-	if n := len(l.story()); n != storyLength {
-		t.Errorf("%d transitions are kept, want %d", n, storyLength)
+	if n := len(l.transitions()); n != transitionsKept {
+		t.Errorf("%d transitions are kept, want %d", n, transitionsKept)
 	}
 }

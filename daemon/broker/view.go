@@ -9,27 +9,27 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// AppView is what is known of one app at one moment. It never changes; the broker publishes a new one instead, so that
-// players are served without waiting for anything.
+// AppView is what is known of one app at one moment. It never changes: the broker
+// publishes a new one instead, so that players are served without waiting.
 type AppView struct {
 	App  App
 	core core
 
 	clock clock.Clock
 
-	changed chan struct{} // made when this view is published, closed when it is no longer the current one
+	changed chan struct{} // made when the view is published, closed when it is out of date
 }
 
-// core is what makes one view differ from another.
+// core is everything in which two views of an app may differ.
 type core struct {
 	credentials   *storage.Credentials
 	registrations int
 	replaced      *storage.Stamp
-	story         *storage.Transitions
+	transitions   *storage.Transitions
 	token         *storage.Token
 	live          liveToken // zero: no token that can be trusted
 	valid         bool      // when the view was made
-	hold          bool      // a refresh that a player asked for is under way, or about to be
+	hold          bool      // a player had the token refused, and a refresh is under way or about to be
 	flight        callKind
 	slow          bool
 	failing       bool
@@ -47,15 +47,16 @@ func (c *core) has(accessToken string) bool {
 	return c.token != nil && subtle.ConstantTimeCompare([]byte(c.token.AccessToken), []byte(accessToken)) == 1
 }
 
-// view makes the machine's present view.
-func (e *engine) view(m *machine, now clock.Reading) *AppView {
+// view returns the machine's present view.
+func (e *engine) view(m *machine, now clock.Reading) AppView {
 	next := m.next
-	if open := e.gate.Opens(now.Boot); open-now.Boot > time.Second { // it is shut; otherwise it makes nobody wait longer
+	if open := e.gate.Opens(now.Boot); open-now.Boot > time.Second { // shut by the server
 		next = max(next, open)
 	}
-	v := &AppView{App: m.app, clock: e.time.clock, core: core{
-		credentials: m.rec.Credentials, registrations: m.rec.History.Registrations, replaced: m.replaced(), story: m.rec.Transitions,
-		token: m.rec.Token, valid: m.valid(now), next: next, courtesy: m.courtesy, contact: m.contact, calls: m.calls,
+	v := AppView{App: m.app, clock: e.time.clock, core: core{
+		credentials: m.rec.Credentials, registrations: m.rec.History.Registrations, replaced: m.replaced(),
+		transitions: m.rec.Transitions, token: m.rec.Token, valid: m.valid(now), next: next, courtesy: m.courtesy,
+		contact: m.contact, calls: m.calls,
 	}}
 	c := &v.core
 	if m.live != nil {
@@ -77,19 +78,19 @@ func (e *engine) view(m *machine, now clock.Reading) *AppView {
 		c.failure, c.failing = failureFrom(r)
 	}
 	if c.clockUnset = e.clockUnset(now) && !c.valid; c.clockUnset {
-		c.failure = Failure{Code: ipc.CodeClockUnset, Detail: "the clock is not set, so the server's certificate can't be checked: set it, or wait for the time service"}
+		c.failure = Failure{Code: ipc.CodeClockUnset, Detail: "the clock is not set, so the server's certificate can't be checked: " +
+			"set it, or wait for the time service"}
 	}
 	return v
 }
 
-// sameAs tells whether a watcher would see no difference.
+// sameAs reports whether two views show the same.
 func (v *AppView) sameAs(other *AppView) bool { return v.App == other.App && v.core == other.core }
 
-// Changed is closed once the view is out of date.
+// Changed returns a channel that is closed once the view is out of date.
 func (v *AppView) Changed() <-chan struct{} { return v.changed }
 
-// left returns how long the token lives from now on, not above zero if there is
-// none.
+// left returns how long the token lives from now on: zero or less if none is valid.
 func (v *AppView) left(now clock.Reading) time.Duration {
 	if v.core.token == nil {
 		return 0
@@ -99,7 +100,7 @@ func (v *AppView) left(now clock.Reading) time.Duration {
 
 func (v *AppView) valid(now clock.Reading) bool { return v.left(now) > 0 }
 
-// State is the app's state at a moment.
+// State returns the app's state at a moment: one of ipc.StateReady and so on.
 func (v *AppView) State(now clock.Reading) string {
 	c := &v.core
 	switch {
@@ -121,11 +122,11 @@ func (v *AppView) State(now clock.Reading) string {
 // Token is an access token as it stands at one moment.
 type Token struct {
 	AccessToken, ID     string
-	IssuedAt, ExpiresAt time.Time // by the box's clock
+	IssuedAt, ExpiresAt time.Time // by the device's clock
 	ExpiresIn           time.Duration
 }
 
-// Token returns the app's token, false where none is valid at that moment.
+// Token returns the app's token, or false if none is valid at that moment.
 func (v *AppView) Token(now clock.Reading) (Token, bool) {
 	left := v.left(now)
 	if left <= 0 {
@@ -137,33 +138,36 @@ func (v *AppView) Token(now clock.Reading) (Token, bool) {
 	}, true
 }
 
-// satisfies tells whether the token lives at least minTTL, or a third of its life where that is less.
+// satisfies reports whether the token lives at least minTTL, or a third of its life
+// if that is less.
 func (v *AppView) satisfies(minTTL time.Duration, now clock.Reading) bool {
 	left := v.left(now)
 	return left > 0 && left >= min(minTTL, v.core.token.Life/3)
 }
 
-// hastened reports whether a player who waits makes a call leave sooner.
+// hastened reports whether a call leaves sooner if a player waits.
 func (v *AppView) hastened() bool {
 	c := &v.core
 	return c.courtesy || c.token != nil && c.live.refresh > c.live.sent+c.token.RefreshAfter
 }
 
-// Held tells whether the token was refused and a new one is under way: whoever can wait does.
+// Held reports whether the token was refused and a new one is under way: a caller
+// who can wait should.
 func (v *AppView) Held() bool { return v.core.hold }
 
-// Failure is the last failure since the last success; false where there is none.
+// Failure returns the last failure since the last success, or false if there was
+// none.
 func (v *AppView) Failure() (Failure, bool) { return v.core.failure, v.core.failure.Code != "" }
 
-// Credentials tells which client this is, or nil while it is not registered.
+// Credentials returns the app's client credentials, nil while it is not registered.
 func (v *AppView) Credentials() *storage.Credentials { return v.core.credentials }
 
-// Registrations is how often the app was ever registered from here.
+// Registrations returns how often this device ever registered the app.
 func (v *AppView) Registrations() int { return v.core.registrations }
 
 // Replaced returns when credentials that the server no longer knew were last
-// replaced, by the best clock of that moment. It is zero if they never were, or
-// work again.
+// replaced, by the best clock of that moment. It is zero if they never were, or if
+// they work again.
 func (v *AppView) Replaced() time.Time {
 	if v.core.replaced == nil {
 		return time.Time{}
@@ -171,16 +175,17 @@ func (v *AppView) Replaced() time.Time {
 	return v.core.replaced.Wall
 }
 
-// Story is what happened to the app lately, oldest first. It is not to be changed.
-func (v *AppView) Story() storage.Transitions {
-	if v.core.story == nil {
+// Transitions returns the app's last transitions, oldest first. The caller must not
+// change them.
+func (v *AppView) Transitions() storage.Transitions {
+	if v.core.transitions == nil {
 		return nil
 	}
-	return *v.core.story
+	return *v.core.transitions
 }
 
-// NextCall is how long it is until the server is called for this app, at the earliest; false while a call is under way or
-// nothing is planned.
+// NextCall returns how long it is at least until the server is called for this
+// app, or false while a call is under way or none is planned.
 func (v *AppView) NextCall(now clock.Reading) (time.Duration, bool) {
 	if v.core.flight != callNone || v.core.clockUnset {
 		return 0, false
@@ -192,18 +197,19 @@ func (v *AppView) NextCall(now clock.Reading) (time.Duration, bool) {
 	return max(at-now.Boot, 0), true
 }
 
-// LastContact is when the server last answered a call for this app, by the box's clock; zero where it never did.
+// LastContact returns when the server last answered a call for this app, by the
+// device's clock. It is zero if it never did.
 func (v *AppView) LastContact() time.Time { return v.core.contact }
 
-// Calls are the calls for this app since the start.
+// Calls returns the counts of the calls for this app since the start.
 func (v *AppView) Calls() *Calls { return v.core.calls }
 
-// Overview is what is known beside the apps.
+// Overview is what is known besides the apps.
 type Overview struct {
 	Reading    clock.Reading
 	ClockSet   bool
-	Skew       time.Duration // the server's clock before the box's; zero where it is not known
-	GateOpens  time.Duration // until the next request may leave
+	Skew       time.Duration // how far the server's clock is ahead of the device's; 0 if unknown
+	GateOpens  time.Duration // until the next call may leave
 	Shared     bool          // others use up the server's throttle
 	GateWaits  Waits         // since the start
 	StorageErr error         // of the last write, until one succeeds

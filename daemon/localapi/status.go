@@ -60,7 +60,7 @@ func appStatus(v *broker.AppView, now clock.Reading) ipc.AppStatus {
 	if at := v.LastContact(); !at.IsZero() {
 		st.LastContactAt = &at
 	}
-	for _, t := range v.Story() {
+	for _, t := range v.Transitions() {
 		st.Transitions = append(st.Transitions, ipc.Transition(t))
 	}
 	if f, failed := v.Failure(); failed {

@@ -1,0 +1,106 @@
+package broker
+
+import (
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/clock"
+	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/storage"
+)
+
+// saveAgain is how long after a failed write it is tried again: a full disk is not
+// emptied in a second.
+const saveAgain = 30 * time.Second
+
+// storeShut is how long the gate must be shut for that to be stored. A shorter
+// shut ends before a device has booted again, and would only wear the flash.
+const storeShut = 10 * time.Second
+
+// throttled shuts the gate after a 429 to a call and returns for how long.
+func (e *engine) throttled(c *call, retryAfter time.Duration, now clock.Reading) time.Duration {
+	wait := e.gate.Throttled(c.sent.Boot, retryAfter, now.Boot)
+	e.noticeShut(now)
+	return wait
+}
+
+// noticeShut stores until when the gate is shut, if a 429 has changed that: one
+// to a call of the daemon's own, or to a player's.
+func (e *engine) noticeShut(now clock.Reading) {
+	until := e.gate.Shut()
+	if until == e.shutUntil || until <= now.Boot {
+		return
+	}
+	e.shutUntil = until
+	e.shut = storage.Gate{Noted: e.time.stamp(now), Wait: until - now.Boot}
+	if e.shut.Wait > storeShut {
+		_ = e.saveShut(now) // flush tries again
+	}
+}
+
+// forgetShut forgets a shut of the gate that is over: a later boot may not know
+// how long ago it was.
+func (e *engine) forgetShut(now clock.Reading) {
+	if e.shut.Wait > storeShut && now.Boot >= e.gate.Shut() {
+		e.shut = storage.Gate{}
+		_ = e.saveShut(now) // flush tries again
+	}
+}
+
+func (e *engine) saveShut(now clock.Reading) error {
+	err := e.store.SaveGate(e.shut)
+	if e.shutUnsaved = err != nil; err != nil {
+		e.unsaved(err, now)
+	}
+	return err
+}
+
+// flush stores what changed, unless a write failed within saveAgain.
+func (e *engine) flush(now clock.Reading) {
+	e.noteTransitions(now)
+	if e.saveErr != nil && now.Boot < e.saveAfter {
+		return
+	}
+	for _, m := range e.machines {
+		if !m.stored() && e.save(m, now) != nil {
+			return
+		}
+	}
+	if e.shutUnsaved && e.saveShut(now) != nil {
+		return
+	}
+	if e.saveErr != nil {
+		e.log.Info("the state could be written again", "code", ipc.CodeStorage)
+		for _, m := range e.machines { // a registration waits for nothing else
+			if r := m.rec.Retry; r != nil && r.Code == ipc.CodeStorage {
+				m.hurry(now.Boot)
+			}
+		}
+	}
+	e.saveErr = nil
+}
+
+// close makes a last attempt to store what changed.
+func (e *engine) close(now clock.Reading) error {
+	e.saveAfter = now.Boot
+	e.flush(now)
+	return e.saveErr
+}
+
+// save stores one machine. While that fails, players are served from memory.
+func (e *engine) save(m *machine, now clock.Reading) error {
+	kept := m.kept()
+	if err := e.store.SaveApp(m.endpoint, m.app.ID, kept.app()); err != nil {
+		e.unsaved(err, now)
+		return err
+	}
+	m.saved = kept
+	return nil
+}
+
+func (e *engine) unsaved(err error, now clock.Reading) {
+	if e.saveErr == nil {
+		e.log.Error("the state could not be written; players are served from memory, and the write is tried again",
+			"code", ipc.CodeStorage, "err", err)
+	}
+	e.saveErr, e.saveAfter = err, now.Boot+saveAgain
+}
