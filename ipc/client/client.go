@@ -46,7 +46,8 @@ type Client struct {
 	Socket string
 
 	once      sync.Once
-	transport *http.Transport
+	transport *http.Transport // for requests that the daemon answers itself
+	calls     *http.Transport // for calls through the gateway
 }
 
 // Token returns a token. A nil query is the daemon's default.
@@ -133,7 +134,7 @@ func (c *Client) Configuration(ctx context.Context) (conf ipc.Configuration, err
 func (c *Client) Close() { c.connection().CloseIdleConnections() }
 
 func appPath(app, name string) string {
-	if app == "" && (name == "token" || name == "headers") {
+	if app == "" && (name == "token" || name == "headers" || name == "api/v2/") {
 		return "/v1/" + name
 	}
 	return "/v1/apps/" + url.PathEscape(app) + "/" + name
@@ -164,13 +165,18 @@ func (c *Client) do(ctx context.Context, method, path string, body []byte) (*htt
 		return nil, fmt.Errorf("ask tvpassd: %w", err)
 	}
 	resp, err := c.connection().RoundTrip(req)
-	switch {
-	case err == nil:
-		return resp, nil
-	case errors.Is(err, ErrNotRunning), errors.Is(err, ErrPermission): // which need no context
-		return nil, err
+	if err != nil {
+		return nil, unanswered(err)
 	}
-	return nil, fmt.Errorf("ask tvpassd: %w", err)
+	return resp, nil
+}
+
+// unanswered returns the error of a request without an answer.
+func unanswered(err error) error {
+	if errors.Is(err, ErrNotRunning) || errors.Is(err, ErrPermission) { // which need no context
+		return err
+	}
+	return fmt.Errorf("ask tvpassd: %w", err)
 }
 
 func (c *Client) connection() *http.Transport {
@@ -180,6 +186,8 @@ func (c *Client) connection() *http.Transport {
 			DisableCompression: true,
 			IdleConnTimeout:    time.Minute, // below the daemon's own
 		}
+		c.calls = c.transport.Clone()
+		c.calls.DisableKeepAlives = true
 	})
 	return c.transport
 }

@@ -21,7 +21,18 @@ func ExampleClient() {
 	fmt.Println("Authorization: Bearer", tok.AccessToken)
 }
 
-// A player's calls of the REST API V2.
+// A player's calls of the REST API V2, through the daemon's gateway.
+func ExampleGateway() {
+	pass := http.Client{Transport: &client.Gateway{App: "ref30"}, Timeout: 2 * time.Minute}
+	resp, err := pass.Get("https://sp.auth.adobe.com/api/v2/REF30/configuration")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Status)
+}
+
+// A player's calls of the REST API V2, over its own TLS connections.
 func ExampleTransport() {
 	pass := http.Client{Transport: &client.Transport{App: "ref30"}, Timeout: time.Minute}
 	resp, err := pass.Get("https://sp.auth.adobe.com/api/v2/REF30/configuration")

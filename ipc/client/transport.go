@@ -28,12 +28,15 @@ const (
 	maxRefusal = 16 << 10
 )
 
-// Transport sends calls of the REST API V2, as the Transport of an http.Client. It
-// adds the three headers that they need. It reports a 401 to the daemon, and sends
-// the request once more if there is another token then. It waits after a 429: one
-// second, then two and four, or what Retry-After says. After that it returns the
-// 429, as it does at once if Retry-After is more than a minute. While one request
-// waits, so do all others: the throttle counts them together.
+// Transport sends calls of the REST API V2 to the server itself, as the Transport
+// of an http.Client. It is for players that must use an HTTP stack of their own:
+// [Gateway] needs less, and shares the throttle with all others.
+//
+// A Transport adds the three headers that a call needs. It reports a 401 to the
+// daemon, and sends the request once more if there is another token then. It waits
+// after a 429: one second, then two and four, or what Retry-After says. After that
+// it returns the 429, as it does at once if Retry-After is more than a minute.
+// While one request waits, so do all others: the throttle counts them together.
 //
 // A request is sent again only if it has no body, or has GetBody, which
 // http.NewRequest sets for the usual kinds. A redirect to another host is followed
