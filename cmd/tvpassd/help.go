@@ -34,6 +34,10 @@ func commands() []command {
 		{"token", "[--app ID]", "the access token alone", tokenCommand, "tvpassd token --app ref30", ""},
 		{"headers", "[--app ID]", "`Name: value` lines for curl -H @-", headersCommand,
 			"tvpassd headers --app ref30 | curl -H @- https://sp.auth.adobe.com/api/v2/REF30/configuration", ""},
+		{"report", "[--app ID]", "the server refused the token on standard input", reportCommand,
+			"tvpassd report --app ref30 < token", ""},
+		{"watch", "[--app ID]", "state and token of an app, and every change", watchCommand,
+			"tvpassd watch --app ref30 | while read -r event json; do echo \"$event\"; done", ""},
 		{"device", "[--all] [--root DIR]", "the device info, and where it comes from", deviceCommand,
 			"tvpassd device --all", ""},
 		{"doctor", "[--failed] [--json]", "check what a token needs, and say what to do", doctorCommand,
@@ -140,7 +144,8 @@ func (c command) help(w io.Writer, set *flag.FlagSet) {
 	fmt.Fprintf(w, "tvpassd %s: %s\n\n", c.line(), c.does)
 	set.VisitAll(func(f *flag.Flag) {
 		kind, does := flag.UnquoteUsage(f)
-		fmt.Fprintf(w, "  %-16s %s\n", strings.TrimSpace("--"+f.Name+" "+strings.ToUpper(kind)), does)
+		dashes := "--"[:min(len(f.Name), 2)]
+		fmt.Fprintf(w, "  %-16s %s\n", strings.TrimSpace(dashes+f.Name+" "+strings.ToUpper(kind)), does)
 	})
 	exits := c.exits
 	if exits == "" {

@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/config"
-	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/ipc/client"
 )
 
@@ -173,12 +172,9 @@ func noArguments(args []string) error {
 	return nil
 }
 
-// How long a healthy daemon takes to answer at most; for a token it may first have
-// to wait itself.
-const (
-	answerWithin = 10 * time.Second
-	tokenWithin  = ipc.DefaultWait + answerWithin
-)
+// answerWithin is how long a healthy daemon takes to answer at most, beside what
+// it was asked to wait.
+const answerWithin = 10 * time.Second
 
 // socketPath returns the path of the daemon's socket: that of the flag, or else that
 // of the configuration.

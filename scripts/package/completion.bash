@@ -13,7 +13,7 @@ _tvpassd() {
 			place+=("$word" "${COMP_WORDS[i+1]}")
 			((i++))
 			;;
-		--app | --accept | --root | --output) ((i++)) ;;
+		--app | --accept | --root | --output | --wait | --min-ttl | --status) ((i++)) ;;
 		-*) ;;
 		*) [ -n "$command" ] || command=$word ;;
 		esac
@@ -25,9 +25,11 @@ _tvpassd() {
 	esac
 	local words='--config --socket --help --version'
 	case $command in
-	'') words+=' run status token headers device doctor bundle config refresh reload reset install uninstall start stop restart version' ;;
+	'') words+=' run status token headers report watch device doctor bundle config refresh reload reset install uninstall start stop restart version' ;;
 	status) words+=' --json --watch' ;;
-	token | headers | refresh) words+=' --app' ;;
+	token | headers) words+=' --app --wait --min-ttl' ;;
+	refresh | watch) words+=' --app' ;;
+	report) words+=' --app --status' ;;
 	reset) words+=' --app --yes' ;;
 	reload) words+=' --accept' ;;
 	device) words+=' --json --root' ;;
