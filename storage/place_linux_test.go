@@ -118,9 +118,9 @@ func fuse(t *testing.T, dir string, command ...string) {
 		t.Skipf("%s can't mount here: %v: %s", command[0], err, said)
 	}
 	t.Cleanup(func() { save(t, unix.Unmount(dir, unix.MNT_DETACH)) })
-	for deadline := time.Now().Add(10 * time.Second); deviceOf(t, dir) == before; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); deviceOf(t, dir) == before; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("%s is not there after 10 s", command[0])
+			t.Fatalf("%s is not there after 5 minutes", command[0])
 		}
 	}
 }

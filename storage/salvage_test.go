@@ -83,7 +83,7 @@ func (o *opener) judge(t *testing.T, dir string) verdict {
 	if o.c == nil {
 		o.c = startChild(o.t, "open")
 	}
-	hung := time.AfterFunc(20*time.Second, func() { _ = o.c.cmd.Process.Kill() })
+	hung := time.AfterFunc(5*time.Minute, func() { _ = o.c.cmd.Process.Kill() })
 	defer hung.Stop()
 	_, err := fmt.Fprintln(o.c.stdin, dir)
 	if err != nil || !o.c.lines.Scan() {

@@ -226,6 +226,9 @@ func (b *fakeBackend) Configuration() ipc.Configuration {
 	return ipc.Configuration{File: "config.toml", Holders: map[string]ipc.Holder{"one": {File: "one.toml", UID: 5}}}
 }
 
+// patience is how long a failing test waits on a busy machine.
+const patience = 5 * time.Minute
+
 // lab is a server on a socket of its own. Its callers say who they are by the address that they call from.
 type lab struct {
 	*fakeBackend
@@ -250,7 +253,7 @@ func byAddress(c net.Conn) (Peer, error) {
 
 // configFor is a server's configuration that has one backend answer everything.
 func configFor(b *fakeBackend) Config {
-	return Config{Policy: b.Policy, Tokens: b, Views: b, Orders: b, Log: discard(), Now: time.Now}
+	return Config{Policy: b.Policy, Tokens: b, Views: b, Orders: b, Log: discard(), Now: time.Now, HeaderTimeout: patience}
 }
 
 func startLab(t testing.TB, change func(*Config)) *lab {
@@ -292,7 +295,7 @@ func (l *lab) dial(uid uint32) net.Conn {
 		l.t.Fatal(err)
 	}
 	l.t.Cleanup(func() { c.Close() })
-	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(patience)); err != nil {
 		l.t.Fatal(err)
 	}
 	return c

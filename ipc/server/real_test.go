@@ -143,7 +143,7 @@ func TestCurl(t *testing.T) {
 		{`-d {"access_token":"x","status":401} http://x/v1/apps/one/report`,
 			`202 application/json {"action":"refresh"}`},
 		{"-X DELETE http://x/v1/apps/one/report", `405 application/problem+json {"title":`},
-		{"-N -m 1 http://x/v1/apps/one/watch", `200 text/event-stream event: state` + "\n" + `data: {"app":"one"`},
+		{"-N -m 10 http://x/v1/apps/one/watch", `200 text/event-stream event: state` + "\n" + `data: {"app":"one"`},
 	} {
 		args := append([]string{"-s", "--unix-socket", l.path, "-w", "\n%{http_code} %{content_type}"},
 			strings.Fields(test.args)...)

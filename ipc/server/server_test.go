@@ -412,7 +412,7 @@ func TestBusyIsCalledAtTheEndOfEveryRequest(t *testing.T) {
 		l.ask(alice, "GET", path, "")
 		select {
 		case <-ends:
-		case <-time.After(5 * time.Second):
+		case <-time.After(patience):
 			t.Fatalf("%s: not told", path)
 		}
 	}
