@@ -55,7 +55,8 @@ type Config struct {
 	Log       *slog.Logger
 	Changed   func() // called when readers see something new; it must not wait
 
-	// Waited is called for a player that was not answered at once, by the player's goroutine.
+	// Waited is called for a player that was not answered at once, by the player's
+	// goroutine.
 	Waited func(app string, d time.Duration)
 }
 

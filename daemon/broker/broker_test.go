@@ -19,7 +19,8 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// stillAlarm never rings by itself: what these tests wait for comes by other ways, or at a ring of theirs.
+// stillAlarm never rings by itself: what these tests wait for comes by other
+// ways, or at a ring of theirs.
 type stillAlarm struct{ c chan struct{} }
 
 func (a stillAlarm) Set(time.Duration)  {}
@@ -97,7 +98,8 @@ type bench struct {
 
 // running starts a broker for one app that has never been registered.
 func running(t testing.TB) *bench {
-	return runningOn(t, &labStore{apps: map[string]storage.App{}}, labClock{boot: time.Minute, wall: labStart, bootID: "b", synced: true})
+	clock := labClock{boot: time.Minute, wall: labStart, bootID: "b", synced: true}
+	return runningOn(t, &labStore{apps: map[string]storage.App{}}, clock)
 }
 
 // runningOn starts a broker for one app on what is stored.
@@ -109,7 +111,8 @@ func runningOn(t testing.TB, store Store, clock labClock) *bench {
 	}
 	var err error
 	b.Broker, err = New(Config{
-		Clock: b.clock, Alarm: b.alarm, Store: b.store, Gate: throttle.New(clock.bootID, clock.boot, &labMemory{}), Random: rand.New(rand.NewPCG(1, 1)),
+		Clock: b.clock, Alarm: b.alarm, Store: b.store, Gate: throttle.New(clock.bootID, clock.boot, &labMemory{}),
+		Random:    rand.New(rand.NewPCG(1, 1)),
 		BuildDate: labBuild, Log: slog.New(slog.DiscardHandler),
 	}, Setup{Endpoint: labEndpoint, TLS: true, Upstream: b.up, Apps: []App{{ID: "ref30", SoftwareStatement: "s"}}})
 	if err != nil {
@@ -222,7 +225,8 @@ func TestMinimumLifetime(t *testing.T) {
 		t.Errorf("a wish that the old token fulfils: %v", err)
 	}
 	b.up.release <- nil
-	if tok, err := b.Token(context.Background(), "ref30", time.Minute, 100*time.Hour); err != nil || tok.AccessToken != "token-2" {
+	tok, err = b.Token(context.Background(), "ref30", time.Minute, 100*time.Hour)
+	if err != nil || tok.AccessToken != "token-2" {
 		t.Errorf("after the refresh: %v", err)
 	}
 }
@@ -345,25 +349,6 @@ func TestACallGivenUpAtAStopIsNoFailure(t *testing.T) {
 	}
 }
 
-func TestReadersAreNotHeldUpByTheDisk(t *testing.T) {
-	b := running(t)
-	b.ready()
-	var inside sync.WaitGroup
-	inside.Add(1)
-	release := make(chan struct{})
-	go func() {
-		err := b.do(context.Background(), func(clock.Reading) { inside.Done(); <-release })
-		if err != nil {
-			t.Error(err)
-		}
-	}()
-	inside.Wait()
-	if _, err := b.Token(context.Background(), "ref30", 0, 0); err != nil {
-		t.Error(err)
-	}
-	close(release)
-}
-
 // slowDisk holds up the writes of tokens.
 type slowDisk struct {
 	*labStore
@@ -376,20 +361,6 @@ func (s slowDisk) SaveApp(endpoint, app string, a storage.App) error {
 		<-s.release
 	}
 	return s.labStore.SaveApp(endpoint, app, a)
-}
-
-func TestATokenIsServedBeforeItIsWritten(t *testing.T) {
-	disk := slowDisk{&labStore{apps: map[string]storage.App{}}, make(chan struct{}), make(chan struct{})}
-	b := runningOn(t, disk, labClock{boot: time.Minute, wall: labStart, bootID: "b", synced: true})
-	for range 2 {
-		<-b.up.began
-		b.up.release <- nil
-	}
-	<-disk.writes
-	if _, err := b.Token(t.Context(), "ref30", 0, 0); err != nil {
-		t.Error(err)
-	}
-	close(disk.release)
 }
 
 func BenchmarkCachedToken(b *testing.B) {

@@ -8,8 +8,8 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// Calls counts the calls for an app since the start, by [Endpoints]. A value never
-// changes: each call makes a new one.
+// Calls counts the calls for an app since the start, by [Endpoints]. A value
+// never changes: each call makes a new one.
 type Calls [2]CallCounts
 
 // CallCounts counts the calls to one endpoint.
@@ -44,7 +44,8 @@ type Durations struct {
 // DurationBounds returns the upper bounds of the buckets of [Durations], from a
 // call on a kept connection to one on a bad line.
 func DurationBounds() [5]time.Duration {
-	return [...]time.Duration{100 * time.Millisecond, 300 * time.Millisecond, time.Second, 3 * time.Second, 10 * time.Second}
+	const ms = time.Millisecond
+	return [...]time.Duration{100 * ms, 300 * ms, time.Second, 3 * time.Second, 10 * time.Second}
 }
 
 // Add counts one.

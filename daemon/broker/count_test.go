@@ -11,7 +11,8 @@ import (
 
 func TestDurationsAreCountedUpToTheirBound(t *testing.T) {
 	var d Durations
-	for _, took := range []time.Duration{0, 100 * time.Millisecond, 100*time.Millisecond + 1, time.Second, 10 * time.Second, time.Hour} {
+	const tenth, second = 100 * time.Millisecond, time.Second
+	for _, took := range []time.Duration{0, tenth, tenth + 1, second, 10 * second, time.Hour} {
 		d.Add(took)
 	}
 	want := Durations{Buckets: [6]int64{2, 1, 1, 0, 1, 1}, Sum: time.Hour + 11*time.Second + 200*time.Millisecond + 1}
@@ -38,7 +39,8 @@ func TestCallsAreCountedByOutcomeAndDuration(t *testing.T) {
 		t.Errorf("%+v, want %v token requests: %v", calls, want, l.requests)
 	}
 	took := calls[1].Took
-	if want := ([6]int64{0, 1, 0, throttled, 0, 0}); took.Buckets != want || took.Sum != 200*time.Millisecond+time.Duration(throttled)*2*time.Second {
+	sum := 200*time.Millisecond + time.Duration(throttled)*2*time.Second
+	if want := ([6]int64{0, 1, 0, throttled, 0, 0}); took.Buckets != want || took.Sum != sum {
 		t.Errorf("durations %+v, want %v", took, want)
 	}
 }

@@ -118,7 +118,7 @@ func (m *machine) mayReplace(at moment) bool {
 	return last == nil || at.time.passed(*last, replaceEvery, at.Reading)
 }
 
-// replacing reports whether condemned credentials are to be replaced, once a
+// replacing reports whether condemned credentials may be replaced, once a
 // round was made.
 func (m *machine) replacing(at moment) bool { return m.condemned() && m.mayReplace(at) }
 
@@ -161,7 +161,7 @@ func (m *machine) suspect(retry *storage.Retry, at moment) {
 	low, high := m.confirmWithin(at)
 	var passed time.Duration
 	switch {
-	case retry.Suspect == nil || !at.time.thisBoot(*retry.Suspect, at.Reading): // only this boot's clock tells what lies between
+	case retry.Suspect == nil || !at.time.thisBoot(*retry.Suspect, at.Reading): // another boot's clock can't date it
 		stamp := at.time.stamp(at.Reading)
 		retry.Suspect = &stamp
 	default:
@@ -222,8 +222,8 @@ func (m *machine) refuseInRound(c *call, retry *storage.Retry, at moment) {
 	}
 	retry.Slow, retry.Failures = m.rec.Retry.Slow, c.failures
 	retry.Wait = at.between(roundPause, 2*roundPause)
-	if last {
-		m.changeHistory(func(h *storage.History) { h.Replaced = nil }) // that day is over, which a later start may not be able to tell
+	if last { // a day has passed since the last replacement, which a later start may not know
+		m.changeHistory(func(h *storage.History) { h.Replaced = nil })
 		retry.Slow = false
 	}
 }

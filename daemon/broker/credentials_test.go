@@ -96,7 +96,8 @@ func TestTheNewestThreePairsAreKeptAside(t *testing.T) {
 	l := newLab(t)
 	l.pass(10 * time.Second)
 	for n := range 5 {
-		l.machine().registered(dcr.Credentials{ClientID: fmt.Sprint("pair-", n), ClientSecret: "s"}, l.engine.at(l.clock.Now()))
+		pair := dcr.Credentials{ClientID: fmt.Sprint("pair-", n), ClientSecret: "s"}
+		l.machine().registered(pair, l.engine.at(l.clock.Now()))
 	}
 	var aside []string
 	for _, pair := range l.machine().rec.History.Aside {

@@ -260,8 +260,8 @@ const storageAdvice = "new client credentials could not be kept, so none are req
 	"check free space and mode of the state directory"
 
 // finish takes the outcome of a call: its answer, or its error. New credentials
-// are stored before anything else. A new token is stored by the next step, so that
-// players need not wait for the disk.
+// are stored before anything else. A new token is stored by the next step, so
+// that players need not wait for the disk.
 func (e *engine) finish(c *call, answer any, err error, now clock.Reading) {
 	m := c.machine
 	if c.kind == callToken {
@@ -357,7 +357,8 @@ func (e *engine) fail(m *machine, c *call, err error, now clock.Reading) (result
 }
 
 // noticeStep notices that the wall clock was set. Certificates may be valid now
-// that did not seem so, and what is left of the waits of an earlier boot is known.
+// that did not seem so, and what is left of the waits of an earlier boot is
+// known.
 func (e *engine) noticeStep(now clock.Reading) {
 	epoch := now.Wall.Add(-now.Boot)
 	step := epoch.Sub(e.epoch)

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"math/rand/v2"
-	"strings"
 	"testing"
 	"time"
 
@@ -28,7 +27,8 @@ func TestFirstTokenTakesOneRegistration(t *testing.T) {
 func (l *lab) arrivals(within time.Duration) (mean time.Duration, each map[string]time.Duration) {
 	l.t.Helper()
 	each = map[string]time.Duration{}
-	for begin := l.clock.boot; l.clock.boot < begin+within && len(each) < len(l.setup.Apps); l.pass(10 * time.Millisecond) {
+	begin := l.clock.boot
+	for ; l.clock.boot < begin+within && len(each) < len(l.setup.Apps); l.pass(10 * time.Millisecond) {
 		for _, m := range l.engine.active {
 			if _, had := each[m.app.ID]; m.valid(l.clock.Now()) && !had {
 				each[m.app.ID] = l.clock.boot - begin
@@ -278,113 +278,13 @@ func TestAPlayerWhoWaitsCutsTheSpreadShort(t *testing.T) {
 	}
 }
 
-// aged is a record whose token was asked for at a moment before this boot, and that knows of no trouble.
+// aged is a record whose token was asked for at a moment before this boot, and
+// that knows of no trouble.
 func aged(a storage.App, sent time.Time) storage.App {
 	tok := *a.Token
 	tok.Sent, tok.ServerSent = storage.Stamp{Wall: sent}, sent
 	a.Token, a.Retry = &tok, nil
 	return a
-}
-
-func TestThrottledClosesTheGateForEveryApp(t *testing.T) {
-	for _, tc := range []struct {
-		name             string
-		retryAfter, want time.Duration
-	}{
-		{"no Retry-After", 0, time.Second},
-		{"a Retry-After of 40 s", 40 * time.Second, 40 * time.Second},
-		{"one beyond an hour", 5 * time.Hour, time.Hour},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			l := newLab(t, "a", "b", "c")
-			l.answer = func(r request) (any, error) {
-				if len(l.requests) <= 2 { // the burst, but for the token of one of them
-					return nil, &dcr.Error{Kind: dcr.Throttled, RetryAfter: tc.retryAfter}
-				}
-				return l.healthy(r)
-			}
-			l.pass(100 * time.Millisecond)
-			l.expectCounts(2, 0)
-			l.start() // a restart does not open it
-			l.pass(2 * time.Hour)
-			if gap := l.gaps(0)[1]; gap < tc.want || gap > tc.want+2*time.Second {
-				t.Errorf("the next request left after %v, want %v", gap, tc.want)
-			}
-			if r := l.count(callRegister); r != 5 {
-				t.Errorf("%d registrations for three apps, two of them throttled once", r)
-			}
-		})
-	}
-}
-
-func TestAnAppWaitsWhileTheGateIsShut(t *testing.T) {
-	l := newLab(t)
-	l.pass(10 * time.Second)
-	l.answer = func(request) (any, error) { return nil, &dcr.Error{Kind: dcr.Throttled, RetryAfter: 2 * time.Minute} }
-	l.engine.refresh(l.machine(), l.clock.Now())
-	l.pass(time.Second)
-	l.answer = l.healthy
-	if err := l.engine.reset(l.machine(), l.clock.Now()); err != nil {
-		t.Fatal(err)
-	}
-	l.setup.Apps = append(l.setup.Apps, App{ID: "late", SoftwareStatement: "s"})
-	if err := l.engine.configure(l.setup, l.clock.Now()); err != nil {
-		t.Fatal(err)
-	}
-	for passed := time.Duration(0); passed < 2*time.Minute; passed += 10 * time.Second {
-		now := l.clock.Now()
-		for _, m := range l.engine.active {
-			v := l.engine.view(m, now)
-			next, planned := v.NextCall(now)
-			left := 2*time.Minute - passed
-			if v.State(now) != ipc.StateWaiting || !planned || (next-left).Abs() > 2*time.Second {
-				t.Fatalf("%v before the gate opens %s is %s, and called for in %v", left, m.app.ID, v.State(now), next)
-			}
-		}
-		l.pass(10 * time.Second)
-	}
-	l.pass(10 * time.Second)
-	l.expectState(ipc.StateReady)
-	if late := *l.engine.machine("late").rec.Transitions; len(late) != 1 || late[0].State != ipc.StateReady {
-		t.Errorf("the wait is told: %v", late)
-	}
-}
-
-// fitsBucket tells whether requests fit the documented bucket: 11 at once, 1 a second.
-func fitsBucket(requests []request, capacity float64) bool {
-	level, last := capacity, time.Time{}
-	for _, r := range requests {
-		if !last.IsZero() {
-			level = min(capacity, level+r.at.Sub(last).Seconds())
-		}
-		last = r.at
-		if level -= 1; level < -1e-6 {
-			return false
-		}
-	}
-	return true
-}
-
-func TestTheGateKeepsWithinTheBucket(t *testing.T) {
-	apps := strings.Split("abcdefghijklmnopqrst", "")
-	l := newLab(t, apps...)
-	l.pass(time.Minute)
-	if l.count(callRegister) != len(apps) || l.count(callToken) != len(apps) {
-		t.Fatalf("%d apps made %d requests", len(apps), len(l.requests))
-	}
-	if !fitsBucket(l.requests, 3) {
-		t.Error("requests exceed a burst of 3 at 1 a second")
-	}
-
-	// After a long rest three leave together, and then one a second.
-	l.requests = nil
-	for _, id := range apps {
-		l.engine.refresh(l.engine.machine(id), l.clock.Now())
-	}
-	l.pass(10 * time.Second)
-	if got := len(l.requests); got < 11 || got > 13 || !fitsBucket(l.requests, 3) {
-		t.Errorf("%d requests in 10 s", got)
-	}
 }
 
 func TestRestartsInALoopAreNoRequestLoop(t *testing.T) {
@@ -408,85 +308,5 @@ func TestRestartsInALoopAreNoRequestLoop(t *testing.T) {
 				t.Errorf("%d requests in two minutes of restarts", got)
 			}
 		})
-	}
-}
-
-func TestBackoff(t *testing.T) {
-	l := newLab(t)
-	l.answer = func(request) (any, error) { return nil, errOffline }
-	l.pass(12 * time.Hour)
-	step := 4 * time.Second
-	for i, gap := range l.gaps(0) {
-		gap -= l.latency
-		if gap < time.Second || gap > max(step, time.Second) {
-			t.Errorf("attempt %d came %v after the one before, want 1 s to %v", i+2, gap, step)
-		}
-		step = min(2*step, 15*time.Minute)
-	}
-	if n := len(l.requests); n < 48 || n > 400 {
-		t.Errorf("%d attempts in 12 hours", n)
-	}
-	l.answer = l.healthy
-	l.pass(15*time.Minute + 5*time.Second)
-	l.expectState(ipc.StateReady)
-}
-
-func TestBackoffTightensInTheLastTenthOfALife(t *testing.T) {
-	for seed := range uint64(30) {
-		l := newLab(t)
-		l.random = rand.New(rand.NewPCG(seed, 3))
-		l.start()
-		l.pass(10 * time.Second)
-		expires := l.clock.boot + labLife
-		l.answer = func(request) (any, error) { return nil, errOffline }
-		l.pass(expires - labLife/10 - l.clock.boot)
-		before := len(l.requests)
-		l.pass(labLife/10 - 30*time.Second)
-		for _, gap := range l.gaps(before - 1)[1:] {
-			if gap > urgentWait+l.latency {
-				t.Fatalf("seed %d: %v between attempts while the token runs out", seed, gap)
-			}
-		}
-		if len(l.requests) == before {
-			t.Fatalf("seed %d: no attempt while the token runs out", seed)
-		}
-	}
-}
-
-func TestAWaitingPlayerChangesNothing(t *testing.T) {
-	l := newLab(t)
-	l.answer = func(request) (any, error) { return nil, errOffline }
-	quiet := newLab(t)
-	quiet.answer = l.answer
-	for range 3600 {
-		l.pass(time.Second)
-		l.served()
-		quiet.pass(time.Second)
-	}
-	if len(l.requests) != len(quiet.requests) {
-		t.Errorf("%d requests with a player asking every second, %d without", len(l.requests), len(quiet.requests))
-	}
-}
-
-func TestALinkThatComesUpCutsTheWaitShort(t *testing.T) {
-	l := newLab(t)
-	l.answer = func(request) (any, error) { return nil, errOffline }
-	l.pass(3 * time.Hour)
-	l.answer = l.healthy
-	l.engine.nudge(l.clock.Now())
-	l.pass(5 * time.Second)
-	l.expectState(ipc.StateReady)
-
-	// A link that flaps every second is no request loop.
-	flapping := newLab(t)
-	flapping.answer = func(request) (any, error) { return nil, errOffline }
-	flapping.pass(3 * time.Hour)
-	before := len(flapping.requests)
-	for range 600 {
-		flapping.engine.nudge(flapping.clock.Now())
-		flapping.pass(time.Second)
-	}
-	if n := len(flapping.requests) - before; n > 25 {
-		t.Errorf("%d requests in ten minutes of a flapping link", n)
 	}
 }

@@ -53,8 +53,9 @@ func TestAWatcherIsToldOfAnExpiry(t *testing.T) {
 
 func TestWhoWaitsForAnAppThatGoesIsAnsweredAtOnce(t *testing.T) {
 	b := running(t)
-	<-b.up.began                                                                           // nothing changes until it is released
-	ctx := &observed{Context: context.Background(), first: 2, looked: make(chan struct{})} // once more after it passed the loop
+	<-b.up.began // nothing changes until it is released
+	// It looks once more after the loop went round for it.
+	ctx := &observed{Context: context.Background(), first: 2, looked: make(chan struct{})}
 	answered := make(chan error)
 	go func() {
 		_, err := b.Token(ctx, "ref30", 24*time.Hour, 0)
@@ -87,7 +88,9 @@ func TestAReportThatRacesWithARefresh(t *testing.T) {
 			inside.Done()
 			<-release
 			m := b.engine.machine("ref30")
-			m.rec.Token = &storage.Token{AccessToken: "token-2", Life: labLife, Sent: m.rec.Token.Sent, RefreshAfter: labLife / 2}
+			m.rec.Token = &storage.Token{
+				AccessToken: "token-2", Life: labLife, Sent: m.rec.Token.Sent, RefreshAfter: labLife / 2,
+			}
 		})
 		if err != nil {
 			t.Error(err)

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
@@ -71,7 +70,7 @@ func explain(serverCode string) string {
 	if words := explanations()[serverCode]; words != "" {
 		return words
 	}
-	return fmt.Sprintf("the server refused the app (%s): check the registered application in the TVE Dashboard", serverCode)
+	return "the server refused the app (" + serverCode + "): check the registered application in the TVE Dashboard"
 }
 
 // failureFrom returns the last failure of a stored retry state, or false if that

@@ -26,11 +26,13 @@ func fleetScenarios() []fleetScenario {
 			name: "quiet", title: "A quiet day", length: 24 * h,
 		},
 		{
-			name: "power-cut", title: "A regional power cut of 10 minutes: every device boots within a minute, with a valid token",
+			name:   "power-cut",
+			title:  "A regional power cut of 10 minutes: every device boots within a minute, with a valid token",
 			length: 24 * h, over: 15 * m, start: m, off: 10 * m,
 		},
 		{
-			name: "power-cut-long", title: "A power cut of 8 hours: every device boots within a minute, with credentials and no token",
+			name:   "power-cut-long",
+			title:  "A power cut of 8 hours: every device boots within a minute, with credentials and no token",
 			length: 24 * h, over: 15 * m, start: m, off: 8 * h,
 		},
 		{
@@ -38,7 +40,9 @@ func fleetScenarios() []fleetScenario {
 			length: 25 * h, from: h, over: 7*h + 15*m, outage: true,
 		},
 		{
-			name: "bad-statement", title: "A new app reaches every device within 10 minutes, with a bad statement; 3 hours later the good one does",
+			name: "bad-statement",
+			title: "A new app reaches every device within 10 minutes, with a bad statement; " +
+				"3 hours later the good one does",
 			length: 24*h + 10*m, from: 10 * m, over: 3*h + 35*m, registers: true, bad: true, push: 10 * m,
 		},
 		{

@@ -167,7 +167,8 @@ func (f fleet) shard(s fleetScenario, n int) (*fleetShard, error) {
 // accepts counts a request and reports whether the server has room for it.
 func (h *fleetShard) accepts() bool {
 	if now := seconds(h.now); now != h.second {
-		h.second, h.left = now, min(max(h.left, 0)+h.capacity, h.capacity+1) // a part of a request is kept for the next second
+		// A part of a request is kept for the next second.
+		h.second, h.left = now, min(max(h.left, 0)+h.capacity, h.capacity+1)
 	}
 	h.requests[h.second]++
 	if h.left < 1 {

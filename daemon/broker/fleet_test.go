@@ -17,7 +17,7 @@ import (
 // process, without a goroutine or a moment of real time, and a naive player runs
 // beside it. A seed always gives the same figures.
 //
-//	FLEET_DEVICES=1000000 FLEET_OUT=DIR go test -count=1 -timeout 2h -run '^TestFleet$' -v ./daemon/broker
+//	FLEET_DEVICES=1000000 go test -timeout 2h -run '^TestFleet$' -v ./daemon/broker
 //
 // FLEET_DEVICES replaces the few thousand devices of a normal run: the shapes do
 // not depend on their number. FLEET_OUT is a directory for the requests of each

@@ -16,7 +16,8 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// The lab runs the real engine against a server, a disk and a clock of its own: no goroutine, no real time.
+// The lab runs the real engine against a server, a disk and a clock of its own:
+// no goroutine, no real time.
 
 const (
 	labEndpoint = "https://sp.example"
@@ -236,7 +237,8 @@ func (l *lab) count(kind callKind) int {
 
 func (l *lab) machine() *machine { return l.engine.machine(l.setup.Apps[0].ID) }
 
-// served is the access token that a player of the first app gets now, "" for none.
+// served is the access token that a player of the first app gets now, "" for
+// none.
 func (l *lab) served() string {
 	tok, _ := l.view().Token(l.clock.Now())
 	return tok.AccessToken
@@ -244,6 +246,9 @@ func (l *lab) served() string {
 
 // view returns the only app's present view.
 func (l *lab) view() *AppView { return new(l.engine.view(l.machine(), l.clock.Now())) }
+
+// report has a player report the only app's token.
+func (l *lab) report() { l.engine.report(l.machine(), l.clock.Now()) }
 
 func (l *lab) state() string {
 	return l.view().State(l.clock.Now())

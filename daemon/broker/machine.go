@@ -72,11 +72,15 @@ type record struct {
 }
 
 func recordOf(a storage.App) record {
-	return record{Credentials: a.Credentials, History: &a.History, Token: a.Token, Retry: a.Retry, Transitions: a.Transitions}
+	return record{
+		Credentials: a.Credentials, History: &a.History, Token: a.Token, Retry: a.Retry, Transitions: a.Transitions,
+	}
 }
 
 func (r record) app() storage.App {
-	return storage.App{Credentials: r.Credentials, History: *r.History, Token: r.Token, Retry: r.Retry, Transitions: r.Transitions}
+	return storage.App{
+		Credentials: r.Credentials, History: *r.History, Token: r.Token, Retry: r.Retry, Transitions: r.Transitions,
+	}
 }
 
 // machine is the state of one app at one endpoint. Its methods are functions of
@@ -199,7 +203,9 @@ func (m *machine) begin(kind callKind, at moment) *call {
 			c.pair = 0
 		}
 		pair := pairs[c.pair]
-		c.token = dcr.TokenRequest{ClientID: pair.ClientID, ClientSecret: pair.ClientSecret, ApplicationID: m.app.ApplicationID}
+		c.token = dcr.TokenRequest{
+			ClientID: pair.ClientID, ClientSecret: pair.ClientSecret, ApplicationID: m.app.ApplicationID,
+		}
 	}
 	m.flight, m.courtesy = c, false
 	return c

@@ -40,8 +40,8 @@ func (e *engine) refresh(m *machine, now clock.Reading) {
 	m.hurry(now.Boot)
 }
 
-// reset forgets an app's credentials, so that it registers again. If that can't be
-// stored nothing changes.
+// reset forgets an app's credentials, so that it registers again. If that can't
+// be stored nothing changes.
 func (e *engine) reset(m *machine, now clock.Reading) error {
 	before := *m
 	m.reset(e.at(now))

@@ -151,7 +151,7 @@ func TestWhenTheSecondRefusalIsAskedFor(t *testing.T) {
 		low, high time.Duration
 	}{
 		{"a valid token", func(*lab) {}, 10 * time.Minute, time.Hour},
-		{"a token that was refused too", func(l *lab) { l.engine.report(l.machine(), l.clock.Now()) }, time.Minute, 2 * time.Minute},
+		{"a token that was refused too", (*lab).report, time.Minute, 2 * time.Minute},
 		{"the last tenth of a life", func(l *lab) { l.advance(labLife*19/20 - 10*time.Second) }, confirmAfter, labLife / 20},
 		{"no token", func(l *lab) { l.advance(labLife) }, confirmAfter, 2 * confirmAfter},
 		{"a token that is refused meanwhile", func(l *lab) {
@@ -191,7 +191,7 @@ func TestWhenTheSecondRefusalIsAskedFor(t *testing.T) {
 				t.Errorf("asked for between %v and %v later, want %v to %v", shortest, longest, tc.low, tc.high)
 			}
 			if spread := tc.high - tc.low; longest-shortest < spread/2 {
-				t.Errorf("asked for between %v and %v later: that is no draw from %v to %v", shortest, longest, tc.low, tc.high)
+				t.Errorf("asked for between %v and %v later: want the whole from %v to %v", shortest, longest, tc.low, tc.high)
 			}
 		})
 	}
@@ -242,7 +242,8 @@ func TestTheRoundBeforeARegistration(t *testing.T) {
 	for _, pair := range h.Aside {
 		aside = append(aside, pair.ClientID)
 	}
-	if diff := cmp.Diff([]string{pairs[0], pairs[1], pairs[2]}, aside); diff != "" || l.machine().rec.Credentials.ClientID != pairs[3] {
+	diff := cmp.Diff([]string{pairs[0], pairs[1], pairs[2]}, aside)
+	if diff != "" || l.machine().rec.Credentials.ClientID != pairs[3] {
 		t.Errorf("the pair is %s, aside (-want +got):\n%s", l.machine().rec.Credentials.ClientID, diff)
 	}
 	if at := l.view().Replaced(); !at.IsZero() {
@@ -302,7 +303,7 @@ func TestARoundIsMadeRightBeforeTheRegistration(t *testing.T) {
 	}
 }
 
-// What is no refusal of a pair gives no pair up, and none is skipped.
+// Only a refusal gives a pair up: other failures do not, and no pair is skipped.
 func TestARoundWaitsOutOtherTrouble(t *testing.T) {
 	for name, trouble := range map[string]func(*lab) error{
 		"offline":            func(*lab) error { return errOffline },

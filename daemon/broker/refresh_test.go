@@ -37,7 +37,8 @@ func TestAReportOfARefusedTokenIsNotWrittenTwice(t *testing.T) {
 	l.engine.report(l.machine(), l.clock.Now())
 	l.pass(6 * time.Minute)
 	refused := l.machine().rec.Token
-	if action := l.engine.report(l.machine(), l.clock.Now()); action != ipc.ActionRefresh || l.machine().rec.Token != refused {
+	action := l.engine.report(l.machine(), l.clock.Now())
+	if action != ipc.ActionRefresh || l.machine().rec.Token != refused {
 		t.Errorf("the second report is answered %q, or makes a new record", action)
 	}
 }

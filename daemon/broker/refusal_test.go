@@ -107,7 +107,7 @@ func TestReplacementNeedsAWitnessedDayAcrossReboots(t *testing.T) {
 	if n := l.count(callRegister); n != 2 {
 		t.Fatalf("%d registrations, want the first and one replacement", n)
 	}
-	// The box comes back an hour later with a clock that is ten days ahead.
+	// The device comes back an hour later with a clock that is ten days ahead.
 	l.reboot(time.Hour, l.world.Add(10*24*time.Hour), false)
 	l.pass(12 * time.Hour)
 	if n := l.count(callRegister); n != 2 {
@@ -116,7 +116,9 @@ func TestReplacementNeedsAWitnessedDayAcrossReboots(t *testing.T) {
 }
 
 func TestAPersonMustAct(t *testing.T) {
-	for _, code := range []string{"invalid_software_statement", "unapproved_software_statement", "invalid_redirect_uri", "invalid_request"} {
+	for _, code := range []string{
+		"invalid_software_statement", "unapproved_software_statement", "invalid_redirect_uri", "invalid_request",
+	} {
 		t.Run(code, func(t *testing.T) {
 			l := newLab(t)
 			l.answer = func(request) (any, error) { return nil, l.refuse(dcr.Rejected, code) }

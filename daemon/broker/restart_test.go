@@ -10,8 +10,8 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// The clock of the box may show a time before the one that a token was asked at:
-// then nothing is known of its age.
+// The clock of the device may show a time before the one that a token was asked
+// at: then nothing is known of its age.
 func TestATokenThatWasAskedForInTheFuture(t *testing.T) {
 	l := newLab(t)
 	l.pass(10 * time.Second)

@@ -25,7 +25,8 @@ const (
 	// urgentWait is the longest wait in the last tenth of a token's life.
 	urgentWait = 5 * time.Minute
 
-	// maxRetryAfter bounds what a server, or something that poses as one, can ask for.
+	// maxRetryAfter bounds what a server, or something that poses as one, can ask
+	// for.
 	maxRetryAfter = time.Hour
 )
 
@@ -79,7 +80,8 @@ func (m *machine) failed(f Failure, c *call, gateWait time.Duration, at moment) 
 	}
 	retry := m.retryAfter(failures, at)
 	retry.Slow, retry.For, retry.Unexplained = slow, c.mark, unexplained
-	retry.Code, retry.ServerCode, retry.Detail, retry.At = f.Code, f.ServerCode, f.Detail, at.Wall.UTC().Truncate(time.Second)
+	retry.Code, retry.ServerCode, retry.Detail = f.Code, f.ServerCode, f.Detail
+	retry.At = at.Wall.UTC().Truncate(time.Second)
 	retry.Wait = rungs(slow).draw(failures, m.waitLimit(slow, at), at.random)
 	if c.kind == callToken {
 		m.doubt(f, c, &retry, at)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // Devices that failed together must not come back together: a wait may be
@@ -41,8 +42,9 @@ func TestWaitsAreDrawnFromTheWholeStep(t *testing.T) {
 			for i := range tc.steps {
 				step := tc.ladder.step(i + 1)
 				span := step - tc.ladder.floor
-				if low[i] < tc.ladder.floor || low[i] > tc.ladder.floor+span/8 || high[i] < step-span/8 || high[i] > step+time.Second {
-					t.Errorf("wait %d lies between %v and %v, want the whole of %v to %v", i+1, low[i], high[i], tc.ladder.floor, step)
+				floor := tc.ladder.floor
+				if low[i] < floor || low[i] > floor+span/8 || high[i] < step-span/8 || high[i] > step+time.Second {
+					t.Errorf("wait %d lies between %v and %v, want the whole of %v to %v", i+1, low[i], high[i], floor, step)
 				}
 			}
 			if got := tc.ladder.step(tc.steps); got != tc.ladder.top {
@@ -103,5 +105,85 @@ func TestALinkThatComesUpCutsOnlyWaitsForTheNetwork(t *testing.T) {
 				t.Errorf("%s, registered %v: the wait is cut short: %v", name, registered, cut)
 			}
 		}
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	l := newLab(t)
+	l.answer = func(request) (any, error) { return nil, errOffline }
+	l.pass(12 * time.Hour)
+	step := 4 * time.Second
+	for i, gap := range l.gaps(0) {
+		gap -= l.latency
+		if gap < time.Second || gap > max(step, time.Second) {
+			t.Errorf("attempt %d came %v after the one before, want 1 s to %v", i+2, gap, step)
+		}
+		step = min(2*step, 15*time.Minute)
+	}
+	if n := len(l.requests); n < 48 || n > 400 {
+		t.Errorf("%d attempts in 12 hours", n)
+	}
+	l.answer = l.healthy
+	l.pass(15*time.Minute + 5*time.Second)
+	l.expectState(ipc.StateReady)
+}
+
+func TestBackoffTightensInTheLastTenthOfALife(t *testing.T) {
+	for seed := range uint64(30) {
+		l := newLab(t)
+		l.random = rand.New(rand.NewPCG(seed, 3))
+		l.start()
+		l.pass(10 * time.Second)
+		expires := l.clock.boot + labLife
+		l.answer = func(request) (any, error) { return nil, errOffline }
+		l.pass(expires - labLife/10 - l.clock.boot)
+		before := len(l.requests)
+		l.pass(labLife/10 - 30*time.Second)
+		for _, gap := range l.gaps(before - 1)[1:] {
+			if gap > urgentWait+l.latency {
+				t.Fatalf("seed %d: %v between attempts while the token runs out", seed, gap)
+			}
+		}
+		if len(l.requests) == before {
+			t.Fatalf("seed %d: no attempt while the token runs out", seed)
+		}
+	}
+}
+
+func TestAWaitingPlayerChangesNothing(t *testing.T) {
+	l := newLab(t)
+	l.answer = func(request) (any, error) { return nil, errOffline }
+	quiet := newLab(t)
+	quiet.answer = l.answer
+	for range 3600 {
+		l.pass(time.Second)
+		l.served()
+		quiet.pass(time.Second)
+	}
+	if len(l.requests) != len(quiet.requests) {
+		t.Errorf("%d requests with a player asking every second, %d without", len(l.requests), len(quiet.requests))
+	}
+}
+
+func TestALinkThatComesUpCutsTheWaitShort(t *testing.T) {
+	l := newLab(t)
+	l.answer = func(request) (any, error) { return nil, errOffline }
+	l.pass(3 * time.Hour)
+	l.answer = l.healthy
+	l.engine.nudge(l.clock.Now())
+	l.pass(5 * time.Second)
+	l.expectState(ipc.StateReady)
+
+	// A link that flaps every second is no request loop.
+	flapping := newLab(t)
+	flapping.answer = func(request) (any, error) { return nil, errOffline }
+	flapping.pass(3 * time.Hour)
+	before := len(flapping.requests)
+	for range 600 {
+		flapping.engine.nudge(flapping.clock.Now())
+		flapping.pass(time.Second)
+	}
+	if n := len(flapping.requests) - before; n > 25 {
+		t.Errorf("%d requests in ten minutes of a flapping link", n)
 	}
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// saveAgain is how long after a failed write it is tried again: a full disk is not
-// emptied in a second.
+// saveAgain is how long after a failed write it is tried again: a full disk is
+// not emptied in a second.
 const saveAgain = 30 * time.Second
 
 // storeShut is how long the gate must be shut for that to be stored. A shorter

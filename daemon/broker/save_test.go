@@ -1,12 +1,15 @@
 package broker
 
 import (
+	"context"
 	"errors"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -97,4 +100,37 @@ func TestADiskThatFreesUpIsWrittenTo(t *testing.T) {
 	if l.engine.saveErr != nil || strings.Count(l.logs.String(), "could be written again") != 1 {
 		t.Errorf("the error is %v, the log\n%s", l.engine.saveErr, &l.logs)
 	}
+}
+
+func TestReadersAreNotHeldUpByTheDisk(t *testing.T) {
+	b := running(t)
+	b.ready()
+	var inside sync.WaitGroup
+	inside.Add(1)
+	release := make(chan struct{})
+	go func() {
+		err := b.do(context.Background(), func(clock.Reading) { inside.Done(); <-release })
+		if err != nil {
+			t.Error(err)
+		}
+	}()
+	inside.Wait()
+	if _, err := b.Token(context.Background(), "ref30", 0, 0); err != nil {
+		t.Error(err)
+	}
+	close(release)
+}
+
+func TestATokenIsServedBeforeItIsWritten(t *testing.T) {
+	disk := slowDisk{&labStore{apps: map[string]storage.App{}}, make(chan struct{}), make(chan struct{})}
+	b := runningOn(t, disk, labClock{boot: time.Minute, wall: labStart, bootID: "b", synced: true})
+	for range 2 {
+		<-b.up.began
+		b.up.release <- nil
+	}
+	<-disk.writes
+	if _, err := b.Token(t.Context(), "ref30", 0, 0); err != nil {
+		t.Error(err)
+	}
+	close(disk.release)
 }

@@ -8,10 +8,10 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// Token returns a token that lives at least minTTL, or a third of its life if that
-// is less. A valid token comes at once, from memory. Without one, or while a
-// refresh that a player's report started is under way, Token waits up to wait. The
-// error is a *NoTokenError, ErrUnknownApp, or the context's.
+// Token returns a token that lives at least minTTL, or a third of its life if
+// that is less. A valid token comes at once, from memory. Without one, or while
+// a refresh that a player's report started is under way, Token waits up to
+// wait. The error is a *NoTokenError, ErrUnknownApp, or the context's.
 func (b *Broker) Token(ctx context.Context, app string, wait, minTTL time.Duration) (Token, error) {
 	v, err := b.View(app)
 	if err != nil {

@@ -65,7 +65,8 @@ func TestWhatADayCosts(t *testing.T) {
 			l.pass(23 * time.Hour)
 			written, lines := store.Written(), strings.Count(l.logs.String(), "\n")
 			calls, bytes := l.count(callToken), written.Bytes-before.Bytes
-			t.Logf("tokens that live %v: %d calls a day; %d bytes to flash and %d lines of the log after the first hour", tc.life, calls, bytes, lines)
+			t.Logf("tokens that live %v: %d calls a day; %d bytes to flash and %d lines of the log after the first hour",
+				tc.life, calls, bytes, lines)
 			if calls > tc.calls || bytes > tc.bytes || lines > tc.lines {
 				t.Errorf("want %d calls, %d bytes and %d lines at most\n%.500s", tc.calls, tc.bytes, tc.lines, l.logs.String())
 			}
@@ -148,7 +149,9 @@ func TestShortLivesAreLoggedOnce(t *testing.T) {
 	l.living(5 * time.Second)
 	l.publishing()
 	l.pass(time.Hour)
-	if hand, expired := strings.Count(l.logs.String(), "token at hand"), strings.Count(l.logs.String(), "has expired"); hand != 1 || expired != 1 {
+	log := l.logs.String()
+	hand, expired := strings.Count(log, "token at hand"), strings.Count(log, "has expired")
+	if hand != 1 || expired != 1 {
 		t.Errorf("logged %d and %d times:\n%s", hand, expired, l.logs.String())
 	}
 	l.logs.Reset()

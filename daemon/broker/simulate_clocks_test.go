@@ -85,8 +85,8 @@ func (c *simClocks) reboot(kind simBootClock, at, off, up time.Duration, random 
 	}
 }
 
-// simAlarm is the kernel's timer. It is due at a reading of the boot clock. A step
-// of the wall clock and a resume ring it too.
+// simAlarm is the kernel's timer. It is due at a reading of the boot clock. A
+// step of the wall clock and a resume ring it too.
 type simAlarm struct {
 	clocks *simClocks
 	at     time.Duration

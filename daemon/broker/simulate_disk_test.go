@@ -5,21 +5,23 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
+	"reflect"
 	"time"
 
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// simDisk is what the broker writes to. It fails and loses power as it is told to, and keeps what storage would keep: one
-// write is there as a whole or not at all; of one that failed either may be true.
+// simDisk is what the broker writes to. It fails and loses power as it is told
+// to, and keeps what storage would keep: one write is there as a whole or not
+// at all; of one that failed either may be true.
 type simDisk struct {
 	medium simMedium
 	stuck  func() simStuck
 	cut    simWriteCut // how the next write ends
 	writes int
 
-	// Whoever must know: a rule is broken, an app is written, a write of the gate begins, it is written.
+	// Whoever must know: a rule is broken, an app is written, a write of the gate
+	// begins, it is written.
 	breaks    func(rule, format string, args ...any)
 	saved     func(key simKey, a storage.App)
 	savesGate func()
@@ -44,7 +46,7 @@ const (
 	cutAfterWrite // before anybody was told that it succeeded
 )
 
-// simPowerCut is the panic of a box that loses power in the middle of a write.
+// simPowerCut is the panic of a device that loses power in the middle of a write.
 type simPowerCut struct{}
 
 var errSimDisk = errors.New("write /var/lib/tvpassd/tvpassd.db: no space left on device")
@@ -90,11 +92,12 @@ func (d *simDisk) Gate() (storage.Gate, error)                   { return d.medi
 
 func (d *simDisk) SaveApp(endpoint, app string, a storage.App) error {
 	key := simKey{endpoint, app}
-	if before, was := d.acknowledged[key]; was && a.Credentials != nil && d.stuck() == diskWorks && sameRecord(before, a) {
+	a = copyOf(a) // whatever the broker does to its own
+	before, was := d.acknowledged[key]
+	if was && a.Credentials != nil && d.stuck() == diskWorks && reflect.DeepEqual(before, a) {
 		d.breaks("h", "%s is written again though nothing changed", app)
 	}
 	delete(d.acknowledged, key) // after a write that fails either may be stored
-	a = copyOf(a)               // whatever the broker does to its own
 	err := d.write(func() error { return d.medium.SaveApp(endpoint, app, a) })
 	if err == nil {
 		d.acknowledged[key] = a
@@ -133,24 +136,6 @@ func (d *simDisk) write(f func() error) error {
 	}
 	return nil
 }
-
-// sameRecord tells whether two records say the same.
-func sameRecord(a, b storage.App) bool {
-	return clientOf(a.Credentials) == clientOf(b.Credentials) && a.History.Registrations == b.History.Registrations &&
-		sameValue(a.History.Replaced, b.History.Replaced) && sameValue(a.Token, b.Token) && sameRetry(a.Retry, b.Retry) &&
-		(a.Transitions == b.Transitions || a.Transitions != nil && b.Transitions != nil && slices.Equal(*a.Transitions, *b.Transitions))
-}
-
-func sameRetry(a, b *storage.Retry) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	x, y := *a, *b
-	x.Suspect, y.Suspect = nil, nil
-	return x == y && sameValue(a.Suspect, b.Suspect)
-}
-
-func sameValue[T comparable](a, b *T) bool { return a == b || a != nil && b != nil && *a == *b }
 
 // simMemory is a medium with storage's semantics and none of its cost.
 type simMemory struct {

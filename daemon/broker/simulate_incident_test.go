@@ -7,18 +7,18 @@ import (
 	"slices"
 	"strings"
 	"time"
-
-	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// simLength is how long a simulated life lasts: short enough that many have a beginning, which is when most can go wrong.
+// simLength is how long a simulated life lasts: short enough that many have a
+// beginning, which is when most can go wrong.
 const simLength = simYear / 4
 
-// simFilesEvery is every how many lives are stored by the real storage package, which takes longer than all the rest.
+// simFilesEvery is every how many lives are stored by the real storage package,
+// which takes longer than all the rest.
 const simFilesEvery = 200
 
-// simLife is everything that is drawn for a device: what kind of box it is, and what happens to it. Running it needs
-// nothing else.
+// simLife is everything that is drawn for a device: what kind of device it is,
+// and what happens to it. Running it needs nothing else.
 type simLife struct {
 	seed        uint64
 	apps        int
@@ -84,17 +84,12 @@ var simKinds = []simKind{
 		d.begin(simThrottled, 0, i.length)
 		d.asked = 0
 	}},
-	{4, time.Second, 10 * time.Minute, "the server answers 429 with Retry-After for %v", func(d *simDevice, i simIncident) {
-		d.begin(simThrottled, 0, i.length)
-		d.asked = time.Duration(math.Pow(7200, i.size) * float64(time.Second)).Truncate(time.Second)
-	}},
+	{4, time.Second, 10 * time.Minute, "the server answers 429 with Retry-After for %v", (*simDevice).askForPatience},
 	{3, time.Minute, 2 * simDay, "the statement of %a is not approved for %v", lastingFor(simUnapproved)},
 	{2, time.Minute, simDay, "the server refuses the grant of %a for %v", lastingFor(simUnauthorized)},
 	{3, time.Second, time.Hour, "the server does not know the credentials of %a for %v", lastingFor(simAmnesia)},
 	{5, 0, 0, "the server revokes the credentials of %a", func(d *simDevice, i simIncident) { d.revoke(i.app) }},
-	{4, 30 * time.Second, 2 * time.Hour, "the server fails over to an empty replica for %v", func(d *simDevice, i simIncident) {
-		d.failOver(i)
-	}},
+	{4, 30 * time.Second, 2 * time.Hour, "the server fails over to an empty replica for %v", (*simDevice).failOver},
 	{3, 10 * time.Second, simDay, "the application %a is revoked by mistake for %v", func(d *simDevice, i simIncident) {
 		d.begin(simUnapproved, i.app, i.length)
 		if p := d.rules.account(d.endpoint(), d.apps[i.app].id).held; p != nil && p.known {
@@ -107,7 +102,7 @@ var simKinds = []simKind{
 		d.after(i.length, func() { d.server.life = d.life.tokenLife })
 	}},
 	{6, 0, 0, "a player of %a reports its token", func(d *simDevice, i simIncident) { d.report(i.app) }},
-	{6, time.Millisecond, 20 * time.Second, "a storm of players empties the bucket for %v", func(d *simDevice, i simIncident) { d.storm(i.length) }},
+	{6, time.Millisecond, 20 * time.Second, "a storm of players empties the bucket for %v", (*simDevice).storm},
 	{8, 0, 0, "a link comes up", func(d *simDevice, _ simIncident) { d.linkUp() }},
 
 	// people
@@ -130,23 +125,26 @@ var simKinds = []simKind{
 	}},
 
 	// the daemon and the power
-	{4, 0, 0, "the daemon is restarted", func(d *simDevice, _ simIncident) { d.stop(); d.startIn(200 * time.Millisecond) }},
-	{4, 0, 0, "the daemon is killed", func(d *simDevice, _ simIncident) { d.kill(); d.startIn(100 * time.Millisecond) }},
-	{4, 100 * time.Millisecond, 10 * time.Second, "the daemon is killed again and again, every %v", func(d *simDevice, i simIncident) {
-		d.crashLoop(int(math.Pow(200, i.size)), i.length)
+	{4, 0, 0, "the daemon is restarted", func(d *simDevice, _ simIncident) {
+		d.stop()
+		d.startIn(200 * time.Millisecond)
 	}},
+	{4, 0, 0, "the daemon is killed", func(d *simDevice, _ simIncident) { d.kill(); d.startIn(100 * time.Millisecond) }},
+	{4, time.Second / 10, 10 * time.Second, "the daemon is killed again and again, every %v", (*simDevice).crash},
 	{8, time.Second, 3 * simDay, "the power is cut for %v", func(d *simDevice, i simIncident) { d.powerCut(i.length) }},
-	{6, 0, 0, "the next call ends in a power cut or a kill", func(d *simDevice, i simIncident) { d.trapNextCall(i.size) }},
+	{6, 0, 0, "the next call ends in a power cut or a kill", (*simDevice).trapNextCall},
 	{6, 0, 0, "the next write ends in a power cut", func(d *simDevice, i simIncident) {
 		d.disk.cut = cutBeforeWrite
 		if i.size < 0.5 {
 			d.disk.cut = cutAfterWrite
 		}
 	}},
-	{10, time.Minute, 14 * time.Hour, "the box sleeps for %v", func(d *simDevice, i simIncident) { d.suspend(i.length) }},
+	{10, time.Minute, 14 * time.Hour, "the device sleeps for %v", func(d *simDevice, i simIncident) {
+		d.suspend(i.length)
+	}},
 
 	// the clock
-	{5, time.Second, 4 * simYear, "someone sets the clock wrong by %v", func(d *simDevice, i simIncident) { d.missetClock(i) }},
+	{5, time.Second, 4 * simYear, "someone sets the clock wrong by %v", (*simDevice).missetClock},
 	{4, time.Second, simDay, "the kernel no longer vouches for the clock, for %v", func(d *simDevice, i simIncident) {
 		d.clocks.synced = false
 		if d.life.timeService > 0 {
@@ -182,137 +180,6 @@ func (d *simDevice) happen(i simIncident) {
 	simKinds[i.kind].happen(d, i)
 }
 
-// What happens.
-
-func (d *simDevice) startIn(t time.Duration) { d.after(t, d.start) }
-
-func (d *simDevice) crashLoop(times int, every time.Duration) {
-	d.kill()
-	d.startIn(every / 10)
-	if times > 1 {
-		d.after(every, func() { d.crashLoop(times-1, every) })
-	}
-}
-
-func (d *simDevice) trapNextCall(size float64) {
-	d.trapCall = func(sent, done time.Duration) {
-		d.after(time.Duration(size*float64(done-sent)), func() {
-			d.tell("** in the middle of a call")
-			if size < 0.5 {
-				d.powerCut(time.Minute)
-			} else {
-				d.kill()
-				d.startIn(100 * time.Millisecond)
-			}
-		})
-	}
-}
-
-func (d *simDevice) linkUp() {
-	if d.broker != nil {
-		d.broker.engine.nudge(d.clocks.Now())
-		d.rules.linkUp(d)
-		d.alarm.ring()
-	}
-}
-
-// onMachine does something with an app's machine, where there is one.
-func (d *simDevice) onMachine(app int, f func(*machine, *simAccount)) {
-	if d.broker == nil {
-		return
-	}
-	if m := d.broker.engine.machine(d.apps[app].id); m != nil {
-		d.guard(func() { f(m, d.rules.account(m.endpoint, m.app.ID)) })
-		d.alarm.ring()
-	}
-}
-
-func (d *simDevice) revoke(app int) {
-	if p := d.rules.account(d.endpoint(), d.apps[app].id).held; p != nil {
-		p.known = false
-	}
-}
-
-// failOver leads to an empty replica, and back: to the old database, or to
-// another empty one. Or the replica stays.
-func (d *simDevice) failOver(i simIncident) {
-	was := d.server.database
-	d.server.failOver()
-	d.rules.recalled(d)
-	d.after(i.length, func() {
-		switch {
-		case i.size < 0.6:
-			d.tell("** the server is back, with its old database")
-			d.server.database = was
-		case i.size < 0.8:
-			d.tell("** the server is back, with a new database")
-			d.server.failOver()
-		}
-		d.rules.recalled(d)
-	})
-}
-
-func (d *simDevice) report(app int) {
-	d.onMachine(app, func(m *machine, acc *simAccount) {
-		if m.rec.Token != nil && d.broker.engine.report(m, d.clocks.Now()) == ipc.ActionRefresh {
-			acc.meddled(d)
-		}
-	})
-}
-
-func (d *simDevice) adminRefresh(app int) {
-	d.onMachine(app, func(m *machine, acc *simAccount) {
-		acc.meddled(d)
-		d.broker.engine.refresh(m, d.clocks.Now())
-	})
-}
-
-func (d *simDevice) adminReset(app int) {
-	d.onMachine(app, func(m *machine, acc *simAccount) {
-		acc.meddled(d)
-		acc.resetting = true
-		if d.broker.engine.reset(m, d.clocks.Now()) == nil {
-			acc.forgotten()
-			for i := range d.flights {
-				d.flights[i].dropped = d.flights[i].dropped || d.flights[i].account == acc
-			}
-		}
-		acc.resetting = false
-	})
-}
-
-func (d *simDevice) statement(app int, bad bool) {
-	d.apps[app].edition++
-	d.apps[app].bad = bad
-	d.reload()
-}
-
-// storm has players ask for tokens, and call the server themselves.
-func (d *simDevice) storm(length time.Duration) {
-	for n := range 20 {
-		d.ask(n%len(d.apps), time.Duration(n)*time.Hour)
-	}
-	for n := range d.apps { // and wait
-		d.onMachine(n, func(m *machine, _ *simAccount) { m.awaited(d.broker.engine.at(d.clocks.Now())) })
-	}
-	d.server.bucket.empty(d.at)
-	d.rules.worry(d, d.at+2*time.Second)
-	if length > time.Second {
-		d.after(time.Second, func() { d.storm(length - time.Second) })
-	}
-}
-
-func (d *simDevice) missetClock(i simIncident) {
-	wrong := i.length
-	if i.size < 0.5 {
-		wrong = -wrong
-	}
-	d.step(d.at+wrong, false)
-	if d.life.timeService > 0 {
-		d.timeAt = min(d.timeAt, d.at+between(time.Second, 12*time.Hour, d.random))
-	}
-}
-
 // drawLife draws a device and what happens to it.
 func drawLife(seed uint64) simLife {
 	random := rand.New(rand.NewPCG(seed, 0))
@@ -341,10 +208,11 @@ func drawLife(seed uint64) simLife {
 	return l
 }
 
-// drawIncidents draws what happens: it never rains but it pours, for most can go wrong when things come together.
+// drawIncidents draws what happens: it never rains but it pours, for most can
+// go wrong when things come together.
 func drawIncidents(random *rand.Rand, apps int) []simIncident {
 	weights := make([]float64, len(simKinds))
-	for k := range simKinds { // one box is unplugged every night, another is in a place without a network
+	for k := range simKinds { // one device is unplugged every night, another is in a place without a network
 		weights[k] = simKinds[k].weight * math.Pow(4, 2*random.Float64()-1)
 	}
 	var incidents []simIncident
@@ -362,7 +230,9 @@ func drawIncidents(random *rand.Rand, apps int) []simIncident {
 			at += logUniform(random, 10*time.Millisecond, 2*time.Hour)
 		}
 	}
-	slices.SortStableFunc(incidents, func(a, b simIncident) int { return int(a.at/time.Millisecond - b.at/time.Millisecond) })
+	slices.SortStableFunc(incidents, func(a, b simIncident) int {
+		return int(a.at/time.Millisecond - b.at/time.Millisecond)
+	})
 	return incidents
 }
 

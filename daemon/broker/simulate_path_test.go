@@ -26,13 +26,13 @@ const (
 	simEpisodes
 )
 
-// hinders tells whether an episode keeps every app from the server.
+// hinders reports whether an episode keeps every app from the server.
 func (e simEpisode) hinders() bool {
 	return e <= simThrottled || e >= simDiskFull
 }
 
-// send takes a request to the server, as far as it gets. What the server does about it is settled at once; the daemon
-// learns of it when the answer lands.
+// send takes a request to the server, as far as it gets. What the server does
+// about it is settled at once; the daemon learns of it when the answer lands.
 func (d *simDevice) send(c *call) {
 	acc := d.rules.account(c.machine.endpoint, c.machine.app.ID)
 	f := simFlight{call: c, account: acc}
@@ -66,7 +66,7 @@ func (d *simDevice) reach(f *simFlight, there time.Duration) {
 	case d.is(simOffline, 0):
 		offline("did not answer in time", simTimeout)
 	case !d.sees():
-		offline("the certificate is not valid at the box's time", f.at-d.at)
+		offline("the certificate is not valid at the device's time", f.at-d.at)
 	case d.is(simPortal, 0) && !d.life.plain:
 		offline("the certificate is for another name", f.at-d.at)
 	case d.is(simPortal, 0):
@@ -105,7 +105,8 @@ func (d *simDevice) serve(f *simFlight, there time.Duration) {
 		f.answer, f.pair, refused = d.server.register(f.account.key, f.call.register, !d.is(simUnapproved, app), there)
 		d.tally.registrations++
 	case callToken:
-		f.answer, f.token, refused = d.server.token(f.account.key, f.call.token, !d.is(simUnauthorized, app), d.is(simAmnesia, app), d.at, there)
+		granted, amnesia := !d.is(simUnauthorized, app), d.is(simAmnesia, app)
+		f.answer, f.token, refused = d.server.token(f.account.key, f.call.token, granted, amnesia, d.at, there)
 	}
 	if refused != nil {
 		f.err = refused

@@ -8,10 +8,12 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 )
 
-// secretMark stands in every secret of a simulated life, so that one search finds any of them.
+// secretMark stands in every secret of a simulated life, so that one search
+// finds any of them.
 const secretMark = "SECRET"
 
-// simServer is the server. It knows true time but for skew, and remembers whom it gave what.
+// simServer is the server. It knows true time but for skew, and remembers whom
+// it gave what.
 type simServer struct {
 	skew   time.Duration // its clock before the true time
 	dates  bool          // its answers bring a Date that proves the time
@@ -61,7 +63,7 @@ type simBucket struct {
 	last            time.Duration
 }
 
-// take tells whether the bucket had one more to give.
+// take takes one from the bucket and reports whether there was one.
 func (b *simBucket) take(at time.Duration) bool {
 	b.level = min(b.capacity, b.level+(at-b.last).Seconds())
 	b.last = at
@@ -94,7 +96,8 @@ func (s *simServer) fail(kind dcr.Kind, code string, at time.Duration) *dcr.Erro
 	return &dcr.Error{Kind: kind, ServerCode: code, Detail: kind.String() + " " + code, Date: s.date(at)}
 }
 
-// simStatement is what stands for an app's software statement: its edition, and whether it is one.
+// simStatement is what stands for an app's software statement: its edition, and
+// whether it is one.
 func simStatement(app string, edition int, good bool) string {
 	quality := "good"
 	if !good {
@@ -103,7 +106,9 @@ func simStatement(app string, edition int, good bool) string {
 	return strings.Join([]string{secretMark, "statement", app, strconv.Itoa(edition), quality}, "-")
 }
 
-func (s *simServer) register(account simKey, r dcr.RegisterRequest, approved bool, at time.Duration) (any, *simPair, *dcr.Error) {
+func (s *simServer) register(account simKey, r dcr.RegisterRequest, approved bool, at time.Duration) (
+	any, *simPair, *dcr.Error,
+) {
 	switch {
 	case !strings.HasSuffix(r.SoftwareStatement, "good"):
 		return nil, nil, s.fail(dcr.Rejected, "invalid_software_statement", at)
@@ -112,12 +117,18 @@ func (s *simServer) register(account simKey, r dcr.RegisterRequest, approved boo
 	}
 	s.issued++
 	n := strconv.Itoa(s.issued)
-	p := &simPair{id: "client-" + n, secret: secretMark + "-of-client-" + n, account: account, known: true, database: s.database}
+	p := &simPair{
+		id: "client-" + n, secret: secretMark + "-of-client-" + n, account: account, known: true, database: s.database,
+	}
 	s.pairs[p.id] = p
-	return dcr.Credentials{ClientID: p.id, ClientSecret: p.secret, IssuedAt: simBirth.Add(at + s.skew), Date: s.date(at)}, p, nil
+	return dcr.Credentials{
+		ClientID: p.id, ClientSecret: p.secret, IssuedAt: simBirth.Add(at + s.skew), Date: s.date(at),
+	}, p, nil
 }
 
-func (s *simServer) token(account simKey, r dcr.TokenRequest, granted, amnesia bool, sent, there time.Duration) (any, *simToken, *dcr.Error) {
+func (s *simServer) token(account simKey, r dcr.TokenRequest, granted, amnesia bool, sent, there time.Duration) (
+	any, *simToken, *dcr.Error,
+) {
 	p := s.pairs[r.ClientID]
 	switch {
 	case amnesia || !s.knows(p) || p.secret != r.ClientSecret || p.account != account:
@@ -128,10 +139,16 @@ func (s *simServer) token(account simKey, r dcr.TokenRequest, granted, amnesia b
 	tok := p.token
 	if tok == nil || tok.issued+3*time.Second > there || tok.issued+s.caches < there {
 		s.issued++
-		tok = &simToken{name: secretMark + "-token-" + strconv.Itoa(s.issued), account: account, sent: sent, issued: there, expires: there + s.life, life: s.life}
+		tok = &simToken{
+			name: secretMark + "-token-" + strconv.Itoa(s.issued), account: account,
+			sent: sent, issued: there, expires: there + s.life, life: s.life,
+		}
 		s.tokens[tok.name], p.token = tok, tok
 	}
-	answer := dcr.Token{AccessToken: tok.name, ID: "id", ExpiresIn: tok.life, CreatedAt: simBirth.Add(tok.issued + s.skew), Date: s.date(there)}
+	answer := dcr.Token{
+		AccessToken: tok.name, ID: "id", ExpiresIn: tok.life,
+		CreatedAt: simBirth.Add(tok.issued + s.skew), Date: s.date(there),
+	}
 	if s.issued%2 == 0 { // some servers have whole seconds
 		answer.CreatedAt = answer.CreatedAt.Truncate(time.Second)
 	}

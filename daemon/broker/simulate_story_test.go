@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// simStory is what happened in a life, the end of it: enough to see why a rule was broken.
+// simStory is what happened in a life, the end of it: enough to see why a rule
+// was broken.
 type simStory struct{ lines []string }
 
 // simStoryLines is how many lines a person reads.
@@ -32,7 +33,7 @@ func simTime(at time.Duration) string {
 
 func (l simLife) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "a box with %d apps and tokens of %v, that boots with %s", l.apps, l.tokenLife, l.bootClock)
+	fmt.Fprintf(&b, "a device with %d apps and tokens of %v, that boots with %s", l.apps, l.tokenLife, l.bootClock)
 	if l.timeService > 0 {
 		fmt.Fprintf(&b, " and has the right one after some %v", roundly(l.timeService))
 	}
@@ -85,10 +86,12 @@ func shrink(life simLife, broken simBroken, run func(simLife) *simBroken) simLif
 		}
 	}
 	for _, simpler := range []func(*simLife){
-		func(l *simLife) { l.files = false }, func(l *simLife) { l.noBootID = false }, func(l *simLife) { l.noDates = false },
+		func(l *simLife) { l.files = false }, func(l *simLife) { l.noBootID = false },
+		func(l *simLife) { l.noDates = false },
 		func(l *simLife) { l.standsStill = false }, func(l *simLife) { l.caches = 0 },
 		func(l *simLife) { l.skew = 0 }, func(l *simLife) { l.plain = false }, func(l *simLife) { l.bootClock = bootsRight },
-		func(l *simLife) { l.timeService = time.Minute }, func(l *simLife) { l.tokenLife = 6 * time.Hour }, func(l *simLife) { l.apps = 1 + l.lastApp() },
+		func(l *simLife) { l.timeService = time.Minute }, func(l *simLife) { l.tokenLife = 6 * time.Hour },
+		func(l *simLife) { l.apps = 1 + l.lastApp() },
 		(*simLife).hasten,
 	} {
 		l := life

@@ -17,10 +17,10 @@ import (
 // without a goroutine or a moment of real time. simulate_rules_test.go has what
 // must never happen, simulate_incident_test.go what does happen.
 //
-//	SIMULATE_YEARS=1000 SIMULATE_SEED=7 go test -count=1 -run '^TestSimulate$' ./daemon/broker -v
+//	make simulate YEARS=1000 SEED=7
 //
 // A life that breaks a rule is made as short as possible and printed. Its seed
-// alone, with SIMULATE_YEARS=0, runs it again.
+// alone, with YEARS=0, runs it again.
 
 // simTally counts what happened.
 type simTally struct {
@@ -44,7 +44,8 @@ func (t *simTally) add(o simTally) {
 func TestSimulate(t *testing.T) {
 	years, seed := setting(t, "SIMULATE_YEARS", 2), setting(t, "SIMULATE_SEED", 1)
 	lives := max(int(math.Round(years*float64(simYear)/float64(simLength))), 1)
-	s := simulation{t: t, next: uint64(seed), end: uint64(seed) + uint64(lives), tally: simTally{requests: map[callKind]int{}}}
+	s := simulation{t: t, next: uint64(seed), end: uint64(seed) + uint64(lives)}
+	s.tally.requests = map[callKind]int{}
 	defer debug.SetGCPercent(debug.SetGCPercent(800)) // most of what a short life makes is thrown away at once
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {

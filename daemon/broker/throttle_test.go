@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -72,4 +73,106 @@ func TestAThrottledAnswerForAnAppThatWasReset(t *testing.T) {
 	if len(l.requests) > 0 {
 		t.Errorf("%d requests within Retry-After", len(l.requests))
 	}
+}
+
+func TestThrottledClosesTheGateForEveryApp(t *testing.T) {
+	for _, tc := range []struct {
+		name             string
+		retryAfter, want time.Duration
+	}{
+		{"no Retry-After", 0, time.Second},
+		{"a Retry-After of 40 s", 40 * time.Second, 40 * time.Second},
+		{"one beyond an hour", 5 * time.Hour, time.Hour},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLab(t, "a", "b", "c")
+			l.answer = func(r request) (any, error) {
+				if len(l.requests) <= 2 { // the burst, but for the token of one of them
+					return nil, &dcr.Error{Kind: dcr.Throttled, RetryAfter: tc.retryAfter}
+				}
+				return l.healthy(r)
+			}
+			l.pass(100 * time.Millisecond)
+			l.expectCounts(2, 0)
+			l.start() // a restart does not open it
+			l.pass(2 * time.Hour)
+			if gap := l.gaps(0)[1]; gap < tc.want || gap > tc.want+2*time.Second {
+				t.Errorf("the next request left after %v, want %v", gap, tc.want)
+			}
+			if r := l.count(callRegister); r != 5 {
+				t.Errorf("%d registrations for three apps, two of them throttled once", r)
+			}
+		})
+	}
+}
+
+func TestAnAppWaitsWhileTheGateIsShut(t *testing.T) {
+	l := newLab(t)
+	l.pass(10 * time.Second)
+	l.answer = func(request) (any, error) { return nil, &dcr.Error{Kind: dcr.Throttled, RetryAfter: 2 * time.Minute} }
+	l.engine.refresh(l.machine(), l.clock.Now())
+	l.pass(time.Second)
+	l.answer = l.healthy
+	if err := l.engine.reset(l.machine(), l.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	l.setup.Apps = append(l.setup.Apps, App{ID: "late", SoftwareStatement: "s"})
+	if err := l.engine.configure(l.setup, l.clock.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for passed := time.Duration(0); passed < 2*time.Minute; passed += 10 * time.Second {
+		now := l.clock.Now()
+		for _, m := range l.engine.active {
+			v := l.engine.view(m, now)
+			next, planned := v.NextCall(now)
+			left := 2*time.Minute - passed
+			if v.State(now) != ipc.StateWaiting || !planned || (next-left).Abs() > 2*time.Second {
+				t.Fatalf("%v before the gate opens %s is %s, and called for in %v", left, m.app.ID, v.State(now), next)
+			}
+		}
+		l.pass(10 * time.Second)
+	}
+	l.pass(10 * time.Second)
+	l.expectState(ipc.StateReady)
+	if late := *l.engine.machine("late").rec.Transitions; len(late) != 1 || late[0].State != ipc.StateReady {
+		t.Errorf("the wait is told: %v", late)
+	}
+}
+
+func TestTheGateKeepsWithinTheBucket(t *testing.T) {
+	apps := strings.Split("abcdefghijklmnopqrst", "")
+	l := newLab(t, apps...)
+	l.pass(time.Minute)
+	if l.count(callRegister) != len(apps) || l.count(callToken) != len(apps) {
+		t.Fatalf("%d apps made %d requests", len(apps), len(l.requests))
+	}
+	if !fitsBucket(l.requests, 3) {
+		t.Error("requests exceed a burst of 3 at 1 a second")
+	}
+
+	// After a long rest three leave together, and then one a second.
+	l.requests = nil
+	for _, id := range apps {
+		l.engine.refresh(l.engine.machine(id), l.clock.Now())
+	}
+	l.pass(10 * time.Second)
+	if got := len(l.requests); got < 11 || got > 13 || !fitsBucket(l.requests, 3) {
+		t.Errorf("%d requests in 10 s", got)
+	}
+}
+
+// fitsBucket reports whether requests fit the documented bucket: 11 at once, 1 a
+// second.
+func fitsBucket(requests []request, capacity float64) bool {
+	level, last := capacity, time.Time{}
+	for _, r := range requests {
+		if !last.IsZero() {
+			level = min(capacity, level+r.at.Sub(last).Seconds())
+		}
+		last = r.at
+		if level -= 1; level < -1e-6 {
+			return false
+		}
+	}
+	return true
 }

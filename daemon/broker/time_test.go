@@ -9,7 +9,8 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// deadServed fails the test when a token is served after its expiry by the server's clock.
+// deadServed fails the test when a token is served after its expiry by the
+// server's clock.
 func (l *lab) expectNoDeadToken(issuedAt time.Time) {
 	l.t.Helper()
 	if l.served() != "" && !l.world.Before(issuedAt.Add(labLife)) {

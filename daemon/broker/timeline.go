@@ -154,9 +154,10 @@ func wallSent(tok *storage.Token) (sent time.Time, skew time.Duration) {
 	return tok.ServerSent, maxSkew
 }
 
-// sentTimes returns the moment of a call on the server's clock, at the earliest,
-// and on the wall clock; each is zero if nothing vouches for it. A wall clock that
-// is behind the server's may not know yet that it stood still in a suspend.
+// sentTimes returns the moment of a call on the server's clock, at the
+// earliest, and on the wall clock; each is zero if nothing vouches for it. A
+// wall clock that is behind the server's may not know yet that it stood still
+// in a suspend.
 func (t *timeline) sentTimes(sent, now clock.Reading, date time.Time) (server, wall time.Time) {
 	if t.vouched(now) { // maybe only since the call left
 		wall = now.Wall.Add(sent.Boot - now.Boot).UTC().Round(0)

@@ -27,7 +27,7 @@ const (
 	storeLife = 10 * time.Minute
 
 	// trustWait is how long a stored token waits for something that vouches for
-	// the time before it is refreshed for want of that.
+	// the time before it is refreshed because nothing does.
 	trustWait = 30 * time.Second
 
 	// startSpread is how far work that is due at a start is spread, so that a
@@ -104,7 +104,9 @@ func (m *machine) trust(at moment) {
 			known.Sent.BootID, known.Sent.Boot = at.time.bootID, sent
 			m.rec.Token, tok = &known, &known
 		}
-		m.live = &liveToken{sent: sent, expires: sent + tok.Life, refresh: sent + tok.RefreshAfter, wallExpires: wallExpires(tok)}
+		m.live = &liveToken{
+			sent: sent, expires: sent + tok.Life, refresh: sent + tok.RefreshAfter, wallExpires: wallExpires(tok),
+		}
 		m.served = m.served || m.valid(at.Reading)
 		if m.sound(at) {
 			m.succeeded(at) // what failed was a refresh of a token that could not be trusted: it is no longer needed
@@ -174,7 +176,10 @@ func (m *machine) valid(now clock.Reading) bool { return m.live != nil && now.Bo
 // doubtful reports whether the token would have less life left if the wall clock
 // were vouched for.
 func (m *machine) doubtful(now clock.Reading) bool {
-	return m.valid(now) && !m.live.wallExpires.IsZero() && m.live.wallExpires.Sub(now.Wall) < m.live.expires-now.Boot-wallSkew
+	if !m.valid(now) || m.live.wallExpires.IsZero() {
+		return false
+	}
+	return m.live.wallExpires.Sub(now.Wall) < m.live.expires-now.Boot-wallSkew
 }
 
 // look takes note of what the clocks show by now: a token can be trusted, has

@@ -12,8 +12,8 @@ import (
 // night's incident.
 const transitionsKept = 20
 
-// noted is everything that transitions depend on: while it stays the same there is
-// none, and no view need be made to see that.
+// noted is everything that transitions depend on: while it stays the same there
+// is none, and no view need be made to see that.
 type noted struct {
 	token             *storage.Token
 	retry             *storage.Retry

@@ -21,7 +21,8 @@ func (l *lab) states() []string {
 	return states
 }
 
-// A night without the server, a restart in it, a refusal in the morning: the story tells each once, and is there afterwards.
+// A night without the server, a restart in it, a refusal in the morning: the
+// story tells each once, and is there afterwards.
 func TestRetriesAreNoTransitions(t *testing.T) {
 	l := newLab(t)
 	l.pass(time.Minute)

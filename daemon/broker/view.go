@@ -47,6 +47,9 @@ func (c *core) has(accessToken string) bool {
 	return c.token != nil && subtle.ConstantTimeCompare([]byte(c.token.AccessToken), []byte(accessToken)) == 1
 }
 
+const clockAdvice = "the clock is not set, so the server's certificate can't be checked: " +
+	"set it, or wait for the time service"
+
 // view returns the machine's present view.
 func (e *engine) view(m *machine, now clock.Reading) AppView {
 	next := m.next
@@ -78,8 +81,7 @@ func (e *engine) view(m *machine, now clock.Reading) AppView {
 		c.failure, c.failing = failureFrom(r)
 	}
 	if c.clockUnset = e.clockUnset(now) && !c.valid; c.clockUnset {
-		c.failure = Failure{Code: ipc.CodeClockUnset, Detail: "the clock is not set, so the server's certificate can't be checked: " +
-			"set it, or wait for the time service"}
+		c.failure = Failure{Code: ipc.CodeClockUnset, Detail: clockAdvice}
 	}
 	return v
 }
@@ -90,7 +92,8 @@ func (v *AppView) sameAs(other *AppView) bool { return v.App == other.App && v.c
 // Changed returns a channel that is closed once the view is out of date.
 func (v *AppView) Changed() <-chan struct{} { return v.changed }
 
-// left returns how long the token lives from now on: zero or less if none is valid.
+// left returns how long the token lives from now on: zero or less if none is
+// valid.
 func (v *AppView) left(now clock.Reading) time.Duration {
 	if v.core.token == nil {
 		return 0
@@ -138,8 +141,8 @@ func (v *AppView) Token(now clock.Reading) (Token, bool) {
 	}, true
 }
 
-// satisfies reports whether the token lives at least minTTL, or a third of its life
-// if that is less.
+// satisfies reports whether the token lives at least minTTL, or a third of its
+// life if that is less.
 func (v *AppView) satisfies(minTTL time.Duration, now clock.Reading) bool {
 	left := v.left(now)
 	return left > 0 && left >= min(minTTL, v.core.token.Life/3)
@@ -159,15 +162,16 @@ func (v *AppView) Held() bool { return v.core.hold }
 // none.
 func (v *AppView) Failure() (Failure, bool) { return v.core.failure, v.core.failure.Code != "" }
 
-// Credentials returns the app's client credentials, nil while it is not registered.
+// Credentials returns the app's client credentials, nil while it is not
+// registered.
 func (v *AppView) Credentials() *storage.Credentials { return v.core.credentials }
 
 // Registrations returns how often this device ever registered the app.
 func (v *AppView) Registrations() int { return v.core.registrations }
 
 // Replaced returns when credentials that the server no longer knew were last
-// replaced, by the best clock of that moment. It is zero if they never were, or if
-// they work again.
+// replaced, by the best clock of that moment. It is zero if they never were, or
+// if they work again.
 func (v *AppView) Replaced() time.Time {
 	if v.core.replaced == nil {
 		return time.Time{}
@@ -175,8 +179,8 @@ func (v *AppView) Replaced() time.Time {
 	return v.core.replaced.Wall
 }
 
-// Transitions returns the app's last transitions, oldest first. The caller must not
-// change them.
+// Transitions returns the app's last transitions, oldest first. The caller must
+// not change them.
 func (v *AppView) Transitions() storage.Transitions {
 	if v.core.transitions == nil {
 		return nil

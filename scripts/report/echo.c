@@ -1,4 +1,5 @@
-// The floor under a request on a Unix socket: answers whatever one read returns with 1.5 KB, about the size of a token.
+// The floor under a request on a Unix socket: answers whatever one read returns
+// with 1.5 KB, about the size of a token.
 //
 //   echo SOCKET        connections are kept, each has a thread that blocks in read
 //   echo SOCKET each   one answer a connection, one after the other, no thread

@@ -1,11 +1,13 @@
-// Counts the instructions and system calls of a program under qemu-user, for figures that repeat to 1 % whatever else the
-// machine does. What the kernel executes is not counted. A plugin; the dynamic qemu-arm loads it:
+// Counts the instructions and system calls of a program under qemu-user, for
+// figures that repeat to 1 % whatever else the machine does. What the kernel
+// executes is not counted. It is a plugin, which the dynamic qemu-arm loads:
 //
 //   gcc -shared -fPIC -O2 -DAPI=1 -o libicount.so icount.c
 //   qemu-arm -plugin ./libicount.so,out=FILE PROGRAM
 //
-// FILE holds two 64-bit counters of this machine's byte order, instructions and system calls. It is mapped, so it can be
-// read while the program runs. The few declarations are those of qemu-plugin.h, which not every package of qemu brings.
+// FILE holds two 64-bit counters of this machine's byte order, instructions and
+// system calls. It is mapped, so it can be read while the program runs. The few
+// declarations are those of qemu-plugin.h, which not every package of qemu brings.
 #include <fcntl.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -21,7 +23,8 @@ typedef uint64_t plugin_id;
 struct qemu_plugin_tb;
 struct qemu_info;
 extern void qemu_plugin_register_vcpu_tb_trans_cb(plugin_id, void (*)(plugin_id, struct qemu_plugin_tb *));
-extern void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *, void (*)(unsigned, void *), int flags, void *);
+extern void qemu_plugin_register_vcpu_tb_exec_cb(struct qemu_plugin_tb *, void (*)(unsigned, void *), int flags,
+                                                 void *);
 extern size_t qemu_plugin_tb_n_insns(const struct qemu_plugin_tb *);
 extern void qemu_plugin_register_vcpu_syscall_cb(plugin_id, void (*)(plugin_id, unsigned, int64_t, uint64_t, uint64_t,
                                                                      uint64_t, uint64_t, uint64_t, uint64_t, uint64_t,
@@ -39,7 +42,8 @@ static void translated(plugin_id id, struct qemu_plugin_tb *block) {
   qemu_plugin_register_vcpu_tb_exec_cb(block, executed, 0, instructions);
 }
 
-static void called(plugin_id id, unsigned vcpu, int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e,
+static void called(plugin_id id, unsigned vcpu, int64_t number, uint64_t a, uint64_t b, uint64_t c, uint64_t d,
+                   uint64_t e,
                    uint64_t f, uint64_t g, uint64_t h) {
   __atomic_fetch_add(&counters[1], 1, __ATOMIC_RELAXED);
 }

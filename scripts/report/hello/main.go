@@ -1,4 +1,5 @@
-// Command hello is the least that a Go program can do: the floor under the daemon's start.
+// Command hello is the least that a Go program can do: the floor under the
+// daemon's start.
 package main
 
 import "os"

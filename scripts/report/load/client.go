@@ -77,8 +77,9 @@ func httpComplete(answer []byte) (bool, error) {
 	return len(body) >= want, nil
 }
 
-// client has one request under way at a time. Its system calls are raw: it blocks its thread, and Go's scheduler and poller
-// stay out of what is measured.
+// client has one request under way at a time. Its system calls are raw: it
+// blocks its thread, and Go's scheduler and poller stay out of what is
+// measured.
 type client struct {
 	target *target
 	fd     int // -1: not connected
@@ -86,7 +87,8 @@ type client struct {
 	size   int // of the last answer
 }
 
-// ask asks n times, or until end where n is 0, and returns how long each answer took.
+// ask asks n times, or until end where n is 0, and returns how long each answer
+// took.
 func (c *client) ask(n int, end time.Time) (took []time.Duration, err error) {
 	defer func() { err = errors.Join(err, c.hangUp()) }()
 	if !c.target.each {

@@ -21,8 +21,9 @@ import (
 
 const tokenAnswer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 5\r\n\r\nhello"
 
-// asCommand in the environment makes the test binary the command. Clients block their threads behind the scheduler's back,
-// so a server in the same process might never get its turn.
+// asCommand in the environment makes the test binary the command. Clients block
+// their threads behind the scheduler's back, so a server in the same process
+// might never get its turn.
 const asCommand = "LOAD_AS_COMMAND"
 
 func TestMain(m *testing.M) {
@@ -55,7 +56,8 @@ func load(t *testing.T, args ...string) ([]result, error) {
 	return results, nil
 }
 
-// server answers requests on a Unix socket by a script: what to write for a request, and whether to hang up then.
+// server answers requests on a Unix socket by a script: what to write for a
+// request, and whether to hang up then.
 type server struct {
 	socket      string
 	connections atomic.Int64
@@ -139,14 +141,16 @@ func TestModes(t *testing.T) {
 			if len(got) != 1 || got[0].Requests != 6 || got[0].Bytes != len(strings.Join(tt.pieces, "")) {
 				t.Errorf("got %+v", got)
 			}
-			if diff := cmp.Diff([]int64{tt.connections, tt.requests}, []int64{s.connections.Load(), s.requests.Load()}); diff != "" {
+			counts := []int64{s.connections.Load(), s.requests.Load()}
+			if diff := cmp.Diff([]int64{tt.connections, tt.requests}, counts); diff != "" {
 				t.Errorf("connections and requests: %s", diff)
 			}
 		})
 	}
 }
 
-// A figure of anything but tokens would look better than it is: what is no 200 ends the measurement.
+// A figure of anything but tokens would look better than it is: what is no 200
+// ends the measurement.
 func TestBadAnswers(t *testing.T) {
 	for _, tt := range []struct {
 		name, mode, answer, want string
@@ -172,7 +176,8 @@ func TestBadAnswers(t *testing.T) {
 
 // The slower target has the higher ratio, and every round asks both.
 func TestRatios(t *testing.T) {
-	fast, slow := server{pieces: []string{tokenAnswer}}, server{pieces: []string{tokenAnswer}, delay: 5 * time.Millisecond}
+	fast := server{pieces: []string{tokenAnswer}}
+	slow := server{pieces: []string{tokenAnswer}, delay: 5 * time.Millisecond}
 	fast.start(t)
 	slow.start(t)
 	got, err := load(t, "-rounds", "3", "-requests", "20", "fast:http:"+fast.socket, "slow:http:"+slow.socket)

@@ -1,14 +1,17 @@
-// Command load asks servers on Unix sockets as fast as they answer, and prints how they did, a line of JSON for each.
+// Command load asks servers on Unix sockets as fast as they answer, and prints
+// how they did, a line of JSON for each.
 //
-//	load [-clients N] [-rounds N] [-for DURATION] [-requests N] [-cpu K] NAME:MODE:SOCKET[:PATH]...
+//	load [-clients N] [-rounds N] [-for DURATION] [-requests N] [-cpu K]
+//		NAME:MODE:SOCKET[:PATH]...
 //
-// Every client keeps one thread, one request under way and, but for the modes that end in "-each", one connection. A round
-// runs every target in turn; ratios are taken within a round against the first target, because two rounds of one machine
-// may differ by more than two targets do.
+// Every client keeps one thread, one request under way and, but for the modes
+// that end in "-each", one connection. A round runs every target in turn;
+// ratios are taken within a round against the first target, because two rounds
+// of one machine may differ by more than two targets do.
 //
 //	echo, echo-each    96 bytes out, 1.5 KB back
 //	http, http-each    GET PATH, answered with 200 and a Content-Length
-//	oidc-each          oidc-agent's request for the account PATH, answered until the agent hangs up
+//	oidc-each          oidc-agent's request for the account PATH, until it hangs up
 package main
 
 import (
@@ -33,7 +36,8 @@ type options struct {
 	requests int           // of a client in its turn, in place of length; 0: length counts
 }
 
-// result is how a target did. Of latencies and ratios it holds the median over rounds.
+// result is how a target did. Of latencies and ratios it holds the median over
+// rounds.
 type result struct {
 	Name     string  `json:"name"`
 	Requests int     `json:"requests"`
@@ -79,7 +83,8 @@ func run(o options, cpu int, args []string) error {
 			return fmt.Errorf("stay on processor %d: %w", cpu, err)
 		}
 	}
-	// Neither the scheduler nor the collector may show in the latencies: a P for each client, and nothing is collected.
+	// Neither the scheduler nor the collector may show in the latencies: a P for
+	// each client, and nothing is collected.
 	runtime.GOMAXPROCS(o.clients + 1)
 	debug.SetGCPercent(-1)
 	results, err := measure(o, targets)
@@ -95,7 +100,8 @@ func run(o options, cpu int, args []string) error {
 	return nil
 }
 
-// measure runs all rounds. The order of the targets changes from round to round, so that none always follows the same one.
+// measure runs all rounds. The order of the targets changes from round to
+// round, so that none always follows the same one.
 func measure(o options, targets []*target) ([]result, error) {
 	results := make([]result, len(targets))
 	p50, p99 := make([][]float64, len(targets)), make([][]float64, len(targets))
@@ -126,7 +132,8 @@ func measure(o options, targets []*target) ([]result, error) {
 	return results, nil
 }
 
-// turn lets every client ask t for a while and returns how long each answer took, in no order, and the size of one.
+// turn lets every client ask t for a while and returns how long each answer
+// took, in no order, and the size of one.
 func (o options) turn(t *target) (took []time.Duration, bytes int, err error) {
 	var (
 		mu sync.Mutex // guards the results

@@ -10,8 +10,8 @@ import (
 	"strconv"
 )
 
-// counted is over how many requests instructions and system calls are taken: enough that a collection of garbage counts
-// with its share.
+// counted is over how many requests instructions and system calls are taken:
+// enough that a collection of garbage counts with its share.
 const counted = 2000
 
 const (
@@ -19,7 +19,8 @@ const (
 	perStart = "ARMv7 instructions from start to ready"
 )
 
-// instructions counts what the ARMv7 daemon executes, or what it asks of the kernel where instructions can't be counted.
+// instructions counts what the ARMv7 daemon executes, or what it asks of the
+// kernel where instructions can't be counted.
 func instructions(ctx context.Context, l *lab) ([]row, error) {
 	token := row{what: perToken, unit: "%.1f k", budget: 80, stretch: 30}
 	begin := row{what: perStart, unit: "%.2f M", budget: 5, stretch: 3.5}
@@ -41,8 +42,9 @@ func instructions(ctx context.Context, l *lab) ([]row, error) {
 	return []row{token, begin, calls}, nil
 }
 
-// plugin compiles the counter and returns its path, or what to do about there being none. The number that a plugin must
-// name has changed with qemu's editions, the functions that this one uses have not: it is tried under each.
+// plugin compiles the counter and returns its path, or what to do about there
+// being none. The number that a plugin must name has changed with qemu's
+// editions, the functions that this one uses have not: it is tried under each.
 func (l *lab) plugin(ctx context.Context) (path, missing string, err error) {
 	switch {
 	case !installed("qemu-arm"):
@@ -56,7 +58,8 @@ func (l *lab) plugin(ctx context.Context) (path, missing string, err error) {
 	path = l.files.own("libicount.so")
 	var said []byte
 	for api := 1; api <= 5; api++ {
-		compile := exec.CommandContext(ctx, "gcc", "-shared", "-fPIC", "-O2", "-DAPI="+strconv.Itoa(api), "-o", path, l.files.c("icount.c"))
+		compile := exec.CommandContext(ctx, "gcc", "-shared", "-fPIC", "-O2", "-DAPI="+strconv.Itoa(api),
+			"-o", path, l.files.c("icount.c"))
 		if said, err := compile.CombinedOutput(); err != nil {
 			return "", "", fmt.Errorf("compile the plugin: %w\n%s", err, said)
 		}
@@ -68,12 +71,14 @@ func (l *lab) plugin(ctx context.Context) (path, missing string, err error) {
 	return "", fmt.Sprintf("this qemu-arm takes no plugin (%.200q): install qemu-user 7.2 as Debian 12 has it", said), nil
 }
 
-// counting is the beginning of a command that counts the instructions of what follows.
+// counting is the beginning of a command that counts the instructions of what
+// follows.
 func (l *lab) counting(plugin string) []string {
 	return []string{"qemu-arm", "-plugin", plugin + ",out=" + l.files.own("icount")}
 }
 
-// executed fills in both rows of instructions. The guest has a copy of the state, so that what it makes of it harms nobody.
+// executed fills in both rows of instructions. The guest has a copy of the
+// state, so that what it makes of it harms nobody.
 func (l *lab) executed(ctx context.Context, plugin string, token, begin *row) (err error) {
 	state := l.files.own("state-armv7")
 	if err := os.CopyFS(state, os.DirFS(l.state)); err != nil {
@@ -112,7 +117,8 @@ func (l *lab) count() (float64, error) {
 	return float64(binary.NativeEndian.Uint64(counters)), nil
 }
 
-// perRequest is by how much a counter goes up with a cached token on a kept connection, after a first few.
+// perRequest is by how much a counter goes up with a cached token on a kept
+// connection, after a first few.
 func (l *lab) perRequest(ctx context.Context, count func() (float64, error)) (float64, error) {
 	if _, err := l.load(ctx, "-requests", "200", l.target("http")); err != nil {
 		return 0, err

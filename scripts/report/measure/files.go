@@ -12,7 +12,8 @@ import (
 	"strings"
 )
 
-// shipped measures what goes onto a box as it is: the binaries, and how much the unit leaves the daemon to do.
+// shipped measures what goes onto a box as it is: the binaries, and how much
+// the unit leaves the daemon to do.
 func shipped(ctx context.Context, l *lab) ([]row, error) {
 	armv7 := row{what: "armv7 binary, stripped", unit: "%.2f MB", budget: 8.0, stretch: 7.3}
 	info, err := os.Stat(l.files.armv7())
@@ -52,10 +53,12 @@ func exposure(ctx context.Context, unit string) (row, error) {
 		r.missing = "install systemd (apt-get install systemd)"
 		return r, nil
 	}
-	said, err := exec.CommandContext(ctx, "systemd-analyze", "security", "--offline=yes", "--no-pager", unit).CombinedOutput()
+	analyze := exec.CommandContext(ctx, "systemd-analyze", "security", "--offline=yes", "--no-pager", unit)
+	said, err := analyze.CombinedOutput()
 	found := exposureLine.FindSubmatch(said)
 	if err != nil || found == nil {
-		return r, fmt.Errorf("systemd-analyze security: %w\n%s", errors.Join(err, errors.New("it names no exposure level")), said)
+		err = errors.Join(err, errors.New("it names no exposure level"))
+		return r, fmt.Errorf("systemd-analyze security: %w\n%s", err, said)
 	}
 	r.value, err = strconv.ParseFloat(string(found[1]), 64)
 	return r, err

@@ -19,20 +19,22 @@ const (
 
 	wearRefreshes = 1000
 	tokenSize     = 2048
-	// A server grants a call a second, after a burst that the daemon's start has drawn on.
+	// A server grants a call a second, after a burst that the daemon's start has
+	// drawn on.
 	betweenRefreshes = 1100 * time.Millisecond
 )
 
-// tracing are the flags of strace that write the given system calls into a file. Strings are left out: among what is
-// written are tokens.
+// tracing are the flags of strace that write the given system calls into a
+// file. Strings are left out: among what is written are tokens.
 func tracing(file, calls string) []string {
 	return []string{"-f", "-q", "-y", "-s", "0", "-e", "trace=" + calls, "-e", "signal=none", "-o", file}
 }
 
 const writing = "write,writev,pwrite64,pwritev,pwritev2,fsync,fdatasync,sync_file_range,msync"
 
-// launchTraced starts a daemon on the lab's state under strace. With -D strace is the child: signals go to the daemon, and
-// nobody needs a right to trace others.
+// launchTraced starts a daemon on the lab's state under strace. With -D strace
+// is the child: signals go to the daemon, and nobody needs a right to trace
+// others.
 func (l *lab) launchTraced(ctx context.Context, file, calls string) (*process, error) {
 	command := append([]string{"strace", "-D"}, tracing(file, calls)...)
 	return l.launch(ctx, -1, append(append(command, l.files.tvpassd()), l.args...)...)
@@ -58,15 +60,18 @@ func systemCalls(ctx context.Context, l *lab) (r row, err error) {
 	return r, err
 }
 
-// countCalls counts the calls in a trace; one that another thread's interrupted stands there twice.
+// countCalls counts the calls in a trace; one that another thread's interrupted
+// stands there twice.
 func countCalls(trace []byte) int {
 	return bytes.Count(trace, []byte("\n")) - bytes.Count(trace, []byte(" resumed>"))
 }
 
-// flash is what a refresh costs the flash, once through the daemon and once by the storage alone with a token of the size
-// that the budget is for, and how far the database grows.
+// flash is what a refresh costs the flash, once through the daemon and once by
+// the storage alone with a token of the size that the budget is for, and how
+// far the database grows.
 func flash(ctx context.Context, l *lab) ([]row, error) {
-	size := row{what: fmt.Sprintf("database file after %d refreshes", wearRefreshes), unit: "%.0f KiB", budget: 64, stretch: 32}
+	what := fmt.Sprintf("database file after %d refreshes", wearRefreshes)
+	size := row{what: what, unit: "%.0f KiB", budget: 64, stretch: 32}
 	state := l.files.own("state-wear")
 	out, err := exec.CommandContext(ctx, l.files.own("wear"), "-dir", state, "-n", strconv.Itoa(wearRefreshes),
 		"-size", strconv.Itoa(tokenSize)).Output()
@@ -88,7 +93,8 @@ func flash(ctx context.Context, l *lab) ([]row, error) {
 // flashRows are the two rows of what n refreshes wrote.
 func flashRows(what string, w writes, n float64, note string) []row {
 	return []row{
-		{what: "flash bytes per refresh, " + what, unit: "%.0f", value: float64(w.bytes) / n, budget: 16400, stretch: 12300, note: note},
+		{what: "flash bytes per refresh, " + what, unit: "%.0f", value: float64(w.bytes) / n,
+			budget: 16400, stretch: 12300, note: note},
 		{what: "syncs per refresh, " + what, unit: "%.1f", value: float64(w.syncs) / n, budget: 2, stretch: 2},
 	}
 }
@@ -100,7 +106,8 @@ func withoutStrace(rows []row) []row {
 	return rows
 }
 
-// storedRefreshes drives the storage alone, on a database that has seen some life.
+// storedRefreshes drives the storage alone, on a database that has seen some
+// life.
 func (l *lab) storedRefreshes(ctx context.Context, state string) ([]row, error) {
 	const n, what = 20, "2 KB token"
 	if !installed("strace") {
@@ -129,7 +136,8 @@ func (l *lab) traceWear(ctx context.Context, state string, n int) (writes, error
 	return writesUnder(file, 0, state)
 }
 
-// servedRefreshes has the daemon fetch new tokens and watches what it writes meanwhile.
+// servedRefreshes has the daemon fetch new tokens and watches what it writes
+// meanwhile.
 func (l *lab) servedRefreshes(ctx context.Context) (rows []row, err error) {
 	const n, what = 5, "by the daemon"
 	if !installed("strace") {
@@ -192,7 +200,8 @@ var (
 	otherCall = regexp.MustCompile(`\b(?:writev|pwritev2?|sync_file_range|msync)\((?:\d+<([^>]*)>)?`)
 )
 
-// writesUnder adds up what a trace, from an offset on, shows of writes and syncs of a directory and the files in it.
+// writesUnder adds up what a trace, from an offset on, shows of writes and
+// syncs of a directory and the files in it.
 func writesUnder(trace string, from int64, dir string) (writes, error) {
 	all, err := os.ReadFile(trace)
 	if err != nil {

@@ -9,11 +9,12 @@ import (
 	"time"
 )
 
-// settle is how long a daemon is left alone before its memory is read: a moment after the last request it gives back what
-// the requests needed.
+// settle is how long a daemon is left alone before its memory is read: a moment
+// after the last request it gives back what the requests needed.
 const settle = 10 * time.Second
 
-// idle measures a daemon that has a token and nothing to do: its memory, what wakes it, and its memory after a rush.
+// idle measures a daemon that has a token and nothing to do: its memory, what
+// wakes it, and its memory after a rush.
 func idle(ctx context.Context, l *lab, watch time.Duration) (rows []row, err error) {
 	daemon, err := l.daemon(ctx, -1)
 	if err != nil {
@@ -65,7 +66,8 @@ func memory(p *process, what string, budget, stretch float64) (row, error) {
 }
 
 func wakes(ctx context.Context, p *process, watch time.Duration) (row, error) {
-	r := row{what: fmt.Sprintf("wake-ups idle, over %.0f s", watch.Seconds()), unit: "%.3f/s", budget: 0.05, stretch: 0.034}
+	what := fmt.Sprintf("wake-ups idle, over %.0f s", watch.Seconds())
+	r := row{what: what, unit: "%.3f/s", budget: 0.05, stretch: 0.034}
 	before, err := wakeUps(p.pid())
 	if err != nil {
 		return r, err
@@ -84,7 +86,8 @@ func wakes(ctx context.Context, p *process, watch time.Duration) (row, error) {
 	return r, err
 }
 
-// upstream is what all of it cost the server: one registration and one token, however often the daemon was started and asked.
+// upstream is what all of it cost the server: one registration and one token,
+// however often the daemon was started and asked.
 func upstream(ctx context.Context, l *lab) ([]row, error) {
 	c, err := l.counts(ctx)
 	if err != nil {
@@ -100,7 +103,7 @@ func upstream(ctx context.Context, l *lab) ([]row, error) {
 	}, nil
 }
 
-// installed tells whether a program is there.
+// installed reports whether a program is there.
 func installed(name string) bool {
 	_, err := exec.LookPath(name)
 	return err == nil

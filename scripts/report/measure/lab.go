@@ -20,7 +20,8 @@ const (
 	tokenPath = "/v1/apps/" + app + "/token"
 )
 
-// lab is a simulator and a state directory that holds an app's credentials and a token of it.
+// lab is a simulator and a state directory that holds an app's credentials and
+// a token of it.
 type lab struct {
 	files     files
 	passsim   *process
@@ -52,11 +53,13 @@ func readOr(path, fallback string) string {
 	return strings.TrimSpace(string(content))
 }
 
-// newLab starts a simulator and lets a daemon fetch the one token that all measurements are of.
+// newLab starts a simulator and lets a daemon fetch the one token that all
+// measurements are of.
 func newLab(ctx context.Context, f files) (l *lab, err error) {
 	l = &lab{files: f, state: f.own("state"), socket: f.own("tvpassd.sock")}
 	passsim := filepath.Join(f.project, "bin/passsim")
-	l.passsim, err = start(ctx, f.own("passsim.log"), -1, passsim, "-listen", "127.0.0.1:0", "-addr-out", f.own("addr"), "-tls",
+	l.passsim, err = start(ctx, f.own("passsim.log"), -1, passsim,
+		"-listen", "127.0.0.1:0", "-addr-out", f.own("addr"), "-tls",
 		"-ca-out", f.own("ca.pem"), "-admin", "127.0.0.1:0", "-admin-out", f.own("admin"))
 	if err != nil {
 		return nil, fmt.Errorf("start the simulator (make build makes it): %w", err)
@@ -87,20 +90,24 @@ func newLab(ctx context.Context, f files) (l *lab, err error) {
 	return l, errors.Join(err, daemon.stop())
 }
 
-// configure writes a configuration whose state lives in the given directory, and returns the arguments for a daemon on it.
+// configure writes a configuration whose state lives in the given directory,
+// and returns the arguments for a daemon on it.
 func (l *lab) configure(name, state string) ([]string, error) {
-	config := fmt.Sprintf("endpoint = %q\nstate_dir = %q\naccept_volatile_state = true\n[socket]\npath = %q\ngroup = \"\"\n[http]\nca_file = %q\n"+
+	config := fmt.Sprintf("endpoint = %q\nstate_dir = %q\naccept_volatile_state = true\n"+
+		"[socket]\npath = %q\ngroup = \"\"\n[http]\nca_file = %q\n"+
 		"[[app]]\nid = %q\nsoftware_statement = %q\n",
 		l.endpoint, state, l.socket, l.files.own("ca.pem"), app, l.statement)
 	return []string{"run", "--config", l.files.own(name)}, os.WriteFile(l.files.own(name), []byte(config), 0o600)
 }
 
-// daemon starts tvpassd on the lab's state, on one processor where cpu is not negative, and waits for its socket.
+// daemon starts tvpassd on the lab's state, on one processor where cpu is not
+// negative, and waits for its socket.
 func (l *lab) daemon(ctx context.Context, cpu int) (*process, error) {
 	return l.launch(ctx, cpu, append([]string{l.files.tvpassd()}, l.args...)...)
 }
 
-// launch starts a daemon by a command, which may run it under something else, and waits for its socket.
+// launch starts a daemon by a command, which may run it under something else,
+// and waits for its socket.
 func (l *lab) launch(ctx context.Context, cpu int, command ...string) (*process, error) {
 	p, err := start(ctx, l.files.own("tvpassd.log"), cpu, command[0], command[1:]...)
 	if err != nil {
@@ -137,13 +144,15 @@ func refresh(ctx context.Context, socket string) error {
 }
 
 func onSocket(ctx context.Context, socket, method, path string, want int, into any) error {
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}}
+	}
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: dial}
 	return call(ctx, &http.Client{Transport: transport, Timeout: patience}, method, "http://tvpassd"+path, want, into)
 }
 
-// call makes a request and reads the JSON of its answer into a value, if there is one.
+// call makes a request and reads the JSON of its answer into a value, if there
+// is one.
 func call(ctx context.Context, client *http.Client, method, url string, want int, into any) (err error) {
 	request, err := http.NewRequestWithContext(ctx, method, url, nil)
 	if err != nil {

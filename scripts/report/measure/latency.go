@@ -49,8 +49,9 @@ func (l *lab) load(ctx context.Context, args ...string) ([]loaded, error) {
 // target is the daemon's cached token for the load generator.
 func (l *lab) target(mode string) string { return "tvpassd:" + mode + ":" + l.socket + ":" + tokenPath }
 
-// latency compares the cached token with floors. Servers and generator share one processor and take turns: apart, the
-// figures have two modes, by where the scheduler puts them.
+// latency compares the cached token with floors. Servers and generator share
+// one processor and take turns: apart, the figures have two modes, by where the
+// scheduler puts them.
 func latency(ctx context.Context, l *lab) (rows []row, err error) {
 	kept := row{what: "cached token, keep-alive, p50 over a C echo", unit: "%.2f", budget: 2.5, stretch: 1.6}
 	each := row{what: "cached token, a connection each, p50 over a C echo", unit: "%.2f"}
@@ -76,7 +77,8 @@ func latency(ctx context.Context, l *lab) (rows []row, err error) {
 	return []row{kept, each, oidc}, nil
 }
 
-// againstEcho fills in a row with the daemon's latency over that of a C echo that treats connections alike.
+// againstEcho fills in a row with the daemon's latency over that of a C echo
+// that treats connections alike.
 func (l *lab) againstEcho(ctx context.Context, cpu int, r *row, mode string) (err error) {
 	if !installed("gcc") {
 		r.missing = getGCC
@@ -102,7 +104,8 @@ func (l *lab) againstEcho(ctx context.Context, cpu int, r *row, mode string) (er
 	return l.compare(ctx, cpu, r, "echo:"+floor+":"+socket, l.target(mode))
 }
 
-// againstAgent does the same against a running oidc-agent with an account loaded. It is not for this program to set one up.
+// againstAgent does the same against a running oidc-agent with an account
+// loaded. It is not for this program to set one up.
 func (l *lab) againstAgent(ctx context.Context, cpu int, r *row) error {
 	socket, account := os.Getenv("OIDC_SOCK"), os.Getenv("OIDC_ACCOUNT")
 	switch {

@@ -1,10 +1,14 @@
-// Command measure prints each figure of tvpassd beside its budget. scripts/report/run builds what it needs and starts it.
+// Command measure prints each figure of tvpassd beside its budget.
+// scripts/report/run builds what it needs and starts it.
 //
-// It owns the order of the measurements, the servers they need and the table. It judges tvpassd by its binary, its socket
-// and what the kernel tells of the process, never by its own packages; only what 1,000 refreshes do to the database is
-// measured on package storage, by the program wear. Microseconds are shown but never judged: ratios, counts and bytes are.
+// It owns the order of the measurements, the servers they need and the table.
+// It judges tvpassd by its binary, its socket and what the kernel tells of the
+// process, never by its own packages; only what 1,000 refreshes do to the
+// database is measured on package storage, by the program wear. Microseconds
+// are shown but never judged: ratios, counts and bytes are.
 //
-// The exit status is 0 where everything was measured that the machine has the tools for, over budget or not.
+// The exit status is 0 where everything was measured that the machine has the
+// tools for, over budget or not.
 package main
 
 import (
@@ -37,7 +41,8 @@ func main() {
 	}
 }
 
-// measurement is some rows of the table. It may return rows together with an error.
+// measurement is some rows of the table. It may return rows together with an
+// error.
 type measurement struct {
 	name string
 	rows func(context.Context, *lab) ([]row, error)

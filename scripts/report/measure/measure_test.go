@@ -60,7 +60,8 @@ func TestParseWrites(t *testing.T) {
 	if want := (writes{bytes: 4096 + 8192 + 700, syncs: 3}); err != nil || got != want {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
-	_, err = parseWrites(strings.NewReader("124 pwritev(5</tmp/x/state/tvpassd.db>, [{iov_base=\"\"..., iov_len=10}], 1, 0) = 10\n"), "/tmp/x/state")
+	const pwritev = "124 pwritev(5</tmp/x/state/tvpassd.db>, [{iov_base=\"\"..., iov_len=10}], 1, 0) = 10\n"
+	_, err = parseWrites(strings.NewReader(pwritev), "/tmp/x/state")
 	if err == nil {
 		t.Error("a write of unknown size was left out")
 	}
@@ -97,7 +98,8 @@ func TestWakeUpsOfAThreadThatCame(t *testing.T) {
 	}
 }
 
-// What the kernel tells of a real process: cat has memory, sleeps, and holds no timer.
+// What the kernel tells of a real process: cat has memory, sleeps, and holds no
+// timer.
 func TestProc(t *testing.T) {
 	stdin, _, err := os.Pipe()
 	if err != nil {
@@ -211,7 +213,8 @@ func TestSleepEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// Nothing written at all is a trace gone wrong, not a figure that meets its budget.
+// Nothing written at all is a trace gone wrong, not a figure that meets its
+// budget.
 func TestNoWritesAreNoFigure(t *testing.T) {
 	trace := filepath.Join(t.TempDir(), "trace")
 	if err := os.WriteFile(trace, []byte("123 write(2</tmp/x/log>, \"\"..., 99) = 99\n"), 0o600); err != nil {

@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// anonymous is how many bytes of a process are in memory that no file backs: what it costs a box that has the binary
-// cached anyhow.
+// anonymous is how many bytes of a process are in memory that no file backs:
+// what it costs a box that has the binary cached anyhow.
 func anonymous(pid int) (float64, error) {
 	kB, err := procField(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Anonymous:")
 	return float64(kB) * 1024, err
 }
 
-// wakeUps counts how often the threads of a process went to sleep by themselves so far, thread by thread. Each of them
-// was woken as often.
+// wakeUps counts how often the threads of a process went to sleep by themselves
+// so far, thread by thread. Each of them was woken as often.
 func wakeUps(pid int) (map[string]int64, error) {
 	status, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 	if err != nil {
@@ -42,7 +42,8 @@ func wakeUps(pid int) (map[string]int64, error) {
 	return threads, nil
 }
 
-// added is what was counted between two calls of wakeUps. A new thread counts in full.
+// added is what was counted between two calls of wakeUps. A new thread counts
+// in full.
 func added(before, after map[string]int64) float64 {
 	var sum int64
 	for path, n := range after {
@@ -51,7 +52,8 @@ func added(before, after map[string]int64) float64 {
 	return float64(sum)
 }
 
-// timers says what timerfds a process has armed: with none that repeats, and none due soon, nothing but a request wakes it.
+// timers says what timerfds a process has armed: with none that repeats, and
+// none due soon, nothing but a request wakes it.
 func timers(pid int) (string, error) {
 	infos, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
 	if err != nil {

@@ -15,10 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patience is how long anything that should happen at once may take on a busy machine.
+// patience is how long anything that should happen at once may take on a busy
+// machine.
 const patience = 30 * time.Second
 
-// unitEnvironment is what tvpassd.service sets for the daemon. The other servers here don't know it.
+// unitEnvironment is what tvpassd.service sets for the daemon. The other
+// servers here don't know it.
 var unitEnvironment = []string{"GOMAXPROCS=1", "GOMEMLIMIT=16MiB"}
 
 // process is a server under measurement. Whoever starts it stops it.
@@ -29,7 +31,8 @@ type process struct {
 	err  error // of its end; valid when done is closed
 }
 
-// start runs a program with its output in a file, on one processor only where cpu is not negative.
+// start runs a program with its output in a file, on one processor only where
+// cpu is not negative.
 func start(ctx context.Context, log string, cpu int, name string, args ...string) (*process, error) {
 	out, err := os.Create(log)
 	if err != nil {
@@ -114,7 +117,8 @@ func connects(socket string) bool {
 	return err == nil && conn.Close() == nil
 }
 
-// onProcessor runs f, which starts a process, so that the process stays on one processor: it inherits the calling thread's.
+// onProcessor runs f, which starts a process, so that the process stays on one
+// processor: it inherits the calling thread's.
 func onProcessor(cpu int, f func() error) error {
 	if cpu < 0 {
 		return f()
@@ -132,7 +136,8 @@ func onProcessor(cpu int, f func() error) error {
 	return errors.Join(f(), unix.SchedSetaffinity(0, &before))
 }
 
-// lastProcessor is the last of those that this process may use: the first ones get the machine's interrupts.
+// lastProcessor is the last of those that this process may use: the first ones
+// get the machine's interrupts.
 func lastProcessor() (int, error) {
 	var set unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &set); err != nil {

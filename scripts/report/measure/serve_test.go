@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// serve answers on a Unix socket until the test ends, one request after the other.
+// serve answers on a Unix socket until the test ends, one request after the
+// other.
 func serve(t *testing.T, socket string, answer http.HandlerFunc) {
 	t.Helper()
 	listener, err := net.Listen("unix", socket)

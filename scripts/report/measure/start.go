@@ -12,7 +12,8 @@ import (
 // startRuns is how often daemon and hello are started, in turns.
 const startRuns = 15
 
-// startUp compares the way from the start of the daemon to its first cached token with a Go program that says hello.
+// startUp compares the way from the start of the daemon to its first cached
+// token with a Go program that says hello.
 func startUp(ctx context.Context, l *lab) (row, error) {
 	r := row{what: "start to first cached token over a Go hello", unit: "%.2f", budget: 3.5, stretch: 2.7}
 	var ratios, took []float64
@@ -44,7 +45,8 @@ func (l *lab) hello(ctx context.Context) (time.Duration, error) {
 	return time.Since(began), err
 }
 
-// firstToken is how long a daemon takes from its start to the answer to a player who has been waiting for it.
+// firstToken is how long a daemon takes from its start to the answer to a
+// player who has been waiting for it.
 func (l *lab) firstToken(ctx context.Context) (took time.Duration, err error) {
 	began := time.Now()
 	daemon, err := l.daemon(ctx, -1)

@@ -18,7 +18,8 @@ type row struct {
 	missing string  // why there is no value
 }
 
-// verdict says where the value stands. It judges what was measured, not what the table shows rounded.
+// verdict says where the value stands. It judges what was measured, not what
+// the table shows rounded.
 func (r row) verdict() string {
 	switch {
 	case r.missing != "" || r.budget == 0:

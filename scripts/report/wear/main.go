@@ -1,5 +1,6 @@
-// Command wear refreshes one app's token in a database a number of times, as the daemon does, and prints the size of the
-// database file in bytes. Under strace it also shows what one refresh writes.
+// Command wear refreshes one app's token in a database a number of times, as
+// the daemon does, and prints the size of the database file in bytes. Under
+// strace it also shows what one refresh writes.
 package main
 
 import (
@@ -31,17 +32,21 @@ func main() {
 	fmt.Println(bytes)
 }
 
-// wear stores n tokens one after the other and returns how large the database is then.
+// wear stores n tokens one after the other and returns how large the database
+// is then.
 func wear(dir string, n, size int) (int64, error) {
-	// A six-hour token refreshed at two thirds of its life, in a made-up year: the clock of this machine does not matter.
+	// A six-hour token refreshed at two thirds of its life, in a made-up year: the
+	// clock of this machine does not matter.
 	now := time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 	store, err := storage.Open(storage.Config{Dir: dir, Now: func() time.Time { return now }})
 	if err != nil {
 		return 0, err
 	}
 	app := storage.App{
-		Credentials: &storage.Credentials{ClientID: strings.Repeat("i", 36), ClientSecret: strings.Repeat("s", 36), RegisteredAt: now},
-		History:     storage.History{Registrations: 1},
+		Credentials: &storage.Credentials{
+			ClientID: strings.Repeat("i", 36), ClientSecret: strings.Repeat("s", 36), RegisteredAt: now,
+		},
+		History: storage.History{Registrations: 1},
 	}
 	for i := range n {
 		at := time.Duration(i) * 4 * time.Hour
