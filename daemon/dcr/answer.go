@@ -132,6 +132,12 @@ func compression(body []byte) string {
 	return ""
 }
 
+// RetryAfter returns how long the server asks to wait; 0 if it does not.
+func (c *Client) RetryAfter(resp *http.Response) time.Duration {
+	date, _ := http.ParseTime(resp.Header.Get("Date"))
+	return c.retryAfter(resp.Header.Get("Retry-After"), date)
+}
+
 // retryAfter reads the header: seconds, rounded up, or a date, which counts by
 // the server's own clock if it has one.
 func (c *Client) retryAfter(value string, date time.Time) time.Duration {

@@ -2,6 +2,7 @@ package dcr
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,9 +12,18 @@ import (
 	"time"
 )
 
-// idleTimeout keeps the connection between a registration and the token call
-// that follows it. The next call is hours away.
-const idleTimeout = 30 * time.Second
+const (
+	// idleTimeout ends a connection that [Client.Forget] did not: it is longer
+	// than whatever keeps a client from forgetting.
+	idleTimeout = 90 * time.Second
+	// keptConns is how many connections are kept between calls. A sign-in polls
+	// every few seconds.
+	keptConns = 4
+	// renewAfter is how long connections are used. The server's name servers ask
+	// for a new look-up after 30 s, and a connection that is kept for hours pins
+	// one of its data centres.
+	renewAfter = 5 * time.Minute
+)
 
 // Config says where the server is and who calls it.
 type Config struct {
@@ -46,9 +56,11 @@ type Client struct {
 	sessions   tls.ClientSessionCache
 	dialer     *Dialer
 
-	mu        sync.Mutex
-	calls     int             // under way
-	transport *http.Transport // nil until a call needs it: it holds all trusted roots
+	mu        sync.Mutex // guards what follows
+	calls     int        // under way
+	pool      *x509.CertPool
+	transport *http.Transport // nil until a call needs it
+	made      time.Time       // the transport
 }
 
 // New returns a client, or an error if the endpoint or ca_file is unusable.
@@ -99,21 +111,31 @@ func TLSConfig(now func() time.Time) *tls.Config {
 	}
 }
 
-// Forget drops idle connections and the trusted roots, which nobody needs for
-// the next hours. TLS sessions stay, so that the next handshake is a short one.
+// Forget drops connections and the trusted roots, which nobody needs for the
+// next hours. TLS sessions stay, so that the next handshake is a short one.
 // While a call is under way Forget does nothing: the next call may be a moment
 // away.
 func (c *Client) Forget() {
 	c.mu.Lock()
-	t := c.transport
-	if c.calls > 0 {
-		t = nil
-	} else {
-		c.transport = nil
+	defer c.mu.Unlock()
+	if c.calls == 0 {
+		c.pool = nil
+		c.drop()
 	}
-	c.mu.Unlock()
-	if t != nil {
-		t.CloseIdleConnections()
+}
+
+// Drop has later calls use new connections: those that there are may lead
+// nowhere by now. Calls under way go on.
+func (c *Client) Drop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop()
+}
+
+func (c *Client) drop() {
+	if c.transport != nil {
+		c.transport.CloseIdleConnections() // and those that become idle later
+		c.transport = nil
 	}
 }
 
@@ -123,15 +145,22 @@ func (c *Client) begin() (*http.Transport, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calls++
+	now := c.now()
+	if age := now.Sub(c.made); age < 0 || age >= renewAfter {
+		c.drop()
+	}
 	if c.transport != nil {
 		return c.transport, nil
 	}
-	pool, err := c.roots.pool()
-	if err != nil {
-		return nil, err
+	if c.pool == nil {
+		var err error
+		if c.pool, err = c.roots.pool(); err != nil {
+			return nil, &Error{Kind: Offline, Detail: err.Error(), err: err}
+		}
 	}
 	config := TLSConfig(c.now)
-	config.RootCAs, config.ClientSessionCache = pool, c.sessions
+	config.RootCAs, config.ClientSessionCache = c.pool, c.sessions
+	c.made = now
 	c.transport = &http.Transport{
 		Proxy:                  c.proxy,
 		ProxyConnectHeader:     http.Header{"User-Agent": {c.userAgent}},
@@ -142,11 +171,11 @@ func (c *Client) begin() (*http.Transport, error) {
 		TLSHandshakeTimeout:    c.timeout,
 		TLSClientConfig:        config,
 		IdleConnTimeout:        idleTimeout,
-		MaxIdleConnsPerHost:    1,
+		MaxIdleConnsPerHost:    keptConns,
 		MaxResponseHeaderBytes: 64 << 10,
 		DisableCompression:     true,
-		// The server also offers HTTP/2. For a call every few hours HTTP/1.1
-		// does the same in half a megabyte less.
+		// The server also offers HTTP/2. For a few calls HTTP/1.1 does the same
+		// in half a megabyte less.
 	}
 	return c.transport, nil
 }

@@ -293,6 +293,7 @@ func TestKinds(t *testing.T) {
 		Throttled:   ipc.CodeThrottled,
 		ServerError: ipc.CodeServerError,
 		Rejected:    ipc.CodeRejected,
+		Timeout:     ipc.CodeTimeout,
 	}
 	if diff := cmp.Diff(want, kinds[:]); diff != "" {
 		t.Error(diff)

@@ -21,11 +21,14 @@ const (
 	Throttled               // 429
 	ServerError             // an answer, but not one that the protocol knows
 	Rejected                // the server refuses, with a code
+	Timeout                 // no answer in time, though the request has left; of Send only
 )
 
 // kinds are the names of the kinds: the codes of the socket's errors, which
 // this package must not know.
-var kinds = [...]string{Offline: "offline", Throttled: "throttled", ServerError: "server_error", Rejected: "rejected"}
+var kinds = [...]string{
+	Offline: "offline", Throttled: "throttled", ServerError: "server_error", Rejected: "rejected", Timeout: "timeout",
+}
 
 // String returns the kind's name.
 func (k Kind) String() string { return kinds[k] }
@@ -39,6 +42,7 @@ type Error struct {
 	RetryAfter time.Duration // as the server asked; 0 if it did not
 	Detail     string        // for people
 	Date       time.Time     // as in Credentials
+	Sent       bool          // a byte of the request may have left; with Send only
 	err        error
 }
 
@@ -47,8 +51,11 @@ func (e *Error) Error() string { return e.Kind.String() + ": " + e.Detail }
 func (e *Error) Unwrap() error { return e.err }
 
 // noAnswer words an error of the network for a technician. p is how far the
-// exchange came; nil if it never began.
+// exchange came.
 func (c *Client) noAnswer(err error, p *progress) *Error {
+	if e, ok := err.(*Error); ok {
+		return e
+	}
 	host := c.endpoint.Host
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "proxyconnect" {
 		host = "the proxy that [http] proxy or HTTPS_PROXY names"
@@ -65,17 +72,17 @@ func (c *Client) noAnswer(err error, p *progress) *Error {
 	late := errors.Is(err, context.DeadlineExceeded) || isNet && timeout.Timeout()
 	const between = "something on the way interrupts TLS, such as a firewall, a filter or a router"
 	switch {
-	case late && p != nil && p.shaking.Load():
+	case late && p.shaking.Load():
 		e.Detail = fmt.Sprintf("%s takes connections, but does not finish the TLS handshake within %v: %s",
 			host, c.timeout, between)
 	case late:
 		e.Detail = fmt.Sprintf("%s did not answer within %v: check the network", host, c.timeout)
 	case errors.Is(err, context.Canceled):
 		e.Detail = "the call was given up"
-	case p != nil && p.answered.Load():
+	case p.answered.Load():
 		e.Kind = ServerError
 		e.Detail = fmt.Sprintf("the answer of %s is cut short, or is not HTTP: check what stands between", host)
-	case p != nil && p.shaking.Load() && (isErrno || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
+	case p.shaking.Load() && (isErrno || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
 		e.Detail = fmt.Sprintf("%s takes connections, but the TLS handshake breaks off (%s): %s",
 			host, errnoOf(err), between)
 	case isErrno:

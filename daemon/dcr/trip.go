@@ -1,0 +1,177 @@
+package dcr
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"net/netip"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// trip is one request on its way to the server.
+type trip struct {
+	*Client
+	request *Request
+	whole   bool // its time is the client's, for all of it; otherwise each phase has its own
+	progress
+
+	ctx      context.Context // of the exchange: it ends with its time
+	deadline *deadline
+	proxy    *url.URL
+}
+
+// progress is how far a trip has come. The transport's goroutines note it, also
+// after a call was given up.
+type progress struct {
+	shaking  atomic.Bool // a TLS handshake has begun, and not ended well
+	reused   atomic.Bool // the connection has served other requests
+	begun    atomic.Bool // the request has begun to leave
+	answered atomic.Bool // the first byte of an answer is there
+	remote   netip.Addr
+}
+
+// roundTrip sends the request and returns the answer, whose body ends the call
+// when it is closed. It uses the transport itself, which follows no redirect:
+// that would carry secrets elsewhere. A kept connection may turn out to be dead
+// before the first byte leaves: only then is the request sent again.
+func (t *trip) roundTrip(ctx context.Context) (*http.Response, error) {
+	for tries := 0; ; tries++ {
+		resp, err := t.once(ctx)
+		if err == nil || t.begun.Load() || !t.reused.Load() || tries == keptConns || ctx.Err() != nil {
+			return resp, err
+		}
+	}
+}
+
+func (t *trip) once(ctx context.Context) (*http.Response, error) {
+	transport, err := t.begin()
+	var cancel context.CancelCauseFunc
+	t.ctx, cancel = context.WithCancelCause(ctx)
+	t.deadline = newDeadline(t.timeout, cancel, t.whole)
+	end := func() {
+		t.deadline.end()
+		cancel(nil)
+		t.end()
+	}
+	var resp *http.Response
+	req := t.outgoing()
+	if err == nil {
+		t.proxy, err = t.Client.proxy(req)
+	}
+	if err == nil {
+		resp, err = transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(t.ctx, t.trace(req.Header))))
+	}
+	if err != nil {
+		end()
+		return nil, err
+	}
+	if t.proxy == nil && resp.TLS != nil {
+		t.dialer.Confirm(t.remote)
+	}
+	t.deadline.enter(answered, never)
+	resp.Body = &timedBody{resp.Body, t, end}
+	return resp, nil
+}
+
+// outgoing returns a request that the transport never repeats once a byte of it
+// may have left. It repeats a GET without a body when a kept connection dies,
+// although that may act at the server: such a request has a body of its own,
+// empty type. Its Transfer-Encoding is for the transport alone: it keeps it from
+// looking for a length. The header is new: what is left of another try may still
+// read that one's.
+func (t *trip) outgoing() *http.Request {
+	r := t.request
+	u := t.endpoint.JoinPath(r.Path)
+	u.Path = "/" + strings.TrimPrefix(u.Path, "/") // an endpoint without a path loses the slash
+	u.RawQuery = r.Query
+	req := &http.Request{
+		Method: r.Method, URL: u, Host: u.Host, Header: http.Header{}, ProtoMajor: 1, ProtoMinor: 1,
+		ContentLength: int64(len(r.Body)),
+	}
+	for name, values := range r.Header {
+		req.Header[name] = values
+	}
+	switch {
+	case len(r.Body) > 0:
+		req.Body = io.NopCloser(bytes.NewReader(r.Body))
+	case r.Method == http.MethodGet:
+		req.Body, req.TransferEncoding = nothing{}, []string{"identity"}
+	default:
+		req.Body = http.NoBody
+	}
+	return req
+}
+
+// nothing is an empty body.
+type nothing struct{}
+
+func (nothing) Read([]byte) (int, error) { return 0, io.EOF }
+func (nothing) Close() error             { return nil }
+
+// uplink is the slowest line, in bytes a second, over which a body can be sent.
+const uplink = 4 << 10
+
+// trace returns what notes the trip's progress and gives each phase its time. It
+// adds X-Device-Info to the header: that tells the address that the request
+// leaves from, which is known only once there is a connection. GotConn runs on
+// the goroutine of RoundTrip, before anything reads the header.
+func (t *trip) trace(header http.Header) *httptrace.ClientTrace {
+	d, r := t.deadline, t.request
+	return &httptrace.ClientTrace{
+		DNSStart: func(httptrace.DNSStartInfo) { d.enter(connecting, t.timeout+lookupTime) },
+		DNSDone:  func(httptrace.DNSDoneInfo) { d.enter(connecting, t.timeout) },
+		GotConn: func(info httptrace.GotConnInfo) {
+			t.reused.Store(info.Reused)
+			t.remote = addrPort(info.Conn.RemoteAddr()).Addr()
+			local := addrPort(info.Conn.LocalAddr())
+			if t.proxy != nil {
+				local = netip.AddrPort{}
+			}
+			header["X-Device-Info"] = []string{t.deviceInfo(r.ApplicationID, local)}
+			d.enter(writing, r.Timeout+time.Duration(len(r.Body))*time.Second/uplink)
+		},
+		TLSHandshakeStart: func() { t.shaking.Store(true) },
+		TLSHandshakeDone:  func(_ tls.ConnectionState, err error) { t.shaking.Store(err != nil) },
+		WroteHeaderField:  func(string, []string) { t.begun.Store(true) },
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			t.begun.Store(true) // and perhaps failed
+			d.enter(written, r.Timeout)
+		},
+		GotFirstResponseByte: func() { t.answered.Store(true) },
+	}
+}
+
+func addrPort(a net.Addr) netip.AddrPort {
+	tcp, ok := a.(*net.TCPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	return tcp.AddrPort()
+}
+
+// timedBody is the body of an answer. Each read has its time.
+type timedBody struct {
+	io.ReadCloser
+	trip *trip
+	end  func() // of the call
+}
+
+func (b *timedBody) Read(p []byte) (int, error) {
+	b.trip.deadline.enter(answered, b.trip.request.Timeout)
+	defer b.trip.deadline.enter(answered, never)
+	return b.ReadCloser.Read(p)
+}
+
+// Close ends the call. It may be called once.
+func (b *timedBody) Close() error {
+	err := b.ReadCloser.Close()
+	b.end()
+	return err
+}
