@@ -29,6 +29,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/daemon/gateway"
 	"github.com/tvpassd/tvpassd/daemon/hardware"
 	"github.com/tvpassd/tvpassd/daemon/localapi"
 	"github.com/tvpassd/tvpassd/daemon/throttle"
@@ -80,6 +81,7 @@ type Daemon struct {
 	place    storage.Place // of the state
 	hardware *hardware.Hardware
 	broker   *broker.Broker
+	gateway  *gateway.Gateway
 	api      *localapi.API
 	socket   *server.Socket
 	janitor  *janitor
@@ -139,11 +141,20 @@ func New(cfg Config) (_ *Daemon, err error) {
 			err = errors.Join(err, d.socket.Close())
 		}
 	}()
-	if d.broker, err = broker.New(d.brokerConfig(d.gate(conf.Socket)), setup); err != nil {
+	gate := d.gate(conf.Socket)
+	if d.broker, err = broker.New(d.brokerConfig(gate), setup); err != nil {
 		return nil, err
 	}
+	boot := func() time.Duration { return cfg.Clock.Now().Boot }
+	line := throttle.NewLine(gate, boot, func(d time.Duration, f func()) throttle.Timer { return time.AfterFunc(d, f) })
+	d.gateway = gateway.New(gateway.Config{
+		Tokens: localapi.GatewayTokens{Broker: d.broker}, Line: line, Version: cfg.Version, Now: boot,
+		Identifier: func() string { return d.hardware.Identifier().Header() },
+		Awake:      d.janitor.call,
+		Ended:      func(o *gateway.Outcome) { d.api.Ended(o) },
+	})
 	d.api = localapi.New(localapi.Config{
-		Broker: d.broker, Hardware: d.hardware, Store: d.store, Log: cfg.Log, Version: cfg.Version, Undated: cfg.Undated,
+		Broker: d.broker, Hardware: d.hardware, Store: d.store, Line: line, Log: cfg.Log, Version: cfg.Version, Undated: cfg.Undated,
 		Started: cfg.Clock.Now().Boot, Reload: d.Reload, Socket: d.socket.Gone,
 		Changed: func() string { return d.drift.Changed(d.conf.Load()) },
 	})
@@ -191,7 +202,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	api := server.New(server.Config{
-		Policy: d.api.Policy, Tokens: d.api, Views: d.api, Orders: d.api, Log: d.cfg.Log, Now: d.wall, Busy: d.janitor.busy,
+		Policy: d.api.Policy, Tokens: d.api, Views: d.api, Orders: d.api, Gateway: d.gateway, Log: d.cfg.Log,
+		Now: d.wall, Busy: d.janitor.busy,
 	})
 
 	var parts sync.WaitGroup

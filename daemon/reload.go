@@ -10,6 +10,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/broker"
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/daemon/gateway"
 	"github.com/tvpassd/tvpassd/daemon/localapi"
 	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/ipc/server"
@@ -58,7 +59,11 @@ func (d *Daemon) reload(ctx context.Context, accept string) error {
 	if err != nil {
 		return err
 	}
+	if conf.Endpoint != d.conf.Load().Endpoint {
+		d.gateway.Pause() // until adopt: the tokens of one endpoint must not go to another
+	}
 	if err := d.broker.Configure(ctx, setup); err != nil {
+		d.adoptGateway(d.conf.Load(), d.upstream.Load())
 		return err
 	}
 	d.hardware.Configure(conf.Device)
@@ -99,7 +104,11 @@ const (
 
 // adopt puts the rest of a configuration in force.
 func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
-	settings := localapi.Settings{Endpoint: conf.Endpoint, Config: configurationOf(conf), Policy: policyOf(conf, d.cfg.UID)}
+	settings := localapi.Settings{Endpoint: conf.Endpoint, Config: configurationOf(conf), Policy: policyOf(conf, d.cfg.UID),
+		Withheld: map[string]bool{}}
+	for _, a := range conf.Apps {
+		settings.Withheld[a.ID] = !a.HandOutToken
+	}
 	for _, bad := range conf.Bad {
 		d.cfg.Log.Error("an app or a file in apps.d is disabled", "code", codeAppDisabled, "err", bad)
 		settings.Items = append(settings.Items, localapi.Item{Code: codeAppDisabled, Detail: bad.Error(), Admin: true})
@@ -120,12 +129,25 @@ func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
 	}
 	d.api.Adopt(settings)
 	d.cfg.Level.Set(conf.LogLevel)
+	d.adoptGateway(conf, up)
 	if old := d.upstream.Swap(up); old != nil {
 		old.Forget()
 	}
 	if old := d.conf.Swap(conf); old != nil {
 		d.logApps(old, conf)
 	}
+}
+
+// adoptGateway puts the gateway's part of a configuration in force.
+func (d *Daemon) adoptGateway(conf *config.Config, up *dcr.Client) {
+	settings := &gateway.Settings{
+		Enabled: conf.Gateway.Enabled, Endpoint: conf.Endpoint, Timeout: conf.Gateway.Timeout, Upstream: up,
+		Apps: map[string]string{},
+	}
+	for _, a := range conf.Apps {
+		settings.Apps[a.ID] = a.ApplicationID
+	}
+	d.gateway.Adopt(settings)
 }
 
 // needsRestart names the setting that changed although a running daemon can't

@@ -63,6 +63,10 @@ type Problem struct {
 	Code         string `json:"code"`
 	ServerCode   string `json:"server_code,omitempty"`    // what the server said, if Code is CodeRejected
 	RetryAfterMS int64  `json:"retry_after_ms,omitempty"` // when to retry; 0 if that is not known or pointless
+
+	// Sent is set in the gateway's problems: false means that not a byte of the
+	// request has left for the server, so repeating it is safe.
+	Sent *bool `json:"sent,omitempty"`
 }
 
 // NewProblem returns a problem with the title and the HTTP status of code. A

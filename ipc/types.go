@@ -113,6 +113,7 @@ type Clock struct {
 type Throttle struct {
 	Open      bool  `json:"open"`
 	OpensInMS int64 `json:"opens_in_ms"`
+	Waiting   int   `json:"waiting"` // players' calls of the apps in sight that wait
 }
 
 // Storage says whether the state can be written.
@@ -135,6 +136,15 @@ type AppStatus struct {
 	LastError      *LastError `json:"last_error"`
 
 	Transitions []Transition `json:"transitions"` // the last ones, oldest first; they survive restarts
+
+	Gateway *GatewayCalls `json:"gateway,omitempty"` // nil in a watch
+}
+
+// GatewayCalls are the calls of an app's players that the gateway has taken on
+// and not yet answered.
+type GatewayCalls struct {
+	InFlight int `json:"in_flight"`
+	Waiting  int `json:"waiting"` // for the throttle or a token
 }
 
 // Transition is one change of an app's state.

@@ -48,6 +48,8 @@ func alter(f reflect.Value) bool {
 		*v = new(**v + 100)
 	case **LastError:
 		*v = &LastError{Code: (*v).Code, Detail: "x", At: (*v).At}
+	case **GatewayCalls:
+		*v = &GatewayCalls{InFlight: 1}
 	case *[]Transition:
 		*v = append(*v, Transition{At: start, State: StateStale})
 	default:

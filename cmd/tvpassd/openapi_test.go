@@ -34,7 +34,7 @@ func TestOpenAPI(t *testing.T) {
 		for name, provoke := range map[string]func(*testing.T){
 			"served": r.served, "orders": r.orders, "mistakes": r.mistakes, "others": r.others, "no token": r.noToken,
 			"rejected": r.rejected, "offline": r.offline, "throttled": r.throttled, "not ready": r.notReady, "clock": r.clockUnset,
-			"storage": r.storage, "connections": r.connections,
+			"storage": r.storage, "connections": r.connections, "gateway": r.gateway,
 		} {
 			t.Run(name, provoke)
 		}
@@ -42,8 +42,7 @@ func TestOpenAPI(t *testing.T) {
 	if t.Failed() {
 		return
 	}
-	check := exec.Command(checker, filepath.Join("..", "..", "ipc", "openapi.yaml"), "internal", // which would be a bug
-		"timeout", "not_for_gateway") // which the gateway will answer
+	check := exec.Command(checker, filepath.Join("..", "..", "ipc", "openapi.yaml"), "internal") // which would be a bug
 	check.Stdin = &r.exchanges
 	if out, err := check.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)
@@ -335,4 +334,26 @@ func (r *recorder) connections(t *testing.T) {
 		r.keep("GET", "/v1/token", "", string(answer))
 		return true
 	})
+}
+
+// The paths of the gateway, and what it answers by itself. The simulator knows no
+// operation of one segment, which is all that OpenAPI's parameters can match.
+func (r *recorder) gateway(t *testing.T) {
+	l := record(t, r, "-fault", "path=api kind=status status=200 count=4")
+	l.write("config.toml", l.read("config.toml")+"[gateway]\ntimeout = \"1s\"\n")
+	l.addApp("ref30", "allow_users = [61001]")
+	l.addApp("hidden", "allow_users = [0]")
+	l.up()
+	for _, path := range []string{"/v1/apps/ref30/api/v2/x", "/v1/api/v2/x"} {
+		l.askAs(player, "GET "+path, 200)
+		l.askAs(player, "POST "+path+" {}", 200)
+	}
+	l.ask("GET /v1/api/v2/x", 409, "ambiguous_app")
+	l.askAs(player, "GET /v1/apps/hidden/api/v2/x", 403, "forbidden")
+	l.askAs(player, "GET /v1/apps/ref30/api/v2/authenticate", 400, "not_for_gateway")
+	l.order("POST", "/fault", `{"path":"api","kind":"close"}`)
+	l.askAs(player, "GET /v1/apps/ref30/api/v2/x", 503, "server_error")
+	l.order("DELETE", "/fault", "")
+	l.order("POST", "/fault", `{"path":"api","kind":"hang"}`)
+	l.askAs(player, "GET /v1/apps/ref30/api/v2/x", 504, "timeout")
 }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
 	"github.com/tvpassd/tvpassd/daemon/clock"
+	"github.com/tvpassd/tvpassd/daemon/throttle"
 	"github.com/tvpassd/tvpassd/device"
 	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/ipc/server"
@@ -49,6 +50,11 @@ type Store interface {
 	Written() storage.Written
 }
 
+// Line is where the calls of the gateway wait; a *throttle.Line is one.
+type Line interface {
+	Load(app string) throttle.Load
+}
+
 // Config is what an API needs. Every field is required.
 type Config struct {
 	Broker   Broker
@@ -56,8 +62,9 @@ type Config struct {
 	Store    Store
 	Log      *slog.Logger
 	Version  string
-	Undated  bool                                           // this program does not know when it was built
-	Started  time.Duration                                  // of the boot clock
+	Undated  bool          // this program does not know when it was built
+	Started  time.Duration // of the boot clock
+	Line     Line
 	Reload   func(ctx context.Context, accept string) error // reads the configuration again
 	Changed  func() string                                  // a file of the configuration that changed since; "" if none did
 	Socket   func() error                                   // why players can't find the socket, or nil
@@ -68,7 +75,8 @@ type Settings struct {
 	Endpoint string
 	Config   ipc.Configuration
 	Policy   *server.Policy
-	Items    []Item // what reading the configuration left to be said
+	Withheld map[string]bool // the apps whose access tokens never leave the daemon
+	Items    []Item          // what reading the configuration left to be said
 }
 
 // API answers the requests of the socket. It implements
@@ -78,6 +86,7 @@ type API struct {
 	settings atomic.Pointer[Settings]
 	since    since
 	counts   counts
+	gateway  gatewayCounts
 }
 
 // New returns an API. The caller puts settings in force before the first request.

@@ -32,6 +32,7 @@ func (a *API) WriteMetrics(w io.Writer, viewer server.Viewer) error {
 	a.tokenMetrics(m, views)
 	upstreamMetrics(m, views)
 	a.counts.write(m, views)
+	a.gateway.write(m, views, a.cfg.Line)
 	return m.w.Flush()
 }
 

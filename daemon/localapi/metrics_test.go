@@ -65,12 +65,17 @@ func newAPI(t *testing.T) *API {
 		t.Fatal(err)
 	}
 	a := New(Config{
-		Broker: b, Hardware: plainDevice{}, Store: store, Log: slog.New(slog.DiscardHandler), Version: "1.2.3",
+		Broker: b, Hardware: plainDevice{}, Store: store, Line: emptyLine{}, Log: slog.New(slog.DiscardHandler), Version: "1.2.3",
 		Socket: func() error { return nil }, Changed: func() string { return "" },
 	})
 	a.Adopt(Settings{Endpoint: "http://127.0.0.1:1", Policy: &server.Policy{Replaced: make(chan struct{})}})
 	return a
 }
+
+// emptyLine is a line in which nobody waits.
+type emptyLine struct{}
+
+func (emptyLine) Load(string) throttle.Load { return throttle.Load{} }
 
 // Nothing is called here, and a player of another app waits for nothing.
 func TestMetricsAreOfTheAppsInSight(t *testing.T) {
@@ -131,8 +136,8 @@ tvpassd_storage_written_bytes_total
 				}
 			}
 			// All but 6 of the 9 outcomes of players' requests have happened.
-			if n := strings.Count(text.String(), `app="ref30"`); sees && n != 52-6 {
-				t.Errorf("%d series of one app, want %d", n, 52-6)
+			if n := strings.Count(text.String(), `app="ref30"`); sees && n != 53-6 {
+				t.Errorf("%d series of one app, want %d", n, 53-6)
 			}
 			if !sees && strings.Contains(text.String(), "ref30") {
 				t.Errorf("it names the app\n%s", &text)

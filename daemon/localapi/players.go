@@ -19,6 +19,10 @@ func (a *API) Policy() *server.Policy { return a.settings.Load().Policy }
 
 // Token is part of server.Tokens.
 func (a *API) Token(ctx context.Context, app string, q ipc.Query) (ipc.Token, error) {
+	if a.withheld(app) {
+		return ipc.Token{}, ipc.NewProblem(ipc.CodeForbidden, "this app's access token never leaves tvpassd "+
+			"(hand_out_token = false): send the API calls themselves to /v1/apps/{app}/api/v2/...")
+	}
 	tok, err := a.cfg.Broker.Token(ctx, app, q.Wait, q.MinTTL)
 	a.counts.count(app, err)
 	if err != nil {
@@ -26,6 +30,9 @@ func (a *API) Token(ctx context.Context, app string, q ipc.Query) (ipc.Token, er
 	}
 	return wireToken(app, tok), nil
 }
+
+// withheld reports whether an app's access token is kept from everybody.
+func (a *API) withheld(app string) bool { return a.settings.Load().Withheld[app] }
 
 func wireToken(app string, tok broker.Token) ipc.Token {
 	return ipc.Token{
@@ -78,7 +85,7 @@ func (a *API) Watch(app string) (server.Snapshot, error) {
 	}
 	now := a.cfg.Broker.Now()
 	snap := server.Snapshot{State: appStatus(v, now), Changed: v.Changed()}
-	if tok, ok := v.Token(now); ok && !v.Held() {
+	if tok, ok := v.Token(now); ok && !v.Held() && !a.withheld(app) {
 		snap.Token = new(wireToken(app, tok))
 	}
 	return snap, nil

@@ -35,7 +35,11 @@ func (a *API) Status(viewer server.Viewer) ipc.Status {
 	views := a.cfg.Broker.Views()
 	for _, id := range slices.Sorted(maps.Keys(views)) {
 		if viewer.Sees(id) {
-			st.Apps = append(st.Apps, appStatus(views[id], o.Reading))
+			app := appStatus(views[id], o.Reading)
+			load := a.cfg.Line.Load(id)
+			app.Gateway = &ipc.GatewayCalls{InFlight: load.Flying, Waiting: load.Waiting}
+			st.Throttle.Waiting += load.Waiting
+			st.Apps = append(st.Apps, app)
 		}
 	}
 	st.Warnings = a.since.warnings(a.items(o), viewer, o.Reading.Wall)

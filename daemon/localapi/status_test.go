@@ -59,7 +59,7 @@ func newStatus(t *testing.T, apps map[string]storage.App, change func(*broker.Ov
 		t.Fatal(err)
 	}
 	a := New(Config{
-		Broker: told{b, change}, Hardware: plainDevice{}, Store: store, Log: slog.New(slog.DiscardHandler),
+		Broker: told{b, change}, Hardware: plainDevice{}, Store: store, Line: emptyLine{}, Log: slog.New(slog.DiscardHandler),
 		Socket: func() error { return nil }, Changed: func() string { return "" },
 	})
 	a.Adopt(Settings{Endpoint: statusEndpoint, Policy: &server.Policy{Replaced: make(chan struct{})}})

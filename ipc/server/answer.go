@@ -62,6 +62,9 @@ func (c *call) fail(err error) {
 			"uid", c.conn.peer.UID, "err", err)
 		p = ipc.NewProblem(ipc.CodeInternal, "a bug in tvpassd: its log says more")
 	}
+	if c.isGateway() {
+		p = proxyStatus(c.w.Header(), p)
+	}
 	if p.RetryAfterMS > 0 {
 		c.w.Header().Set("Retry-After", retryAfter(p))
 	}

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"io"
+	"net/http"
 
 	"github.com/tvpassd/tvpassd/ipc"
 )
@@ -48,6 +49,17 @@ type Orders interface {
 	// file of another user may take over, or "".
 	Reload(ctx context.Context, accept string) error
 	Configuration() ipc.Configuration
+}
+
+// Gateway sends players' calls of the REST API V2 on to the server.
+type Gateway interface {
+	// Enabled reports whether the gateway's paths exist.
+	Enabled() bool
+	// Serve answers a call of an app, which the caller may use, with what the
+	// server answers. The path is what stands behind /api/v2/, and the body has
+	// been read. admit returns an error if the caller has lost the right to the
+	// app since. Serve may have set headers of w when it returns an error.
+	Serve(w http.ResponseWriter, r *http.Request, app, path string, body []byte, admit func() error) error
 }
 
 // Snapshot is the state of an app at one moment. It does not change.

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
@@ -13,10 +14,11 @@ import (
 
 // route is what a path stands for.
 type route struct {
-	method string // http.MethodGet includes HEAD
-	who    access
-	serve  func(*call) error
-	body   bool // it reads the body
+	name    string // what follows /v1/ or /v1/apps/{app}/; a prefix if it ends in a slash
+	allow   string // the methods, as the header Allow lists them
+	who     access
+	serve   func(*call) error
+	maxBody int64 // the longest body that it reads, in bytes; 0 if it reads none
 }
 
 // access says who may use a route.
@@ -30,60 +32,62 @@ const (
 	appAdmins // admins, and the path names an app
 )
 
+const (
+	getOnly  = "GET, HEAD"
+	postOnly = "POST"
+)
+
+var plainRoutes = [...]route{
+	{"token", getOnly, soleUser, (*call).token, 0},
+	{"headers", getOnly, soleUser, (*call).headers, 0},
+	{gatewayName, gatewayMethods, soleUser, (*call).gateway, maxGatewayBody},
+	{"device", getOnly, anyone, (*call).device, 0},
+	{"status", getOnly, anyone, (*call).status, 0},
+	{"healthz", getOnly, anyone, (*call).healthz, 0},
+	{"metrics", getOnly, anyone, (*call).metrics, 0},
+	{"config", getOnly, admins, (*call).configuration, 0},
+	{"reload", postOnly, admins, (*call).reload, 0},
+}
+
+var appRoutes = [...]route{
+	{"token", getOnly, appUsers, (*call).token, 0},
+	{"headers", getOnly, appUsers, (*call).headers, 0},
+	{gatewayName, gatewayMethods, appUsers, (*call).gateway, maxGatewayBody},
+	{"watch", getOnly, appUsers, (*call).watch, 0},
+	{"report", postOnly, appUsers, (*call).report, maxBody},
+	{"refresh", postOnly, appAdmins, (*call).refresh, 0},
+	{"credentials", "DELETE", appAdmins, (*call).reset, 0},
+}
+
 // find reads a path. It does not look the app up: not everybody may know whether
-// it exists.
-func find(path string) (rt route, app string, known bool) {
+// it exists. rest is what follows the name of a route that is a prefix.
+func find(path string) (rt *route, app, rest string) {
 	name, ok := strings.CutPrefix(path, "/v1/")
 	if !ok {
-		return route{}, "", false
+		return nil, "", ""
 	}
-	if name, ok := strings.CutPrefix(name, "apps/"); ok {
-		app, name, _ = strings.Cut(name, "/")
-		rt = appRoute(name)
-	} else {
-		rt = plainRoute(name)
+	routes := plainRoutes[:]
+	if inApp, ok := strings.CutPrefix(name, "apps/"); ok {
+		app, name, _ = strings.Cut(inApp, "/")
+		routes = appRoutes[:]
 	}
-	return rt, app, rt.serve != nil
+	for i := range routes {
+		rt := &routes[i]
+		if rest, ok := strings.CutPrefix(name, rt.name); ok && (rest == "" || strings.HasSuffix(rt.name, "/")) {
+			return rt, app, rest
+		}
+	}
+	return nil, app, ""
 }
 
-func plainRoute(name string) route {
-	switch name {
-	case "token":
-		return route{method: http.MethodGet, who: soleUser, serve: (*call).token}
-	case "headers":
-		return route{method: http.MethodGet, who: soleUser, serve: (*call).headers}
-	case "device":
-		return route{method: http.MethodGet, who: anyone, serve: (*call).device}
-	case "status":
-		return route{method: http.MethodGet, who: anyone, serve: (*call).status}
-	case "healthz":
-		return route{method: http.MethodGet, who: anyone, serve: (*call).healthz}
-	case "metrics":
-		return route{method: http.MethodGet, who: anyone, serve: (*call).metrics}
-	case "config":
-		return route{method: http.MethodGet, who: admins, serve: (*call).configuration}
-	case "reload":
-		return route{method: http.MethodPost, who: admins, serve: (*call).reload}
+// allows reports whether a method is one of the route's.
+func (rt *route) allows(method string) bool {
+	for allowed := range strings.SplitSeq(rt.allow, ", ") {
+		if allowed == method {
+			return true
+		}
 	}
-	return route{}
-}
-
-func appRoute(name string) route {
-	switch name {
-	case "token":
-		return route{method: http.MethodGet, who: appUsers, serve: (*call).token}
-	case "headers":
-		return route{method: http.MethodGet, who: appUsers, serve: (*call).headers}
-	case "watch":
-		return route{method: http.MethodGet, who: appUsers, serve: (*call).watch}
-	case "report":
-		return route{method: http.MethodPost, who: appUsers, serve: (*call).report, body: true}
-	case "refresh":
-		return route{method: http.MethodPost, who: appAdmins, serve: (*call).refresh}
-	case "credentials":
-		return route{method: http.MethodDelete, who: appAdmins, serve: (*call).reset}
-	}
-	return route{}
+	return false
 }
 
 // call is one request.
@@ -93,7 +97,9 @@ type call struct {
 	r        *http.Request
 	conn     *conn
 	policy   *Policy // the same for the whole request, even if a reload replaces it
+	route    *route
 	app      string
+	rest     string // of the path, if the route is a prefix
 	body     []byte
 	stopping <-chan struct{}
 }
@@ -123,28 +129,26 @@ func (c *call) answer() error {
 			return err
 		}
 	}
-	rt, app, known := find(c.r.URL.Path)
-	if !known {
+	c.route, c.app, c.rest = find(c.r.URL.Path)
+	switch {
+	case c.route == nil && c.r.URL.Host != "":
+		return ipc.NewProblem(ipc.CodeInvalidParameter, "tvpassd is no general proxy: name a path of its own")
+	case c.route == nil, c.isGateway() && !c.cfg.Gateway.Enabled():
 		return ipc.NewProblem(ipc.CodeNotFound, "there is no such path")
 	}
-	c.app = app
-	if err := c.admit(rt.who); err != nil {
+	if err := c.admit(c.route.who); err != nil {
 		return err
 	}
-	if c.r.Method != rt.method && (c.r.Method != http.MethodHead || rt.method != http.MethodGet) {
-		allow := rt.method
-		if allow == http.MethodGet {
-			allow = "GET, HEAD"
-		}
-		c.w.Header().Set("Allow", allow)
-		return ipc.NewProblem(ipc.CodeMethodNotAllowed, "this path takes "+allow)
+	if !c.route.allows(c.r.Method) {
+		c.w.Header().Set("Allow", c.route.allow)
+		return ipc.NewProblem(ipc.CodeMethodNotAllowed, "this path takes "+c.route.allow)
 	}
-	done, err := c.readBody(rt.body)
+	done, err := c.readBody()
 	defer done()
 	if err != nil {
 		return err
 	}
-	err = rt.serve(c)
+	err = c.route.serve(c)
 	if p, ok := errors.AsType[*ipc.Problem](err); ok && p.Code == ipc.CodeUnknownApp {
 		return c.noApp() // a reload has taken it away since
 	}
@@ -183,9 +187,11 @@ func (c *call) admitAgain(err error) error {
 		return err
 	}
 	had := c.app
-	rt, app, _ := find(c.r.URL.Path)
-	c.policy, c.app = now, app
-	if no := c.admit(rt.who); no != nil {
+	c.policy = now
+	if c.route.who == soleUser {
+		c.app = ""
+	}
+	if no := c.admit(c.route.who); no != nil {
 		return no
 	}
 	if c.app != had {
@@ -226,24 +232,26 @@ func (c *call) findSole() error {
 	return nil
 }
 
-const maxBody = 64 << 10
+const maxBody = 64 << 10 // unless the route says otherwise
 
 // readBody reads a body whether it is wanted or not, so that what follows is the
 // next request. It keeps it only if it is wanted, and the caller does not have
 // too much in memory already. done lets go of it.
-func (c *call) readBody(wanted bool) (done func(), err error) {
+func (c *call) readBody() (done func(), err error) {
 	done = func() {}
-	if c.r.ContentLength == 0 {
+	wanted, most := c.route.maxBody > 0, max(c.route.maxBody, maxBody)
+	tooLarge := ipc.NewProblem(ipc.CodeTooLarge, fmt.Sprintf("the body is larger than %d KiB", most>>10))
+	switch {
+	case c.r.ContentLength == 0:
 		return done, nil
+	case c.r.ContentLength > most:
+		return done, tooLarge
 	}
-	if c.r.ContentLength > maxBody {
-		return done, ipc.NewProblem(ipc.CodeTooLarge, "the body is larger than 64 KiB")
-	}
-	body := http.MaxBytesReader(c.w, c.r.Body, maxBody)
+	body := http.MaxBytesReader(c.w, c.r.Body, most)
 	if wanted {
 		size := c.r.ContentLength
 		if size < 0 {
-			size = maxBody // it may have so many
+			size = most // it may have so many
 		}
 		if !c.conn.hold(size) {
 			p := ipc.NewProblem(ipc.CodeTooManyRequests,
@@ -252,12 +260,17 @@ func (c *call) readBody(wanted bool) (done func(), err error) {
 			return done, p
 		}
 		done = func() { c.conn.letGo(size) }
-		c.body, err = io.ReadAll(body)
+		if c.r.ContentLength > 0 {
+			c.body = make([]byte, size)
+			_, err = io.ReadFull(body, c.body)
+		} else {
+			c.body, err = io.ReadAll(body)
+		}
 	} else {
 		_, err = io.Copy(io.Discard, body)
 	}
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return done, ipc.NewProblem(ipc.CodeTooLarge, "the body is larger than 64 KiB")
+		return done, tooLarge
 	}
 	if err != nil {
 		return done, ipc.NewProblem(ipc.CodeInvalidParameter,

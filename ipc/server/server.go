@@ -25,13 +25,14 @@ import (
 
 // Config is what a Server needs. Busy and what follows it may be left out.
 type Config struct {
-	Policy func() *Policy // the one in force; a reload may replace it
-	Tokens Tokens
-	Views  Views
-	Orders Orders
-	Log    *slog.Logger
-	Now    func() time.Time // to limit refreshes and to date what watchers were sent: a clock step does no harm
-	Busy   func()           // called at the end of every request
+	Policy  func() *Policy // the one in force; a reload may replace it
+	Tokens  Tokens
+	Views   Views
+	Orders  Orders
+	Gateway Gateway
+	Log     *slog.Logger
+	Now     func() time.Time // to limit refreshes and to date what watchers were sent: a clock step does no harm
+	Busy    func()           // called at the end of every request
 
 	HeaderTimeout time.Duration // for a request's header to arrive, and then for its body; 0 is 5 s
 	PerUID        int           // connections of one user who is not an admin; 0 is 32, or a quarter of Total

@@ -48,7 +48,7 @@ func TestStatusJSON(t *testing.T) {
 	a := l.ask(alice, "GET", "/v1/status", "")
 	const want = `{"version":"1","started_at":"2026-03-01T11:00:00Z","uptime_s":0,"health":"healthy","warnings":[],"endpoint":"",` +
 		`"device":{"info":{},"x_device_info":"","device_identifier":{"value":"v","source":"","header":""}},` +
-		`"clock":{"set":false,"skew_ms":0},"throttle":{"open":false,"opens_in_ms":0},"storage":{"ok":false,"detail":""},` +
+		`"clock":{"set":false,"skew_ms":0},"throttle":{"open":false,"opens_in_ms":0,"waiting":0},"storage":{"ok":false,"detail":""},` +
 		`"apps":[{"app":"one","state":"ready","client_id":"","registered_at":null,"registrations":0,"token_expires_at":null,` +
 		`"token_expires_in":null,"next_refresh_in":null,"last_contact_at":null,"last_error":null,"transitions":[]}]}` +
 		"\n"

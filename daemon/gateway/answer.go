@@ -1,0 +1,154 @@
+package gateway
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/daemon/throttle"
+	"github.com/tvpassd/tvpassd/ipc"
+)
+
+// passed are the headers of an answer that a player gets.
+var passed = [...]string{
+	"Content-Type", "Content-Encoding", "Content-Language", "Date", "Retry-After", cacheControl, "Etag",
+	"Www-Authenticate", "X-Request-Id",
+}
+
+const cacheControl = "Cache-Control"
+
+// set is [http.Header.Set] for a name that is spelt right.
+func set(h http.Header, name, value string) { h[name] = []string{value} }
+
+// maxPart is how much of an answer's body is passed on at a time, in bytes.
+const maxPart = 16 << 10
+
+// pass writes the server's answer to a player as it comes.
+func (c *call) pass(w http.ResponseWriter, resp *http.Response) error {
+	status := resp.StatusCode
+	if status < 200 || status >= 300 && status < 400 {
+		return c.failed(w.Header(), &dcr.Error{Kind: dcr.ServerError, Sent: true, Detail: "the server answers HTTP " +
+			strconv.Itoa(status) + ", which is not followed: a captive portal, or a wrong endpoint"})
+	}
+	h := w.Header()
+	for _, name := range passed {
+		h[name] = resp.Header[name] // without a value net/http adds none of its own
+	}
+	if h[cacheControl] == nil {
+		set(h, cacheControl, "no-store")
+	}
+	if resp.ContentLength >= 0 && status != http.StatusNoContent {
+		set(h, "Content-Length", strconv.FormatInt(resp.ContentLength, 10))
+	}
+	set(h, "Proxy-Status", "tvpassd; received-status="+strconv.Itoa(status))
+	set(h, "Tvpassd-Endpoint", c.endpoint)
+	c.outcome.Result = string('0'+byte(status/100)) + "xx"
+	w.WriteHeader(status)
+	c.copyBody(w, resp)
+	return nil
+}
+
+// copyBody passes a body on. If it is cut short, so is the answer to the player:
+// no text of the daemon's may follow the server's.
+func (c *call) copyBody(w http.ResponseWriter, resp *http.Response) {
+	size := int64(maxPart)
+	if resp.ContentLength >= 0 {
+		size = min(size, resp.ContentLength+1) // one more, so that the last read finds the end
+	}
+	part := make([]byte, size)
+	for passed := int64(0); ; {
+		n, err := resp.Body.Read(part)
+		passed += int64(n)
+		if _, gone := w.Write(part[:n]); gone != nil {
+			c.outcome.Result = resultLeft
+			return
+		}
+		switch {
+		case err == io.EOF:
+			return
+		case err != nil:
+			c.outcome.Result = resultServerError
+			if c.ctx.Err() != nil {
+				c.outcome.Result = resultLeft
+			}
+			panic(http.ErrAbortHandler)
+		case n > 0 && passed != resp.ContentLength:
+			_ = http.NewResponseController(w).Flush() // the next write has the error
+		}
+	}
+}
+
+// noTokenError says why there is no token.
+type noTokenError struct{ error }
+
+func (e *noTokenError) Unwrap() error { return e.error }
+
+// failed returns what a player is told about a call without an answer, and adds
+// the header Proxy-Status (RFC 9209).
+func (c *call) failed(h http.Header, err error) error {
+	var p *ipc.Problem
+	kind := "proxy_internal_error"
+	c.outcome.Result = resultNoToken
+	shut, isShut := errors.AsType[*throttle.ShutError](err)
+	failure, isFailure := errors.AsType[*dcr.Error](err)
+	_, isNone := errors.AsType[*noTokenError](err)
+	switch {
+	case c.ctx.Err() != nil:
+		p = ipc.NewProblem(ipc.CodeNotReady, "tvpassd is stopping: ask again once it is back")
+		p.RetryAfterMS = 1000
+		c.outcome.Result = resultLeft
+	case isShut:
+		p = ipc.NewProblem(ipc.CodeThrottled,
+			"the throttle lets no more calls leave in time: wait for retry_after_ms, or longer with Prefer: wait=SECONDS")
+		p.RetryAfterMS = (shut.RetryAfter + time.Millisecond - 1).Milliseconds()
+		c.outcome.Result, kind = resultThrottled, "connection_limit_reached"
+	case isFailure:
+		p = ipc.NewProblem(failure.Kind.String(), failure.Detail)
+		if failure.Kind == dcr.Offline {
+			p.RetryAfterMS = 1000
+		}
+		c.outcome.Result, kind = p.Code, proxyError(failure)
+	default:
+		if p, _ = errors.AsType[*ipc.Problem](err); p == nil || !isNone {
+			return err // a bug, or a reload has changed what the player may
+		}
+	}
+	p.Sent = new(c.sent)
+	set(h, "Proxy-Status", "tvpassd; error="+kind)
+	return p
+}
+
+// proxyError returns the proxy error type of a failure on the way.
+func proxyError(e *dcr.Error) string {
+	_, lookup := errors.AsType[*dcr.LookupError](e)
+	_, blocked := errors.AsType[*dcr.BlockedError](e)
+	_, certificate := errors.AsType[*tls.CertificateVerificationError](e)
+	late, isLate := errors.AsType[net.Error](e)
+	cut := errors.Is(e, io.EOF) || errors.Is(e, io.ErrUnexpectedEOF) || errors.Is(e, syscall.ECONNRESET) ||
+		errors.Is(e, syscall.EPIPE)
+	switch {
+	case e.Kind == dcr.Timeout:
+		return "http_response_timeout"
+	case e.Kind == dcr.ServerError && cut:
+		return "http_response_incomplete"
+	case e.Kind == dcr.ServerError:
+		return "http_protocol_error"
+	case lookup || blocked:
+		return "dns_error"
+	case certificate:
+		return "tls_certificate_error"
+	case isLate && late.Timeout():
+		return "connection_timeout"
+	case errors.Is(e, syscall.ECONNREFUSED):
+		return "connection_refused"
+	case cut:
+		return "connection_terminated"
+	}
+	return "destination_unavailable"
+}
