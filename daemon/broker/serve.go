@@ -86,7 +86,7 @@ func (b *Broker) answer(v *AppView, minTTL time.Duration, now clock.Reading) (To
 		f = Failure{Code: ipc.CodeThrottled,
 			Detail: "the server's throttle is shut: the token is fetched as soon as it opens"}
 	default:
-		f = Failure{Code: ipc.CodeNotReady, Detail: "the token is being fetched: ask again, or wait longer with ?wait="}
+		f = Failure{Code: ipc.CodeNotReady, Detail: "the token is being fetched: ask again, or wait longer"}
 	}
 	e := &NoTokenError{Failure: f}
 	if f.Code != ipc.CodeClockUnset {

@@ -46,7 +46,7 @@ func (c *Client) read(ctx context.Context, resp *http.Response, sent string, wit
 	}
 	if resp.StatusCode >= 300 && resp.StatusCode < 400 {
 		return nil, fail(ServerError,
-			"%s answers with a redirect, which is not followed: a captive portal, or a wrong endpoint", host)
+			"%s answers with a redirect, which is not followed: check environment or endpoint in config.toml", host)
 	}
 	body, err := readBody(resp)
 	if err == nil && ctx.Err() != nil && !json.Valid(body) { // giving a call up ends the body like a server does
@@ -84,7 +84,7 @@ func (c *Client) read(ctx context.Context, resp *http.Response, sent string, wit
 		return nil, fail(ServerError, "%s answers HTTP %d without an error code", host, resp.StatusCode)
 	case !isObject:
 		return nil, fail(ServerError,
-			"%s answers HTTP %d with something other than a JSON object: a captive portal, or a wrong endpoint",
+			"%s answers HTTP %d with something other than a JSON object: check environment or endpoint in config.toml",
 			host, resp.StatusCode)
 	}
 	return ans, nil

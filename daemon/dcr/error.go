@@ -130,7 +130,9 @@ func certificateTrouble(host string, err error) string {
 			"check the endpoint, or what intercepts the connection", host)
 	case x509.CertificateInvalidError:
 		if cause.Reason == x509.Expired {
-			return fmt.Sprintf("the certificate of %s is not valid at the device's time: check the clock", host)
+			return fmt.Sprintf("the certificate of %s is valid from %s to %s, and not at the device's time: "+
+				"check the clock; if it is right, tell the server's operator", host,
+				cause.Cert.NotBefore.UTC().Format(time.DateOnly), cause.Cert.NotAfter.UTC().Format(time.DateOnly))
 		}
 	}
 	return fmt.Sprintf("the certificate of %s can't be trusted: %v", host, bad.Err)
