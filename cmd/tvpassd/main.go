@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/config"
+	"github.com/tvpassd/tvpassd/daemon/doctor"
 	"github.com/tvpassd/tvpassd/ipc/client"
 )
 
@@ -186,6 +187,9 @@ func (e *env) socketPath() string {
 	return part.SocketPath
 }
 
+// errSocketGone means that the daemon runs, but that its path is gone.
+var errSocketGone = errors.New("tvpassd runs, but its socket is gone")
+
 // ask runs f with a client of the daemon, for the time that f may take.
 func (e *env) ask(within time.Duration, f func(context.Context, *client.Client) error) error {
 	path := e.socketPath()
@@ -194,6 +198,10 @@ func (e *env) ask(within time.Duration, f func(context.Context, *client.Client) 
 	ctx, cancel := context.WithTimeout(e.ctx, within)
 	defer cancel()
 	err := f(ctx, c)
+	if errors.Is(err, client.ErrNotRunning) && doctor.Listens(path) {
+		return fmt.Errorf("%w: %s: `tvpassd restart` makes it again, or, if systemd holds it, "+
+			"`systemctl restart tvpassd.socket tvpassd`", errSocketGone, path)
+	}
 	if err != nil && ctx.Err() != nil && e.ctx.Err() == nil {
 		err = fmt.Errorf("no answer on %s within %v: try `tvpassd restart`; `tvpassd doctor` finds the cause", path, within)
 	}

@@ -92,6 +92,8 @@ func (e *env) status(v view) error {
 		return exitStatus{code: exitFailure}
 	case errors.Is(err, client.ErrPermission):
 		return e.noStatus("no_permission", "no permission", exitNoPermission, err, v)
+	case errors.Is(err, errSocketGone):
+		return e.noStatus(ipc.NotRunning, "socket gone", exitNotRunning, err, v)
 	case err != nil: // 1 and 2 mean that a daemon answered
 		return e.noStatus(ipc.NotRunning, "not running", exitNotRunning, err, v)
 	}

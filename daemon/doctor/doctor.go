@@ -3,8 +3,9 @@
 //
 // A look (look.go, reach.go) collects facts about files, the service manager, the
 // daemon's socket, and one request to the server. The checks (below; local.go,
-// network.go, running.go) judge the facts in the order of dependency. A check that
-// can only fail because an earlier one did is skipped, and names that one.
+// network.go, running.go) judge the facts in the order of dependency. One cause is
+// one failure: a check that can only fail because of another one is skipped, and
+// names that one. So is a check that can't be made, and it says why.
 //
 // It changes nothing, registers nothing, uses no credentials, and tells no secret. It
 // works for any user, and without a daemon too. The command prints its report.
@@ -89,7 +90,7 @@ func (f *facts) checks() []check {
 		{"disk", []string{"state_dir"}, judgeDisk},
 		{"database", []string{"state_dir"}, judgeDatabase},
 		{"service", nil, judgeService},
-		{"socket", []string{"service"}, judgeSocket},
+		{"socket", nil, judgeSocket},
 		{"daemon", []string{"socket"}, judgeDaemon},
 		{"build", nil, judgeBuild},
 		{"clock", nil, judgeClock},
@@ -108,6 +109,10 @@ func (f *facts) checks() []check {
 		for _, app := range f.status.Apps {
 			list = append(list, check{"token:" + app.App, nil, func(f *facts) Check { return judgeToken(f, app) }})
 		}
+		return list
+	}
+	for _, app := range f.apps() {
+		list = append(list, check{"token:" + app.ID, []string{"daemon"}, nil})
 	}
 	return list
 }
@@ -126,6 +131,8 @@ func Run(ctx context.Context, cfg Config) Report {
 		}
 		done.ID, done.Detail, done.Todo = c.id, clean(done.Detail), clean(done.Todo)
 		f.done = append(f.done, done)
+	}
+	for _, done := range f.done {
 		if done.Status == Failed || done.Status == Warning && r.Worst == Pass {
 			r.Worst = done.Status
 		}
@@ -134,24 +141,57 @@ func Run(ctx context.Context, cfg Config) Report {
 	return r
 }
 
-// hidden names the earlier check that keeps this one from telling anything new; ""
-// if there is none.
+// hidden names the check that keeps this one from telling anything new; "" if
+// there is none. A check that could not be made hides nothing, unless it leaves no
+// configuration to go by.
 func (f *facts) hidden(c check) string {
+	if c.id == "tls" && f.server.rootsErr != nil {
+		return "" // it is about a file
+	}
 	for _, done := range f.done {
-		if !slices.Contains(c.needs, done.ID) || done.Status != Failed && done.Status != Skipped {
+		if !slices.Contains(c.needs, done.ID) {
 			continue
 		}
-		if cause, ok := strings.CutPrefix(done.Detail, behindWords); ok {
+		if cause, ok := strings.CutPrefix(done.Detail, behindWords); ok && done.Status == Skipped {
 			return cause
 		}
-		return done.ID
+		if done.Status == Failed || done.ID == "config" && f.conf == nil {
+			return done.ID
+		}
 	}
 	return ""
 }
 
-const behindWords = "not looked at: see "
+const behindWords = "see "
 
+// behind is the outcome of a check whose failure would be a consequence.
 func behind(cause string) Check { return skip(behindWords + cause) }
+
+// blame returns the check that found the cause of a failure, out of those that
+// could; "" if none did. If the failure is total, the cause is one.
+func (f *facts) blame(total bool, ids ...string) string {
+	for i := range f.done {
+		c := &f.done[i]
+		if !slices.Contains(ids, c.ID) || c.Status != Failed && c.Status != Warning {
+			continue
+		}
+		if total {
+			c.Status = Failed
+		}
+		return c.ID
+	}
+	return ""
+}
+
+// firstFailed returns the first of some earlier checks that failed; "" if none did.
+func (f *facts) firstFailed(ids []string) string {
+	for _, id := range ids {
+		if f.failed(id) {
+			return id
+		}
+	}
+	return ""
+}
 
 // failed reports whether an earlier check failed.
 func (f *facts) failed(id string) bool {

@@ -4,7 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"os/user"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -18,7 +21,13 @@ import (
 )
 
 // checkConfig says what to do about faults of the configuration.
-const checkConfig = "tvpassd config check names every fault; mend it, then tvpassd reload"
+func (f *facts) checkConfig() string {
+	const all = "tvpassd config check names every fault; mend it, then "
+	if f.alive() {
+		return all + "tvpassd reload"
+	}
+	return all + begin
+}
 
 // denied marks a file that this user may not read, in the words of package config.
 func (f *facts) denied(err error) bool {
@@ -28,7 +37,7 @@ func (f *facts) denied(err error) bool {
 func judgeConfig(f *facts) Check {
 	if f.conf != nil {
 		if f.conf.File == "" {
-			return pass("%s is not there, so the defaults hold; endpoint %s", config.DefaultFile, f.conf.Endpoint)
+			return pass("%s does not exist, so the defaults apply; endpoint %s", config.DefaultFile, f.conf.Endpoint)
 		}
 		return pass("%s is good; endpoint %s", f.conf.File, f.conf.Endpoint)
 	}
@@ -36,10 +45,13 @@ func judgeConfig(f *facts) Check {
 		return skipForRoot("the configuration")
 	}
 	faults := []error{f.confErr}
-	if joined, ok := f.confErr.(interface{ Unwrap() []error }); ok {
+	if joined, ok := errors.AsType[interface {
+		error
+		Unwrap() []error
+	}](f.confErr); ok {
 		faults = joined.Unwrap()
 	}
-	return fail(checkConfig, "%s", list(faults))
+	return fail(f.checkConfig(), "%s", list(faults))
 }
 
 func judgeApps(f *facts) Check {
@@ -53,7 +65,7 @@ func judgeApps(f *facts) Check {
 	}
 	switch {
 	case len(faults) > 0:
-		return fail(checkConfig, "%s", list(faults))
+		return fail(f.checkConfig(), "%s", list(faults))
 	case len(hidden) > 0:
 		return skipForRoot("a file of apps.d, or a statement that it names,")
 	case len(f.conf.Apps) == 0:
@@ -70,11 +82,15 @@ func judgeApps(f *facts) Check {
 // judgePermissions warns of what other users may do to the configuration.
 func judgePermissions(f *facts) Check {
 	var found, todo []string
+	unseen := slices.ContainsFunc(f.conf.Bad, func(bad *config.Error) bool { return f.denied(bad) })
 	for _, risk := range f.conf.Risks {
 		found, todo = append(found, risk.Detail), append(todo, risk.Todo)
 	}
 	if len(found) > 0 {
 		return warn(strings.Join(todo, "; "), "%s", strings.Join(found, "; "))
+	}
+	if unseen {
+		return skipForRoot("a file of apps.d, or a statement that it names,")
 	}
 	return pass("other users can't change the configuration or read its secrets")
 }
@@ -103,15 +119,14 @@ func judgeStatement(app config.App) Check {
 func judgeStateDir(f *facts) Check {
 	dir := f.conf.StateDir
 	switch {
-	case errors.Is(f.stateErr, fs.ErrNotExist) && f.status == nil:
-		return warn("tvpassd start makes it; if this box was registered before, its viewers must sign in again",
-			"%s is not there", dir)
+	case errors.Is(f.stateErr, fs.ErrNotExist):
+		return f.judgeMissingState()
 	case f.needsRoot(f.stateErr):
 		return skipForRoot(dir)
 	case f.stateErr != nil:
-		return fail("make it, or correct state_dir", "%s: %v", dir, f.stateErr)
+		return fail("make it, or correct state_dir", "%v", f.stateErr)
 	case !f.stateInfo.IsDir():
-		return fail("move it away, or correct state_dir", "%s is no directory", dir)
+		return fail("move it away, or correct state_dir; then tvpassd restart", "%s is not a directory", dir)
 	}
 	owner := f.stateInfo.Sys().(*syscall.Stat_t).Uid
 	if want, known := f.serviceUser(); known && want != owner {
@@ -123,6 +138,41 @@ func judgeStateDir(f *facts) Check {
 	}
 	return pass("%s, of %s", dir, userName(owner))
 }
+
+// judgeMissingState says whether the next start can make the directory.
+func (f *facts) judgeMissingState() Check {
+	const missing = "%s does not exist; if this device was registered before, its viewers must sign in again"
+	dir := f.conf.StateDir
+	if target, err := os.Readlink(dir); err == nil {
+		return fail("mount what it leads to, or correct state_dir; then tvpassd restart",
+			"%s is a link to %s, which does not exist", dir, target)
+	}
+	parent := filepath.Dir(dir)
+	for parent != "/" {
+		if _, err := os.Lstat(parent); err == nil {
+			break
+		}
+		parent = filepath.Dir(parent)
+	}
+	var disk unix.Statfs_t
+	switch err := unix.Statfs(parent, &disk); {
+	case err != nil:
+		return fail("correct state_dir", "%s can't be made in %s: %v", dir, parent, err)
+	case disk.Flags&stRdonly != 0:
+		return fail("mount "+parent+" writable, or set state_dir to a directory that is; then tvpassd restart",
+			"%s does not exist and can't be made: the disk under %s is read-only", dir, parent)
+	case f.status != nil:
+		return fail("tvpassd restart makes it again; viewers must sign in again",
+			"%s was deleted while the daemon runs", dir)
+	case f.service.Manager == "systemd" && f.service.Installed && dir != "/var/lib/tvpassd":
+		return warn("install -d -m 700 -o tvpass "+dir+"; and let the unit write there: systemctl edit tvpassd, "+
+			"[Service] ReadWritePaths="+dir, missing, dir)
+	}
+	return warn("tvpassd start makes it", missing, dir)
+}
+
+// stRdonly is ST_RDONLY of statvfs(3).
+const stRdonly = 1
 
 // orMount returns the command that keeps others out of the state directory, or
 // what does so if its file system has neither owners nor modes.
@@ -203,7 +253,6 @@ func judgeDisk(f *facts) Check {
 	if f.diskErr != nil {
 		return skip(fmt.Sprintf("the disk can't be asked: %v", f.diskErr))
 	}
-	const stRdonly = 1                                  // ST_RDONLY of statvfs(3)
 	free := f.disk.Bavail * uint64(f.disk.Bsize) / 1024 // Bsize is of another type on every machine
 	switch {
 	case f.disk.Flags&stRdonly != 0:
@@ -222,6 +271,9 @@ func judgeDisk(f *facts) Check {
 func judgeDatabase(f *facts) Check {
 	if f.status != nil {
 		if s := f.status.Storage; !s.OK {
+			if cause := f.blame(true, "disk"); cause != "" {
+				return behind(cause)
+			}
 			return fail("check owner, mode and free space of "+f.conf.StateDir, "it can't be written: %s", s.Detail)
 		}
 		return pass("the daemon reads and writes it")
@@ -248,6 +300,9 @@ func judgeDatabase(f *facts) Check {
 	case errors.Is(f.kept.Database, fs.ErrNotExist) && errors.Is(f.kept.Copy, fs.ErrNotExist):
 		return pass("there is none yet: the first start makes it")
 	}
+	if f.kept.Registered == 1 {
+		return pass("it holds the credentials of 1 app")
+	}
 	return pass("it holds the credentials of %d apps", f.kept.Registered)
 }
 
@@ -261,7 +316,8 @@ func kept(err error) error {
 
 func judgeDevice(f *facts) Check {
 	if f.deviceErr != nil {
-		return fail("find out why", "it can't be looked at: %v", f.deviceErr)
+		return fail("run this as root; if that does not help, report it with the output of tvpassd bundle",
+			"it can't be looked at: %v", f.deviceErr)
 	}
 	var faults []error
 	for _, w := range f.device.Warnings {
@@ -284,7 +340,9 @@ func judgeIdentifier(f *facts) Check {
 		source, value = f.kept.Identifier.Source, f.kept.Identifier.Value
 	case f.cfg.UID != 0:
 		return skipForRoot("what it comes from")
-	case f.deviceErr == nil && f.device.Identifier.Source != "":
+	case f.deviceErr != nil:
+		return behind("device")
+	case f.device.Identifier.Source != "":
 		return pass("the first start takes it from %s", f.device.Identifier.Source)
 	}
 	if source == device.Generated || source == "" {

@@ -44,6 +44,7 @@ type facts struct {
 	socketErr  error
 	status     *ipc.Status // nil: see statusErr
 	statusErr  error
+	listens    bool // a process listens on the socket, even if the file is gone
 
 	stateInfo fs.FileInfo // nil: see stateErr
 	stateErr  error
@@ -60,6 +61,8 @@ type facts struct {
 	server *reach
 	unsent time.Duration // nothing was sent, for the throttle stays shut so long
 	portal string        // what answers in the server's place; "" nothing does
+
+	portalAsked bool // something answered where a portal would
 }
 
 func look(ctx context.Context, cfg Config) *facts {
@@ -67,10 +70,10 @@ func look(ctx context.Context, cfg Config) *facts {
 	f.conf, f.confErr = cfg.Load()
 	f.lookAtService(ctx)
 	f.lookAtSocket(ctx)
+	f.lookAtState()
 	if f.conf == nil {
 		return f
 	}
-	f.lookAtState()
 	f.device, f.deviceErr = device.Probe(device.Options{Overrides: f.conf.Device})
 	f.unsent = f.shut()
 	if f.unsent <= throttlePatience { // that may be no more than the pause between the daemon's own calls
@@ -113,12 +116,41 @@ func (f *facts) lookAtSocket(ctx context.Context) {
 	if f.statusErr = err; err == nil {
 		f.status = &st
 	}
+	f.listens = Listens(f.socket)
+}
+
+// Listens reports whether a process listens on the socket of that path. The kernel
+// remembers the path even if the file is gone, and tells everybody.
+func Listens(path string) bool {
+	const listening = "00010000" // __SO_ACCEPTCON
+	table, err := os.ReadFile("/proc/net/unix")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(table)) {
+		columns := strings.SplitN(strings.TrimSpace(line), " ", 8)
+		if len(columns) == 8 && columns[3] == listening && columns[7] == path {
+			return true
+		}
+	}
+	return false
+}
+
+// alive reports whether a daemon runs, whatever its socket and the service manager
+// say.
+func (f *facts) alive() bool {
+	return f.status != nil || f.listens || errors.Is(f.keptErr, storage.ErrInUse)
 }
 
 // lookAtState looks at the state directory. It never opens the database of a running
 // daemon, whose status tells about it.
 func (f *facts) lookAtState() {
-	dir := f.conf.StateDir
+	dir := ""
+	if f.conf != nil {
+		dir = f.conf.StateDir
+	} else if part, _ := config.LoadPart(f.cfg.ConfigFile); part.StateDir != "" {
+		dir = part.StateDir // a daemon may hold it
+	}
 	f.stateInfo, f.stateErr = os.Stat(dir)
 	f.place, f.placeErr = storage.Locate(dir)
 	f.diskErr = unix.Statfs(dir, &f.disk)
@@ -150,7 +182,7 @@ func (f *facts) lookAtServer(ctx context.Context) {
 	if url == "" {
 		url = "http://" + f.server.host + "/"
 	}
-	f.portal = f.server.findPortal(ctx, url)
+	f.portal, f.portalAsked = f.server.findPortal(ctx, url)
 }
 
 // needsRoot reports whether only root may see something.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 const (
@@ -64,7 +65,7 @@ func judgeClock(f *facts) Check {
 		return pass("%s, like the server's", stamp(now))
 	}
 	if !f.cfg.Clock.Synchronised() {
-		return pass("%s, not confirmed by a time service", stamp(now))
+		return skip(fmt.Sprintf("it shows %s, which neither a time service nor the server confirms", stamp(now)))
 	}
 	return pass("%s, set by a time service", stamp(now))
 }
@@ -72,7 +73,7 @@ func judgeClock(f *facts) Check {
 func judgeRoute(f *facts) Check {
 	switch {
 	case f.deviceErr != nil:
-		return skip(f.deviceErr.Error())
+		return skip(fmt.Sprintf("the routes can't be read: %v", f.deviceErr))
 	case f.loopback():
 		return pass("not needed: the calls go to this device")
 	case f.device.Interface != "":
@@ -104,12 +105,23 @@ func judgeProxy(f *facts) Check {
 			return warn("write "+name+"=http://host:port, or [http] proxy in config.toml",
 				"%s of %s is not a URL: it is silently ignored, or misread", name, f.cfg.EnvOf)
 		}
+		if misread(u) {
+			return fail("write its password with %2F for / , %3F for ? and %23 for #, then tvpassd restart",
+				"%s of %s is misread: the first part of its user and password is taken for the proxy's name",
+				name, f.cfg.EnvOf)
+		}
 		if f.server.proxy == nil {
 			return pass("none: %s of %s names one, but NO_PROXY or the address excludes this endpoint", name, f.cfg.EnvOf)
 		}
 		return pass("%s://%s, from %s of %s", u.Scheme, u.Host, name, f.cfg.EnvOf)
 	}
 	return pass("none: calls leave directly")
+}
+
+// misread reports whether a URL of a proxy ends its host too early: a user or
+// password holds a character that must be escaped.
+func misread(proxy *url.URL) bool {
+	return proxy.User == nil && strings.Contains(proxy.Path+proxy.RawQuery+proxy.Fragment, "@")
 }
 
 func judgeDNS(f *facts) Check {
@@ -121,6 +133,8 @@ func judgeDNS(f *facts) Check {
 	switch {
 	case f.unsent > 0:
 		return behind("throttle") // no request was sent
+	case r.peer == "" && r.refused == 0 && (failed || r.dialErr != nil) && f.blame(true, "proxy") != "":
+		return behind("proxy") // calls leave directly because of it
 	case blocked != nil:
 		return fail(blocked.Advice(), "%v", blocked)
 	case failed:
@@ -135,7 +149,7 @@ func judgeDNS(f *facts) Check {
 	case r.asked:
 		return pass("%s is %s", name, r.addresses())
 	case r.peer == "" && r.dialErr == nil && r.err != nil:
-		return fail(checkConfig, "no request could be made: %v", r.err)
+		return fail(f.checkConfig(), "no request could be made: %v", r.err)
 	}
 	return pass("not needed: %s is an address", r.address)
 }
@@ -153,6 +167,8 @@ func judgePortal(f *facts) Check {
 			"in place of %s something %s", f.server.host, f.portal)
 	case f.server.verified():
 		return pass("none: the server itself answers")
+	case !f.portalAsked:
+		return skip("nothing answers where a portal would")
 	}
 	return pass("none found")
 }
@@ -209,14 +225,25 @@ func judgeHandshake(f *facts) Check {
 			"what answers as %s has a certificate for %s", r.host, f.names())
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
-		leaf := r.tls.PeerCertificates[0]
 		return fail("check the clock; if it is right, tell the server's operator, "+
 			"or find out what intercepts the connection",
-			"the certificate of %s is valid from %s to %s, or its issuer's is not valid, and the clock shows %s: %s", r.host,
-			stamp(leaf.NotBefore), stamp(leaf.NotAfter), stamp(f.cfg.Clock.Now().Wall), r.chain())
+			"the certificate of %s %s, and the clock shows %s: %s",
+			r.host, f.validity(), stamp(f.cfg.Clock.Now().Wall), r.chain())
 	}
 	return fail("find out what intercepts the connection",
 		"the certificate of %s can't be trusted: %s: %s", r.host, reason(err, r.err), r.chain())
+}
+
+// validity words when the peer's certificate is valid, as it is not valid now.
+func (f *facts) validity() string {
+	leaf, now := f.server.tls.PeerCertificates[0], f.cfg.Clock.Now().Wall
+	switch {
+	case now.After(leaf.NotAfter):
+		return "expired on " + stamp(leaf.NotAfter)
+	case now.Before(leaf.NotBefore):
+		return "is valid only from " + stamp(leaf.NotBefore)
+	}
+	return "comes from an authority whose own certificate is not valid"
 }
 
 // chain lists the certificates that the peer sent, and their issuers.
@@ -247,8 +274,10 @@ func judgeEndpoint(f *facts) Check {
 		return fail("try again; "+checkNetwork, "%s gives no answer: %s", r.host, reason(r.err, nil))
 	}
 	var refusal struct{ Error string }
-	const wrong = "sign this device in if its network has a captive portal; " +
-		"otherwise correct environment or endpoint in config.toml"
+	wrong := "correct environment or endpoint in config.toml; if they are right, tell the server's operator"
+	if r.tls == nil { // the certificate says that it is the server
+		wrong = "sign this device in if its network has a captive portal; otherwise " + wrong
+	}
 	switch status := r.answer.StatusCode; {
 	case status == http.StatusTooManyRequests:
 		return pass("it answers that there were too many requests")
@@ -267,6 +296,21 @@ func judgeEndpoint(f *facts) Check {
 	}
 }
 
+// throttled returns an app that has no token because of the throttle; "" if none
+// has.
+func (f *facts) throttled() string {
+	if f.status == nil {
+		return ""
+	}
+	for _, a := range f.status.Apps {
+		usable := a.State == ipc.StateReady || a.State == ipc.StateStale
+		if e := a.LastError; !usable && e != nil && e.Code == ipc.CodeThrottled {
+			return a.App
+		}
+	}
+	return ""
+}
+
 func judgeThrottle(f *facts) Check {
 	const wait = "wait; if it comes back, find out which player or device behind this address sends so many requests"
 	switch r := f.server; {
@@ -274,6 +318,8 @@ func judgeThrottle(f *facts) Check {
 		return warn(wait, "it stays shut for %v: too many requests came from this address", f.unsent.Round(time.Second))
 	case r.answer != nil && r.answer.StatusCode == http.StatusTooManyRequests:
 		return warn(wait, "it is shut: too many requests came from this address")
+	case f.throttled() != "":
+		return fail(wait, "app %s has no token because of it: too many requests came from this address", f.throttled())
 	case r.answer == nil && f.status == nil:
 		return skip("unknown without an answer of the server")
 	}

@@ -79,6 +79,10 @@ func (r *reach) ask(ctx context.Context, conf *config.Config, proxy func(*http.R
 	}
 	if r.proxy != nil {
 		r.address = hostPort(r.proxy)
+		if misread(r.proxy) {
+			r.err = errors.New("the proxy is misread")
+			return
+		}
 	}
 	r.dialer = &dcr.Dialer{Server: dcr.ServerOf(req.URL), Timeout: serverPatience, Now: now}
 	tlsConfig := dcr.TLSConfig(now)
@@ -215,31 +219,32 @@ func (r *reach) date() (time.Time, bool) {
 }
 
 // findPortal asks for a page without TLS, as a browser would: a captive portal
-// shows itself there. It returns what answers in the server's place; "" if
-// nothing does, or the server itself. The request is outside the throttle.
-func (r *reach) findPortal(ctx context.Context, page string) string {
+// shows itself there. It returns what answers in the server's place, "" if that is
+// the server itself, and whether there was an answer. The request is outside the
+// throttle.
+func (r *reach) findPortal(ctx context.Context, page string) (what string, answered bool) {
 	ctx, cancel := context.WithTimeout(ctx, portalPatience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, page, nil)
 	if err != nil {
-		return ""
+		return "", false
 	}
 	transport := &http.Transport{DialContext: r.dialer.DialContext, DisableKeepAlives: true}
 	resp, err := transport.RoundTrip(req) // no redirect is followed
 	if err != nil {
-		return ""
+		return "", false
 	}
 	resp.Body.Close()
 	to, err := resp.Location()
 	switch {
 	case err == nil && to.Hostname() != r.host && to.Hostname() != req.URL.Hostname():
-		return "redirects to " + to.Scheme + "://" + to.Host
+		what = "redirects to " + to.Scheme + "://" + to.Host
 	case resp.StatusCode == http.StatusNetworkAuthenticationRequired:
-		return "wants a sign-in to the network (HTTP 511)"
+		what = "wants a sign-in to the network (HTTP 511)"
 	case resp.StatusCode == http.StatusOK && isHTML(resp):
-		return "answers with a page of its own"
+		what = "answers with a page of its own"
 	}
-	return ""
+	return what, true
 }
 
 func isHTML(resp *http.Response) bool {

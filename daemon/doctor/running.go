@@ -23,51 +23,191 @@ const (
 	// exitUnusable is the daemon's exit status if the configuration or the state is
 	// unusable.
 	exitUnusable = 78
+
+	begin = "tvpassd start"
 )
 
+// judgeService compares what the service manager says with what the socket shows.
+// If no daemon runs it finds out why, if the manager knows.
 func judgeService(f *facts) Check {
 	s := f.service
-	ended := fmt.Sprintf("%s, exit status %d", s.Result, s.ExitStatus)
-	todo := "tvpassd start; if it ends again, why is in journalctl -u tvpassd, or in /var/log"
-	switch {
+	switch running := f.alive(); {
 	case f.serviceErr != nil:
 		return skip(fmt.Sprintf("the service manager does not tell: %v", f.serviceErr))
+	case running && !s.Installed:
+		return warn("tvpassd install", "tvpassd is not a service of this system, so nothing starts it at boot")
 	case !s.Installed:
-		return warn("tvpassd install", "tvpassd is no service of this system, so nothing starts it at boot")
-	case f.status != nil && s.Active != "active" && s.Active != "":
-		return warn("end the one that runs, then tvpassd start", "a daemon runs, but not as the service, which is %s",
-			s.Active)
-	case s.ExitStatus == exitUnusable && s.Active != "active":
-		return fail("see the checks above; then tvpassd start",
-			"the configuration or the state is unusable (exit status %d)", exitUnusable)
-	case s.Active == "failed" || s.Active == "activating" && s.Restarts > 0:
-		return fail(todo, "it ends again and again, or gave up: %s", ended)
-	case s.Active == "inactive":
-		return fail(todo, "it is installed and not started")
+		return fail("tvpassd install, then "+begin, "tvpassd is not a service of this system, and nobody started it")
+	case s.Broken != "":
+		return f.judgeBroken(running)
+	case running && s.Active != "active" && s.Active != "reloading" && s.Active != "":
+		return warn("end the one that runs, then "+begin,
+			"a daemon runs, but not as the service, which is %s", s.Active)
+	case !running && s.Active != "active" && s.Active != "":
+		return f.judgeDown()
 	case !s.Enabled:
-		return warn("systemctl enable tvpassd", "it is not enabled: at the next boot it is not started")
+		return warn(f.enable(), "it is not enabled: at the next boot it is not started")
 	case s.Restarts > manyRestarts:
-		return warn("why is in journalctl -u tvpassd", "it was started again %d times; its last end: %s", s.Restarts, ended)
+		return warn("why is in "+f.logs(), "it was started again %d times; its last end: %s", s.Restarts, f.end())
+	case s.Active == "":
+		return pass("installed and enabled (%s); whether it runs, the socket shows", s.Manager)
 	}
 	return pass("installed, enabled and started (%s)", s.Manager)
 }
 
+// judgeBroken words why systemd can't start what is installed.
+func (f *facts) judgeBroken(running bool) Check {
+	todo, detail := "systemctl status tvpassd names the fault; mend it, then systemctl daemon-reload and "+begin,
+		"systemd can't load the unit of tvpassd ("+f.service.Broken+")"
+	if f.service.Broken == "masked" {
+		todo, detail = "systemctl unmask tvpassd, then "+begin, "the unit of tvpassd is masked, so nothing can start it"
+	}
+	if running {
+		return warn(todo, "%s; the daemon that runs is not started again", detail)
+	}
+	return fail(todo, "%s", detail)
+}
+
+// judgeDown finds out why the service does not run.
+func (f *facts) judgeDown() Check {
+	s := f.service
+	if s.Active == "inactive" && s.ExitStatus == 0 {
+		return fail(begin, "it is installed and not started")
+	}
+	if cause := f.stopper(); cause != "" {
+		return behind(cause)
+	}
+	if s.ExitStatus == exitUnusable {
+		return fail("why is in "+f.logs()+"; then "+begin,
+			"it ended, and is not started again: the configuration or the state is unusable (exit status %d)", exitUnusable)
+	}
+	if why := setupFault(s.ExitStatus); why.detail != "" {
+		return fail(why.todo, "systemd can't start it: %s (exit status %d)", why.detail, s.ExitStatus)
+	}
+	if s.Active == "inactive" {
+		return fail(begin+"; if it ends again, why is in "+f.logs(), "it was stopped; its last end: %s", f.end())
+	}
+	return fail("why is in "+f.logs()+"; mend that, then tvpassd restart",
+		"it ends again and again, or gave up: %s", f.end())
+}
+
+// stopper returns the failed check that keeps a daemon from running; "" if there is
+// none.
+func (f *facts) stopper() string {
+	if id := f.firstFailed([]string{"config", "state_dir"}); id != "" {
+		return id
+	}
+	if f.server.rootsErr != nil {
+		return "tls"
+	}
+	return ""
+}
+
+// end is how the service ended last.
+func (f *facts) end() string {
+	if f.service.Result == "" {
+		return "unknown"
+	}
+	return fmt.Sprintf("%s, exit status %d", f.service.Result, f.service.ExitStatus)
+}
+
+func (f *facts) logs() string {
+	if f.service.Manager == "systemd" {
+		return "journalctl -u tvpassd -n 20"
+	}
+	return "the system's log (logread, /var/log/messages)"
+}
+
+func (f *facts) enable() string {
+	if f.service.Manager == "systemd" {
+		return "systemctl enable tvpassd"
+	}
+	return "tvpassd install"
+}
+
+// fault is something that is wrong, and what to do.
+type fault struct{ detail, todo string }
+
+// setupFault words the exit statuses of systemd itself, of the table "Process exit
+// codes" in systemd.exec(5).
+func setupFault(status int) fault {
+	const again, drop = "; then tvpassd restart", "systemctl cat tvpassd shows the units and drop-ins; " +
+		"correct or remove what asks for it, then systemctl daemon-reload and tvpassd restart"
+	faults := map[int]fault{
+		203: {"the program is missing, or made for another processor", "install the package for this device again" + again},
+		216: {"the group tvpass does not exist", "make user and group tvpass: tvpassd install does" + again},
+		217: {"the user tvpass does not exist", "make user and group tvpass: tvpassd install does" + again},
+		226: {"its sandbox can't be set up: a directory of the unit is missing or read-only, " +
+			"or the kernel has no namespaces", "journalctl -u tvpassd -n 20 names the step; " + drop},
+		228: {"the kernel has no system call filter (seccomp)", drop},
+		233: {"/run/tvpassd can't be made", "see that /run is writable and not full" + again},
+		238: {"the state directory can't be made", "see that /var/lib is there, writable and not full, " +
+			"and that nothing else is called /var/lib/tvpassd" + again},
+	}
+	if why, known := faults[status]; known || status < 200 || status > 245 {
+		return why
+	}
+	return fault{"a setting of the unit can't be applied", "journalctl -u tvpassd -n 20 names the step; " + drop}
+}
+
+// judgeSocket connects. No service manager has a say in that.
 func judgeSocket(f *facts) Check {
-	const begin = "tvpassd start"
 	switch {
+	case errors.Is(f.socketErr, fs.ErrNotExist) && f.alive():
+		return fail(f.restart(), "a daemon runs, but %s is gone: players can't find it", f.socket)
 	case errors.Is(f.socketErr, fs.ErrNotExist):
-		return fail(begin, "%s is not there: no daemon runs", f.socket)
+		return f.noDaemon("no daemon runs: " + f.socket + " is not there")
 	case f.needsRoot(f.socketErr):
 		return skipForRoot(f.socket)
 	case f.socketErr != nil:
 		return fail("correct [socket] path", "%v", f.socketErr)
 	case f.socketInfo.Mode().Type() != fs.ModeSocket:
-		return fail("move it away, then tvpassd restart", "%s is in the way, and is no socket", f.socket)
+		return fail("move it away, then tvpassd restart", "%s is in the way: it is not a socket", f.socket)
+	case errors.Is(f.statusErr, client.ErrNotRunning) && f.alive():
+		return fail(f.restart(), "a daemon runs, but does not listen on %s", f.socket)
 	case errors.Is(f.statusErr, client.ErrNotRunning):
-		return fail(begin, "%s is stale: the daemon that made it is gone", f.socket)
+		return f.noDaemon(f.socket + " is stale: the daemon that made it is gone")
 	case errors.Is(f.statusErr, client.ErrPermission):
 		return skip(fmt.Sprintf("this user may not use %s (%s): run this as root, or join the group", f.socket, f.access()))
 	}
+	return f.judgeAccess()
+}
+
+// noDaemon is a failure of its own unless another check knows why.
+func (f *facts) noDaemon(detail string) Check {
+	for _, c := range f.done {
+		if c.ID != "service" {
+			continue
+		}
+		if cause, ok := strings.CutPrefix(c.Detail, behindWords); ok && c.Status == Skipped {
+			return behind(cause)
+		}
+		if c.Status == Failed {
+			return behind(c.ID)
+		}
+	}
+	if cause := f.stopper(); cause != "" {
+		return behind(cause)
+	}
+	if f.service.Installed && (f.service.Active == "active" || f.service.Active == "") {
+		return fail("tvpassd restart; if it ends again, why is in "+f.logs(), "%s", detail)
+	}
+	return fail(begin, "%s", detail)
+}
+
+// restart returns how the socket is made again.
+func (f *facts) restart() string {
+	switch {
+	case f.service.HoldsPath:
+		return "systemctl restart tvpassd.socket tvpassd: systemd holds the socket"
+	case f.service.Installed && f.service.Active != "inactive":
+		return "tvpassd restart"
+	}
+	return "end the daemon that runs, then " + begin
+}
+
+// judgeAccess compares who may connect with who should.
+func (f *facts) judgeAccess() Check {
 	if dir := f.closedFolder(); dir != "" {
 		return warn("chmod 755 "+dir, "players don't get to %s: %s is closed to others", f.socket, dir)
 	}
@@ -135,6 +275,9 @@ func (f *facts) lockedOut() (who, app string) {
 
 func judgeDaemon(f *facts) Check {
 	if f.status == nil {
+		if errors.Is(f.statusErr, client.ErrPermission) || f.needsRoot(f.socketErr) {
+			return behind("socket")
+		}
 		return fail("tvpassd restart", "it does not answer as it should: %v", f.statusErr)
 	}
 	st := f.status
@@ -143,28 +286,68 @@ func judgeDaemon(f *facts) Check {
 	}
 	var faults []error
 	for _, w := range st.Warnings {
-		// Device, clock and disk have checks of their own.
-		if !strings.HasPrefix(w.Code, "device_") && w.Code != "identifier_generated" && w.Code != ipc.CodeClockUnset &&
-			w.Code != ipc.CodeStorage {
+		if !f.judgedElsewhere(w.Code) {
 			faults = append(faults, errors.New(w.Code+": "+w.Detail))
 		}
 	}
 	if len(faults) > 0 {
-		return warn("tvpassd status shows all of it", "%s", list(faults))
+		return warn("tvpassd status --all shows all of it", "%s", list(faults))
 	}
 	return pass("version %s, up %v", st.Version, time.Duration(st.UptimeS)*time.Second)
+}
+
+// judgedElsewhere reports whether another check is about the subject of a warning.
+func (f *facts) judgedElsewhere(code string) bool {
+	switch code {
+	case "identifier_generated", "state_volatile", "build_date_missing", ipc.CodeClockUnset, ipc.CodeStorage:
+		return true
+	case "app_disabled":
+		return f.failed("apps")
+	case ipc.CodeInvalidConfiguration:
+		return f.failed("config") || f.failed("apps")
+	}
+	return strings.HasPrefix(code, "device_")
+}
+
+// causes returns the checks that may have found the cause of an app's failure.
+func causes(app string, e *ipc.LastError) []string {
+	switch e.Code {
+	case ipc.CodeClockUnset:
+		return []string{"clock"}
+	case ipc.CodeThrottled:
+		return []string{"throttle"}
+	case ipc.CodeStorage:
+		return []string{"state_dir", "disk", "database"}
+	case ipc.CodeRejected:
+		return []string{"statement:" + app}
+	}
+	return nil
+}
+
+// wayToServer are the checks of what lies between the device and the server.
+func wayToServer() []string {
+	return []string{"clock", "route", "proxy", "dns", "captive_portal", "tcp", "tls", "endpoint"}
 }
 
 func judgeToken(f *facts, a ipc.AppStatus) Check {
 	if a.State == ipc.StateReady {
 		return pass("good")
 	}
-	detail, e := a.State, a.LastError
-	if e == nil && a.State != ipc.StateStale {
-		return warn("wait a moment, then tvpassd status", "there is none yet: %s", detail)
+	total := a.State != ipc.StateStale
+	e := a.LastError
+	if e == nil && total {
+		return warn("wait a moment, then tvpassd status", "there is none yet: %s", a.State)
 	}
-	todo := "tvpassd status shows how it goes"
+	detail, todo := a.State, "tvpassd status shows how it goes"
 	if e != nil {
+		cause := f.blame(total, causes(a.App, e)...)
+		away := e.Code == ipc.CodeOffline || e.Code == ipc.CodeServerError
+		if away {
+			cause = f.firstFailed(wayToServer())
+		}
+		if cause != "" {
+			return behind(cause)
+		}
 		if e.Code != a.State {
 			detail += ": " + e.Code
 		}
@@ -172,14 +355,12 @@ func judgeToken(f *facts, a ipc.AppStatus) Check {
 			detail += " (" + e.ServerCode + ")"
 		}
 		todo = e.Detail
-		// An unreachable server, or a wrong one, is reported above.
-		for _, cause := range []string{"clock", "route", "dns", "captive_portal", "tcp", "tls", "endpoint"} {
-			if (e.Code == ipc.CodeOffline || e.Code == ipc.CodeServerError || e.Code == ipc.CodeClockUnset) && f.failed(cause) {
-				return behind(cause)
-			}
+		if away { // no check sees it any more
+			detail += ": " + e.Detail
+			todo = "tvpassd refresh --app " + a.App + ": the server can be reached by now"
 		}
 	}
-	if a.State == ipc.StateStale {
+	if !total {
 		return warn(todo, "the token is good still: %s", detail)
 	}
 	return fail(todo, "there is none: %s", detail)

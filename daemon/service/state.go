@@ -14,6 +14,8 @@ import (
 type State struct {
 	Manager    string // "systemd", or the name of another init system; "" if nothing is installed
 	Installed  bool
+	Broken     string // why systemd can't start what is installed: masked, bad-setting, error; "" if it can
+	HoldsPath  bool   // systemd listens on the socket, and passes it to the daemon
 	Enabled    bool   // the boot starts it, or a player that connects
 	Active     string // in systemd's words: active, activating, inactive, failed; "" if unknown
 	Result     string // of its last end: success, exit-code, signal, watchdog, oom-kill, ...
@@ -40,15 +42,20 @@ func Look(ctx context.Context) (State, error) {
 
 // parseShow reads the properties of service and socket, with an empty line between them.
 func parseShow(text string) State {
-	unit, socket, _ := strings.Cut(text, "\n\n")
-	of := properties(unit)
-	enabled := of["UnitFileState"]
+	unit, socketUnit, _ := strings.Cut(text, "\n\n")
+	of, socket := properties(unit), properties(socketUnit)
+	enabled, load := of["UnitFileState"], of["LoadState"]
+	broken := load
+	if load == "loaded" || load == "not-found" {
+		broken = ""
+	}
 	exit, _ := strconv.Atoi(of["ExecMainStatus"])
 	restarts, _ := strconv.Atoi(of["NRestarts"]) // systemd before 235 has none
 	return State{
-		Manager: "systemd", Installed: of["LoadState"] == "loaded" || of["LoadState"] == "masked",
+		Manager: "systemd", Installed: load == "loaded" || broken != "", Broken: broken,
+		HoldsPath: socket["ActiveState"] == "active",
 		Enabled: strings.HasPrefix(enabled, "enabled") || enabled == "static" ||
-			strings.HasPrefix(properties(socket)["UnitFileState"], "enabled"),
+			strings.HasPrefix(socket["UnitFileState"], "enabled"),
 		Active: of["ActiveState"], Result: of["Result"], ExitStatus: exit, Restarts: restarts, User: of["User"],
 	}
 }

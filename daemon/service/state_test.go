@@ -23,6 +23,8 @@ func TestLookReadsWhatSystemdTells(t *testing.T) {
 			State{Manager: "systemd", Installed: true, Enabled: true, Active: "inactive"}},
 		{"not there", "Result=success\nLoadState=not-found\nActiveState=inactive\nUnitFileState=\n\nLoadState=not-found\n",
 			State{Manager: "systemd", Active: "inactive", Result: "success"}},
+		{"masked", "LoadState=masked\nActiveState=inactive\nUnitFileState=masked\n\nLoadState=loaded\nActiveState=active\n",
+			State{Manager: "systemd", Installed: true, Broken: "masked", HoldsPath: true, Active: "inactive"}},
 		{"an old systemd", "LoadState=loaded\nActiveState=activating\nUnitFileState=disabled\nResult=signal\n" +
 			"ExecMainStatus=9\n",
 			State{Manager: "systemd", Installed: true, Active: "activating", Result: "signal", ExitStatus: 9}},
