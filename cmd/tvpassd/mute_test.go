@@ -1,10 +1,14 @@
 package main
 
 import (
+	"net"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // A kernel that refuses to set the timer, as a 32-bit one does past 2038, must
@@ -30,4 +34,37 @@ func TestATimerThatCannotBeSet(t *testing.T) {
 	if n := strings.Count(d.stderr.String(), "the kernel's timer fails"); n != 1 {
 		t.Errorf("the failure is told %d times, want once\n%s", n, d.stderr)
 	}
+}
+
+// Whoever pauses a serial console, or a hanging logger behind a pipe, must not
+// stop the daemon: players are served, reloads are done, and it ends when asked.
+func TestALogThatIsHeldUp(t *testing.T) {
+	l := newLab(t, "-token-life", "6s")
+	unread, end, err := os.Pipe()
+	l.must(err)
+	defer unread.Close()
+	fd := int(end.Fd()) // once: it makes the file blocking
+	l.must(unix.SetNonblock(fd, true))
+	for err = nil; err == nil; { // until nothing more fits
+		_, err = unix.Write(fd, []byte("x"))
+	}
+	l.must(unix.SetNonblock(fd, false))
+	d := l.startTo(end, programs.tvpassd, "run", "--config", l.path("config.toml"))
+	t.Cleanup(d.kill)
+	end.Close()
+	d.until("socket", func() bool {
+		c, err := net.Dial("unix", l.path("sock"))
+		return err == nil && c.Close() == nil
+	})
+	first := l.token()
+	l.addApp("other", "")
+	l.run("reload").expect(t, 0)
+	if l.tokenOf(nil, "other") == "" {
+		t.Error("the reload did nothing")
+	}
+	d.until("another token", func() bool {
+		r := l.curl("/v1/apps/ref30/token?wait=0s")
+		return r.code == 200 && field(t, r.stdout, "access_token") != first
+	})
+	d.stop()
 }

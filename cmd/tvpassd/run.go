@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tvpassd/tvpassd/daemon"
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/config"
@@ -60,7 +62,8 @@ func (e *env) runDaemon(user string) (err error) {
 	if err != nil {
 		return exitStatus{exitConfig, err}
 	}
-	log, level := newLogger(e.stderr, service.Journal())
+	journal := service.Journal()
+	log, level := newLogger(service.NewLogWriter(e.stderr, unix.Stderr, journal), journal)
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(libraryLog{log})
 	system := clock.NewSystem()
