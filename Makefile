@@ -74,9 +74,8 @@ powercut: ## CUTS power cuts under the storage, on a file system of its own (roo
 	@scripts/setup powercut
 	CUTS=$(CUTS) go run ./scripts/powercut
 
-PACKAGED := armv7 arm64 amd64
-package: $(PACKAGED:%=dist/tvpassd-linux-%) ## .deb and .ipk for armhf, arm64 and amd64
-	scripts/package/build dist $(PACKAGED)
+package: cross ## .deb, .rpm, .apk and .ipk of every target
+	scripts/package/build dist $(ARCHES)
 
 reproducible: ## the same commit is the same binary, wherever it is built
 	scripts/reproducible
@@ -85,6 +84,7 @@ e2e: ## the packages on a real systemd in a box, every foreign binary under an e
 	@scripts/setup e2e
 	$(MAKE) --no-print-directory build cross
 	scripts/e2e/native
+	scripts/e2e/packages
 	scripts/e2e/init
 	scripts/e2e/qemu-user
 

@@ -27,7 +27,7 @@ func commands() []command {
 			"tvpassd run --user tvpass",
 			"0   ended by SIGTERM or SIGINT\n1   failed: a restart may help\n64  wrong usage\n" +
 				"78  configuration or state unusable: a person must act"},
-		{"status", "[--all] [--json] [--watch]", "health of daemon, device and every app", statusCommand,
+		{"status", "[--json] [--watch]", "health of daemon, device and every app", statusCommand,
 			"tvpassd status --watch",
 			"0   healthy\n1   degraded\n2   an app has no usable token\n3   not running\n" +
 				"4   no permission on the socket\n64  wrong usage"},
@@ -128,8 +128,12 @@ func (e *env) helpOn(words []string) error {
 func (e *env) help(w io.Writer) {
 	fmt.Fprint(w, "tvpassd keeps an access token for Adobe Pass at hand for this device's players.\n\n"+
 		"usage: tvpassd [--config FILE] [--socket PATH] COMMAND\n\n")
+	width := 0
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  %-31s %s\n", c.line(), c.does)
+		width = max(width, len(c.line()))
+	}
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  %-*s  %s\n", width, c.line(), c.does)
 	}
 	fmt.Fprintf(w, "\n--config FILE  configuration, apps.d is beside it (%s)\n"+
 		"--socket PATH  the daemon's socket (as the configuration has it)\n\n"+

@@ -18,6 +18,8 @@ if ! exists group tvpass || ! exists passwd tvpass; then
 	elif has adduser; then # busybox
 		exists group tvpass || addgroup -S tvpass
 		exists passwd tvpass || adduser -S -D -H -h /nonexistent -s $shell -G tvpass tvpass
+	elif [ -e /lib/functions.sh ]; then # OpenWrt
+		(. /lib/functions.sh && user_add tvpass "" "$(group_add_next tvpass)" tvpass /var/run/tvpassd /bin/false)
 	else
 		false
 	fi || fail "the system user and group tvpass can't be made here: add both to the image that the box boots"

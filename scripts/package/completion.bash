@@ -1,11 +1,13 @@
-# bash completion for tvpassd
+# bash completion for tvpassd. Commands and flags are what `tvpassd help` says.
 
 _tvpassd_apps() {
 	tvpassd "$@" status --json 2>/dev/null | sed -n 's/^ *"app": "\([^"]*\)".*/\1/p'
 }
+_tvpassd_commands() { tvpassd help 2>/dev/null | sed -n 's/^  \([a-z]\{1,\}\) .*/\1/p'; }
+_tvpassd_flags() { tvpassd help "$1" 2>/dev/null | sed -n 's/^  \(--[a-z-]\{1,\}\).*/\1/p'; }
 
 _tvpassd() {
-	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} word command='' place=() i
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]} word command='' place=() words i
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		word=${COMP_WORDS[i]}
 		case $word in
@@ -13,7 +15,7 @@ _tvpassd() {
 			place+=("$word" "${COMP_WORDS[i+1]}")
 			((i++))
 			;;
-		--app | --accept | --root | --output | --wait | --min-ttl | --status) ((i++)) ;;
+		--app | --accept | --root | --output | --user | --wait | --min-ttl | --status) ((i++)) ;;
 		-*) ;;
 		*) [ -n "$command" ] || command=$word ;;
 		esac
@@ -21,21 +23,14 @@ _tvpassd() {
 	case $prev in
 	--config | --socket | --output) mapfile -t COMPREPLY < <(compgen -f -- "$cur") && return ;;
 	--root) mapfile -t COMPREPLY < <(compgen -d -- "$cur") && return ;;
+	--user) mapfile -t COMPREPLY < <(compgen -u -- "$cur") && return ;;
 	--app) mapfile -t COMPREPLY < <(compgen -W "$(_tvpassd_apps "${place[@]}")" -- "$cur") && return ;;
 	esac
-	local words='--config --socket --help --version'
 	case $command in
-	'') words+=' run status token headers report watch device doctor bundle config refresh reload reset install uninstall start stop restart version' ;;
-	status) words+=' --json --watch' ;;
-	token | headers) words+=' --app --wait --min-ttl' ;;
-	refresh | watch) words+=' --app' ;;
-	report) words+=' --app --status' ;;
-	reset) words+=' --app --yes' ;;
-	reload) words+=' --accept' ;;
-	device) words+=' --json --root' ;;
-	doctor | version) words+=' --json' ;;
-	bundle) words+=' --output' ;;
-	config) words+=' check' ;;
+	'') words="--config --socket --help --version help $(_tvpassd_commands)" ;;
+	help) words=$(_tvpassd_commands) ;;
+	config) words="check $(_tvpassd_flags config)" ;;
+	*) words="--help $(_tvpassd_flags "$command")" ;;
 	esac
 	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
 }
