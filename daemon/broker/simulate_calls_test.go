@@ -73,6 +73,9 @@ func (r *simRules) lands(d *simDevice, f simFlight) {
 	acc := f.account
 	d.tellDate(f)
 	e, failed := errors.AsType[*dcr.Error](f.err)
+	if !failed || e.Kind != dcr.Offline && e.Kind != dcr.Throttled {
+		d.players.rules.answered(f.call.sent.Boot)
+	}
 	switch {
 	case failed:
 		r.fails(d, f, e)
@@ -135,6 +138,7 @@ func (r *simRules) fails(d *simDevice, f simFlight, e *dcr.Error) {
 		}
 		acc.calm = max(acc.calm, d.at, r.shutUntil)
 		r.worry(d, r.shutUntil)
+		d.players.rules.throttledFor(d, f.call.sent.Boot, e.RetryAfter)
 	case dcr.Rejected:
 		if f.dropped {
 			return

@@ -21,10 +21,12 @@ func (d *simDevice) start() {
 		d.breaks("d", "the state can't be opened: %v", err)
 	}
 	d.rules.starts(d)
+	d.players.rules.starts(d)
+	gate := throttle.New(d.clocks.BootID(), d.clocks.boot, &d.memory)
 	d.guard(func() {
 		b, err := New(Config{
 			Clock: &d.clocks, Alarm: &d.alarm, Store: &d.disk, Random: d.drawn, BuildDate: labBuild,
-			Gate: throttle.New(d.clocks.BootID(), d.clocks.boot, &d.memory),
+			Gate: gate,
 			Log:  slog.New(timeless{slog.NewTextHandler(&d.logs, nil)}),
 		}, d.setup())
 		if err != nil {
@@ -35,6 +37,7 @@ func (d *simDevice) start() {
 	d.tally.starts++
 	d.tell("tvpassd starts")
 	d.rules.started(d)
+	d.players.begins(d, gate)
 	d.alarm.ring()
 }
 
@@ -53,6 +56,7 @@ func (d *simDevice) kill() {
 		d.lose()
 	}
 	d.broker, d.flights, d.disk.cut = nil, nil, noCut
+	d.players.ends()
 }
 
 // lose has what is on its way leave no trace.

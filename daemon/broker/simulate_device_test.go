@@ -39,9 +39,10 @@ type simDevice struct {
 	flights []simFlight
 	later   []simTimer
 
-	rules simRules
-	tally simTally
-	story *simStory // where it is told; nil: nowhere
+	players simPlayers
+	rules   simRules
+	tally   simTally
+	story   *simStory // where it is told; nil: nowhere
 }
 
 // simApp is what the configuration says of an app.
@@ -135,7 +136,10 @@ func (d *simDevice) live() (broken *simBroken) {
 		}
 		d.runTimers()
 		d.land()
+		d.playersTurn()
 		d.turns()
+		d.playersTurn()
+		d.players.rules.judgeOwn(d)
 		d.look()
 	}
 	return nil
@@ -143,7 +147,7 @@ func (d *simDevice) live() (broken *simBroken) {
 
 // next is the next moment at which anything happens by itself.
 func (d *simDevice) next() time.Duration {
-	next := min(simLength, d.timeAt, d.rules.next(d))
+	next := min(simLength, d.timeAt, d.rules.next(d), d.players.until(d))
 	for _, t := range d.later {
 		next = min(next, t.at)
 	}
@@ -192,6 +196,7 @@ func (d *simDevice) powerUp(off time.Duration) {
 	}
 	d.tell("boot %d, with a wall clock of %s", d.clocks.boots, d.clocks.Now().Wall.Format(time.DateTime))
 	d.rules.rebooted(d)
+	d.players.rules.rebooted(d)
 	d.start()
 }
 
@@ -219,6 +224,7 @@ func (d *simDevice) suspend(t time.Duration) {
 			f.err = &dcr.Error{Kind: dcr.Offline, Detail: "did not answer in time"}
 		}
 	}
+	d.sleepPlayers()
 	d.alarm.ring()
 	d.rules.worry(d, d.at)
 	d.look() // a player may be faster than the daemon

@@ -130,6 +130,7 @@ func (d *simDevice) storm(i simIncident) {
 		d.onMachine(n, func(m *machine, _ *simAccount) { m.awaited(d.broker.engine.at(d.clocks.Now())) })
 	}
 	d.server.bucket.empty(d.at)
+	d.players.rules.foreign = d.clocks.boot
 	d.rules.worry(d, d.at+2*time.Second)
 	if i.length > time.Second {
 		i.length -= time.Second

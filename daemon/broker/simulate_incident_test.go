@@ -103,6 +103,10 @@ var simKinds = []simKind{
 	}},
 	{6, 0, 0, "a player of %a reports its token", func(d *simDevice, i simIncident) { d.report(i.app) }},
 	{6, time.Millisecond, 20 * time.Second, "a storm of players empties the bucket for %v", (*simDevice).storm},
+	{3, time.Second, 2 * time.Minute, "a player of %a polls through the gateway for %v", (*simDevice).poll},
+	{3, time.Second, time.Minute, "a player of %a floods the gateway for %v", (*simDevice).flood},
+	{2, time.Second, time.Minute, "the players of all apps flood the gateway for %v", (*simDevice).floodAll},
+	{2, time.Second, 20 * time.Minute, "a player of %a calls past the gateway for %v", (*simDevice).direct},
 	{8, 0, 0, "a link comes up", func(d *simDevice, _ simIncident) { d.linkUp() }},
 
 	// people

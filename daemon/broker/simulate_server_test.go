@@ -65,13 +65,17 @@ type simBucket struct {
 
 // take takes one from the bucket and reports whether there was one.
 func (b *simBucket) take(at time.Duration) bool {
-	b.level = min(b.capacity, b.level+(at-b.last).Seconds())
-	b.last = at
+	b.level, b.last = b.at(at), max(at, b.last)
 	if b.level < 1-1e-6 {
 		return false
 	}
 	b.level--
 	return true
+}
+
+// at returns how many it holds at a moment.
+func (b *simBucket) at(at time.Duration) float64 {
+	return min(b.capacity, b.level+max(at-b.last, 0).Seconds())
 }
 
 func (b *simBucket) empty(at time.Duration) { b.level, b.last = 0, at }

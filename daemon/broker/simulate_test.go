@@ -26,6 +26,7 @@ import (
 type simTally struct {
 	lives, incidents, starts, turns, registrations, asked, writes int
 	requests                                                      map[callKind]int
+	players                                                       simPlayersTally
 }
 
 func (t *simTally) add(o simTally) {
@@ -36,6 +37,7 @@ func (t *simTally) add(o simTally) {
 	t.registrations += o.registrations
 	t.asked += o.asked
 	t.writes += o.writes
+	t.players.add(o.players)
 	for k, n := range o.requests {
 		t.requests[k] += n
 	}
@@ -57,6 +59,8 @@ func TestSimulate(t *testing.T) {
 		"%d token and %d register requests, %d answers to players",
 		uint64(seed), s.next-1, c.lives, simLength.Hours()/24, c.incidents, c.starts, c.turns, c.writes,
 		c.requests[callToken], c.requests[callRegister], c.asked)
+	t.Log(&c.players)
+	c.players.check(t)
 }
 
 // setting reads a number from the environment.
@@ -128,7 +132,7 @@ func (s *simulation) run(life simLife, story *simStory) (*simBroken, simTally) {
 	}
 	d := newSimDevice(life, medium, story)
 	broken := d.live()
-	d.tally.lives, d.tally.writes = 1, d.disk.writes
+	d.tally.lives, d.tally.writes, d.tally.players = 1, d.disk.writes, d.players.tally
 	return broken, d.tally
 }
 

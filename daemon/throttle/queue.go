@@ -12,8 +12,8 @@ const (
 	mostFlying      = 8  // calls of players in flight
 	mostFlyingEach  = 4  // of one app
 
-	// margin is how much longer than its wait a call must be expected to wait to
-	// be told at once: calls before it may be given up.
+	// margin is how much too late a call may come that waits all the same: calls
+	// before it may be given up. An app has one such call at a time.
 	margin = time.Second
 	// minRetry is the least that a call is told to wait before it asks again.
 	minRetry = time.Second
@@ -36,6 +36,7 @@ type lane struct {
 	app     string
 	waiting []*Ticket
 	flying  int
+	turns   int // of a reckoning
 }
 
 // Ticket is one call of a player.
@@ -73,8 +74,9 @@ func NewQueue(gate *Gate) *Queue { return &Queue{gate: gate} }
 func (q *Queue) Enter(app string, wait, now time.Duration) (*Ticket, error) {
 	l := q.lane(app)
 	t := &Ticket{lane: l, deadline: now + wait}
-	leaves := q.reckon(l, len(l.waiting), now)
-	if len(l.waiting) >= mostWaitingEach || leaves > t.deadline+margin || !q.makeRoom(l) {
+	leaves, spare := q.reckon(l, len(l.waiting), now)
+	late := leaves > t.deadline && spare || leaves > t.deadline+margin
+	if late || len(l.waiting) >= mostWaitingEach || !q.makeRoom(l) {
 		return nil, shutError(leaves, now)
 	}
 	l.waiting = append(l.waiting, t)
@@ -128,7 +130,8 @@ func (q *Queue) Advance(now time.Duration) (left, late []*Ticket, next time.Dura
 		})
 	}
 	if q.first() != nil {
-		next = min(next, q.gate.opensForPlayers(1, now))
+		opens, full := q.gate.players(now)
+		next = min(next, max(opens, full.holds(1)))
 	}
 	return left, late, next
 }
@@ -166,7 +169,7 @@ func (q *Queue) Throttled(t *Ticket, retryAfter, wait, now time.Duration) error 
 	q.gate.Throttled(t.left, retryAfter, now)
 	q.gate.poke()
 	q.land(t)
-	leaves := q.reckon(t.lane, 0, now)
+	leaves, _ := q.reckon(t.lane, 0, now)
 	if t.deadline = now + wait; leaves > t.deadline+margin {
 		return shutError(leaves, now)
 	}
@@ -200,25 +203,36 @@ func (q *Queue) land(t *Ticket) {
 
 // Late returns the error of a call that has waited in vain.
 func (q *Queue) Late(t *Ticket, now time.Duration) *ShutError {
-	return shutError(q.reckon(t.lane, len(t.lane.waiting), now), now)
+	leaves, _ := q.reckon(t.lane, len(t.lane.waiting), now)
+	return shutError(leaves, now)
 }
 
 // reckon returns when a call of an app would leave that has so many calls of its
-// own app before it, if no other call came and each answer were there at once. A
-// lane with too many calls in flight is not reckoned with: nobody knows for how
-// long.
-func (q *Queue) reckon(l *lane, ahead int, now time.Duration) time.Duration {
-	n := ahead + 1
-	turns := ahead + 1 // of the apps before this one
+// own app before it, if no other call came and each answer were there at once.
+// Calls before it whose wait is over by then do not count; spare reports whether
+// its app has one. Nor does a lane with too many calls in flight: nobody knows for
+// how long.
+func (q *Queue) reckon(l *lane, ahead int, now time.Duration) (leaves time.Duration, spare bool) {
+	opens, full := q.gate.players(now)
 	for _, other := range q.apps {
-		switch {
-		case other == l:
-			turns = ahead
-		case other.flying < mostFlyingEach:
-			n += min(len(other.waiting), turns)
+		other.turns = 0
+	}
+	for n := 1; ; {
+		for _, turn := range q.apps {
+			at := max(opens, full.holds(n))
+			for turn.turns < len(turn.waiting) && turn.waiting[turn.turns].deadline < at {
+				turn.turns++
+				spare = spare || turn == l
+			}
+			switch {
+			case turn == l && turn.turns >= ahead:
+				return at, spare
+			case turn.turns < len(turn.waiting) && (turn == l || turn.flying < mostFlyingEach):
+				turn.turns++
+				n++
+			}
 		}
 	}
-	return q.gate.opensForPlayers(n, now)
 }
 
 // lane returns an app's part of the queue. An app that is new comes first.

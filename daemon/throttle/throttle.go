@@ -181,17 +181,17 @@ func (g *Gate) LeaveNamed(name string, next, now time.Duration) {
 	g.leave(now)
 }
 
-// opensForPlayers returns when the nth call of players, from 1, may leave if
-// nothing but players' calls leaves until then.
-func (g *Gate) opensForPlayers(n int, now time.Duration) time.Duration {
+// players returns when the gate opens, and the bucket that players' calls have
+// then: without what is kept for the daemon's own.
+func (g *Gate) players(now time.Duration) (opens time.Duration, b bucket) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.playersFrom(n, now)
+	return g.forPlayers(now)
 }
 
-func (g *Gate) playersFrom(n int, now time.Duration) time.Duration {
-	at := max(now, g.shut())
-	return max(at, g.all.atMost(g.capacity(at), at).holds(g.claim+n))
+func (g *Gate) forPlayers(now time.Duration) (opens time.Duration, b bucket) {
+	opens = max(now, g.shut())
+	return opens, g.all.atMost(g.capacity(opens), opens) + bucket(g.claim)*bucket(time.Second)
 }
 
 // leavePlayers lets a call of a player leave if it may, and reports whether it
@@ -199,7 +199,7 @@ func (g *Gate) playersFrom(n int, now time.Duration) time.Duration {
 func (g *Gate) leavePlayers(now time.Duration) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.playersFrom(1, now) > now {
+	if opens, b := g.forPlayers(now); max(opens, b.holds(1)) > now {
 		return false
 	}
 	g.leave(now)
