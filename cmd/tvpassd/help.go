@@ -31,6 +31,9 @@ func commands() []command {
 			"tvpassd status --watch",
 			"0   healthy\n1   degraded\n2   an app has no usable token\n3   not running\n" +
 				"4   no permission on the socket\n64  wrong usage"},
+		{"api", "[--app ID] [-d BODY] PATH", "make a call of the REST API V2, as curl would", apiCommand,
+			"tvpassd api --app ref30 REF30/configuration",
+			"0   the server answered 2xx\n1   failed: standard error says why\n64  wrong usage"},
 		{"token", "[--app ID]", "the access token alone", tokenCommand, "tvpassd token --app ref30", ""},
 		{"headers", "[--app ID]", "`Name: value` lines for curl -H @-", headersCommand,
 			"tvpassd headers --app ref30 | curl -H @- https://sp.auth.adobe.com/api/v2/REF30/configuration", ""},

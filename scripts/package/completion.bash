@@ -15,7 +15,7 @@ _tvpassd() {
 			place+=("$word" "${COMP_WORDS[i+1]}")
 			((i++))
 			;;
-		--app | --accept | --root | --output | --user | --wait | --min-ttl | --status) ((i++)) ;;
+		--app | --accept | --root | --output | --user | --wait | --min-ttl | --status | -X | -H | -d) ((i++)) ;;
 		-*) ;;
 		*) [ -n "$command" ] || command=$word ;;
 		esac

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// tvpassd api makes calls as curl would: bodies of every kind, headers, the
+// server's answer byte for byte, and exit status 1 for any but a 2xx.
+func TestAPICommand(t *testing.T) {
+	l := newLab(t, "-no-throttle")
+	l.up()
+	api := func(code int, stdin string, want string, args ...string) result {
+		t.Helper()
+		args = append([]string{"api", "--config", l.path("config.toml")}, args...)
+		r := l.exec(nil, stdin, programs.tvpassd, args...)
+		r.expect(t, code, want)
+		return r
+	}
+	const form = "mvpd=Cablevision&domainName=adobe.com&redirectUrl=https%3A%2F%2Ftv.example%2Fdone"
+	const resources = `{"resources":["REF30","denied-1"]}`
+	configuration := api(0, "", `{"requestor":`, "REF30/configuration").stdout
+	for _, path := range []string{"/REF30/configuration", "/api/v2/REF30/configuration", "api/v2/REF30/configuration"} {
+		if r := api(0, "", "", "--app", "ref30", path); r.stdout != configuration || r.stderr != "" {
+			t.Errorf("%s: another answer: %+v", path, r)
+		}
+	}
+	l.write("form", form)
+	code := field(t, api(0, "", `"code":"`, "-d", form, "REF30/sessions").stdout, "code")
+	code = field(t, api(0, "", `"code":"`, "-d", "@"+l.path("form"), "REF30/sessions").stdout, "code")
+	code = field(t, api(0, form, `"code":"`, "-d", "-", "REF30/sessions").stdout, "code")
+	l.order("POST", "/sign-in", `{"code":"`+code+`"}`)
+	api(0, "", `"Cablevision"`, "REF30/profiles/code/"+code)
+	api(0, "", `"serializedToken"`, "-d", resources, "REF30/decisions/authorize/Cablevision")
+	api(0, "", `"logout"`, "REF30/logout/Cablevision?redirectUrl=app%3Ax")
+
+	// A refusal is printed, and said in words.
+	r := api(1, "", "tvpassd: the server answered 403 Forbidden: authenticated_profile_missing: There is no",
+		"-d", resources, "REF30/decisions/authorize/Cablevision")
+	if !json.Valid([]byte(r.stdout)) || field(t, r.stdout, "code") != "authenticated_profile_missing" {
+		t.Errorf("the server's answer was not printed: %q", r.stdout)
+	}
+	api(1, "", "405 Method Not Allowed", "-X", "POST", "REF30/configuration")
+	api(1, "", "tvpassd: method_not_allowed", "-X", "PUT", "REF30/configuration")
+	api(1, "", "tvpassd: not_for_gateway", "authenticate/REF30/"+code)
+	api(1, "", "tvpassd: invalid_parameter", "REF30/../x")
+	api(1, "", "tvpassd: unknown_app", "--app", "none", "REF30/configuration")
+	api(1, "", "no such file", "-d", "@/nonexistent", "REF30/sessions")
+	for _, args := range [][]string{{}, {"a", "b"}, {"-H", "no colon", "a"}} {
+		api(64, "", "tvpassd: ", args...)
+	}
+	api(1, "", "400 Bad Request: malformed_authz_request", "-H", "Content-Type: text/plain", "-d", form, "REF30/sessions")
+	l.order("POST", "/fault", `{"path":"api","kind":"status","status":500,"count":1}`)
+	api(1, "", "tvpassd: the server answered 500 Internal Server Error\n", "REF30/configuration")
+}
+
+// Headers go along, and Prefer is the daemon's.
+func TestAPICommandWaits(t *testing.T) {
+	l := newLab(t, "-fault", "path=token kind=hang")
+	l.up()
+	r := l.run("api", "-H", "Prefer: wait=0", "REF30/configuration")
+	r.expect(t, 1, "tvpassd: not_ready: ")
+	if n := len(l.requests("/configuration")); n > 0 || strings.Count(r.stderr, "\n") != 1 {
+		t.Errorf("%d calls, %q", n, r.stderr)
+	}
+}
