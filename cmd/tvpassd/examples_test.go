@@ -4,9 +4,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // The players in scripts/examples, each with what it takes to build and run it.
@@ -15,14 +15,17 @@ var examplePlayers = []struct {
 	packages string   // of Debian
 	build    []string // what makes the program player of the source; nil where the source is run
 }{
-	{"player.c", "gcc libc6-dev libcurl4-openssl-dev", []string{"gcc", "-Wall", "-Wextra", "-Werror", "-O2", "-o", "player", "player.c", "-lcurl"}},
-	{"player.cpp", "g++ libc6-dev libcurl4-openssl-dev", []string{"g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-O2", "-o", "player", "player.cpp", "-lcurl"}},
+	{"player.c", "gcc libc6-dev libcurl4-openssl-dev",
+		[]string{"gcc", "-Wall", "-Wextra", "-Werror", "-O2", "-o", "player", "player.c", "-lcurl"}},
+	{"player.cpp", "g++ libc6-dev libcurl4-openssl-dev",
+		[]string{"g++", "-std=c++17", "-Wall", "-Wextra", "-Werror", "-O2", "-o", "player", "player.cpp", "-lcurl"}},
 	{"player.py", "python3", nil},
 	{"player.mjs", "nodejs", nil},
 	{"player.sh", "curl", nil},
 }
 
-// Every example does what docs/players.md asks of a player.
+// Every example makes a call through the gateway, as docs/players.md asks of a
+// player: one request, whatever happens behind it.
 func TestExamplePlayers(t *testing.T) {
 	for _, example := range examplePlayers {
 		t.Run(example.source, func(t *testing.T) {
@@ -30,12 +33,12 @@ func TestExamplePlayers(t *testing.T) {
 			p := &examplePlayer{lab: l, program: l.path("player")}
 			source, err := os.ReadFile(filepath.Join("..", "..", "scripts", "examples", example.source))
 			l.must(err)
-			if n := strings.Count(string(source), "\n"); n >= 80 {
+			if n := strings.Count(string(source), "\n"); n > 60 {
 				t.Errorf("%d lines: an example is read in one sitting", n)
 			}
 			if example.build == nil {
 				p.program = l.path(example.source) // its ending says which language it is in
-				l.program(example.source, string(source))
+				l.must(os.WriteFile(p.program, source, 0o755))
 			} else {
 				l.write(example.source, string(source))
 				build := exec.Command(example.build[0], example.build[1:]...)
@@ -44,12 +47,13 @@ func TestExamplePlayers(t *testing.T) {
 					t.Fatalf("%v: this takes apt-get install %s\n%s", err, example.packages, out)
 				}
 			}
-			if r := l.exec(nil, "", p.program); r.code == 126 || r.code == 127 || r.code == 0 || !strings.Contains(r.stderr, "usage: ") {
+			if r := l.exec(nil, "", p.program); r.code == 126 || r.code == 127 || r.code == 0 ||
+				!strings.Contains(r.stderr, "usage: ") {
 				t.Fatalf("exit %d; this takes apt-get install %s\n%s", r.code, example.packages, r.stderr)
 			}
 			p.meetsADaemonWithoutAToken()
-			p.meetsTheThrottle()
-			p.meetsARevokedToken()
+			p.meetsTheServersRefusals()
+			p.signsIn()
 			p.saysWhatToDo()
 		})
 	}
@@ -60,95 +64,116 @@ type examplePlayer struct {
 	program string
 }
 
-func (p *examplePlayer) args(app string) []string {
-	return []string{p.path("sock"), app, p.endpoint + "/api/v2/demo/configuration", p.path("ca.pem")}
+// call has the player make a call; a body is its last argument.
+func (p *examplePlayer) call(app, path string, body ...string) result {
+	p.t.Helper()
+	return p.exec(nil, "", p.program, append([]string{p.path("sock"), app, path}, body...)...)
 }
 
-// succeeds runs the player, and wants the server's answer printed, after calls that were answered so.
-func (p *examplePlayer) succeeds(statuses ...int) []request {
+// succeeds makes a call, wants its answer printed, and returns it.
+func (p *examplePlayer) succeeds(path, answer string, body ...string) string {
 	p.t.Helper()
-	p.order("DELETE", "/requests", "")
-	r := p.exec(nil, "", p.program, p.args("ref30")...)
-	if r.code != 0 || !strings.HasPrefix(r.stdout, `{"requestor":`) || r.stderr != "" {
-		p.t.Errorf("exit %d\n%s%s", r.code, r.stdout, r.stderr)
+	r := p.call("ref30", path, body...)
+	if r.code != 0 || !strings.Contains(r.stdout, answer) || r.stderr != "" {
+		p.t.Errorf("%s: exit %d\n%s%s", path, r.code, r.stdout, r.stderr)
 	}
-	return p.calls(statuses...)
+	return r.stdout
 }
 
 // fails wants the player to end with one line that holds some words.
 func (p *examplePlayer) fails(app string, words ...string) {
 	p.t.Helper()
-	r := p.exec(nil, "", p.program, p.args(app)...)
+	r := p.call(app, "REF30/configuration")
 	r.expect(p.t, 1, words...)
 	if r.stdout != "" || strings.Count(r.stderr, "\n") != 1 {
 		p.t.Errorf("not one line of error: %q, %q", r.stdout, r.stderr)
 	}
 }
 
-// calls are the protected calls that came to the server; they were answered so.
-func (p *examplePlayer) calls(statuses ...int) []request {
+// calls wants the calls that came to the server to have been answered so.
+func (p *examplePlayer) calls(statuses ...int) {
 	p.t.Helper()
-	all := p.requests("/api/v2/demo/configuration")
-	same := len(all) == len(statuses)
-	for i := 0; same && i < len(all); i++ {
-		same = all[i].Status == statuses[i]
+	var got []int
+	for _, r := range p.requests("/api/v2/REF30/configuration") {
+		got = append(got, r.Status)
 	}
-	if !same {
-		p.t.Fatalf("the calls are %v, want %v", all, statuses)
+	if !slices.Equal(got, statuses) {
+		p.t.Errorf("the calls were answered %v, want %v", got, statuses)
 	}
-	return all
 }
 
 func (p *examplePlayer) meetsADaemonWithoutAToken() {
 	p.t.Helper()
 	p.fails("ref30", "start tvpassd")
-	p.order("POST", "/fault", `{"kind":"status","status":503}`)
+	p.order("POST", "/fault", `{"path":"token","kind":"status","status":503,"count":1}`)
 	p.up()
-	player := p.start(p.program, p.args("ref30")...)
-	p.t.Cleanup(player.kill)
-	player.until("503 of the daemon", func() bool {
-		return strings.Contains(p.curl("/v1/metrics").stdout, `tvpassd_token_requests_total{app="ref30",outcome="server_error"}`)
-	})
-	p.calls() // none without a token
-	p.order("DELETE", "/fault", "")
-	if code := player.exit(); code != 0 || !strings.HasPrefix(player.stderr.String(), `{"requestor":`) {
-		p.t.Fatalf("exit %d\n%s", code, player.stderr)
-	}
+	p.succeeds("REF30/configuration", `{"requestor":`) // the daemon fetches a token meanwhile
 	p.calls(200)
 }
 
-func (p *examplePlayer) meetsTheThrottle() {
+// meetsTheServersRefusals has the player make one request, while the daemon deals
+// with the throttle and with a token that the server has forgotten.
+func (p *examplePlayer) meetsTheServersRefusals() {
 	p.t.Helper()
-	p.succeeds(200)
+	p.order("DELETE", "/requests", "")
 	p.order("POST", "/fault", `{"path":"api","kind":"429","count":1}`)
-	p.order("POST", "/fault", `{"path":"api","kind":"429","count":1,"retry_after":"3"}`)
-	calls := p.succeeds(429, 429, 200)
-	if first, second := calls[1].At.Sub(calls[0].At), calls[2].At.Sub(calls[1].At); first < time.Second || second < 3*time.Second {
-		p.t.Errorf("it waits %v after a 429, and %v where that asks for 3 s", first, second)
-	}
+	p.succeeds("REF30/configuration", `{"requestor":`)
+	p.order("POST", "/revoke-tokens", "")
+	p.succeeds("REF30/configuration", `{"requestor":`)
+	p.calls(429, 200, 401, 200)
+	// The daemon takes one 401 in five minutes for a token that is dead. There is
+	// nothing left but to tell a person.
+	p.order("POST", "/revoke-tokens", "")
+	p.fails("ref30", "401", "TVE Dashboard")
+	p.run("refresh", "--app", "ref30").expect(p.t, 0)
+	p.daemon.until("a new token", func() bool { return p.curl("/v1/apps/ref30/api/v2/REF30/profiles").code == 200 })
 }
 
-func (p *examplePlayer) meetsARevokedToken() {
+// signsIn plays a sign-in up to a decision: forms and JSON arrive as such.
+func (p *examplePlayer) signsIn() {
 	p.t.Helper()
-	p.order("POST", "/revoke-tokens", "")
-	p.succeeds(401, 200)
-	if n := len(p.requests("/token")); n != 1 {
-		p.t.Errorf("%d token requests for one report", n)
-	}
-	// One report in five minutes counts. There is nothing left but to tell a person.
-	p.order("POST", "/revoke-tokens", "")
-	p.order("DELETE", "/requests", "")
-	p.fails("ref30", "answered 401")
-	p.calls(401, 401)
+	session := p.succeeds("REF30/sessions", `"code":"`,
+		"mvpd=Cablevision&domainName=adobe.com&redirectUrl=https%3A%2F%2Ftv.example%2Fdone")
+	code := field(p.t, session, "code")
+	p.succeeds("REF30/profiles/code/"+code, `{"profiles":{}}`)
+	p.order("POST", "/sign-in", `{"code":"`+code+`"}`)
+	p.succeeds("REF30/profiles/code/"+code, `"Cablevision":{`)
+	p.succeeds("REF30/decisions/authorize/Cablevision", `"serializedToken":"`, `{"resources":["REF30"]}`)
 }
 
 func (p *examplePlayer) saysWhatToDo() {
 	p.t.Helper()
-	p.fails("no-such-app", "unknown_app", "tvpassd status")
+	p.fails("no-such-app", "unknown_app", "docs/players.md")
 	p.order("POST", "/fault", `{"path":"api","kind":"error","code":"network_received_error","count":1}`)
-	p.fails("ref30", "answered 403", "network_received_error", "Enhanced error codes")
-	p.order("POST", "/fault", `{"path":"api","kind":"429","count":1,"retry_after":"600"}`)
-	p.fails("ref30", "answered 429", "in a minute")
-	p.order("POST", "/fault", `{"path":"api","kind":"reset","count":1}`)
-	p.fails("ref30", "check ")
+	p.fails("ref30", "403", "network_received_error", "docs/players.md")
+	p.order("POST", "/fault", `{"path":"api","kind":"429","retry_after":"600","count":1}`)
+	p.fails("ref30", "503", "throttled")
+}
+
+// oldCurl stands before curl in PATH. It refuses what curl 7.69 does not know,
+// which Yocto's dunfell has, and leaves the rest to curl.
+const oldCurl = `#!/bin/sh
+for arg; do
+	case $arg in
+	--json | --fail-with-body | --url-query | --variable | --retry-all-errors | *%header* | *%{json* | *%{header_json*)
+		echo "curl: option $arg: is unknown" >&2
+		exit 2 ;;
+	esac
+done
+exec "$REAL_CURL" "$@"
+`
+
+// The player in shell does with a curl of 2020.
+func TestShellPlayerWithAnOldCurl(t *testing.T) {
+	l := newLab(t)
+	l.up()
+	curl, err := exec.LookPath("curl")
+	l.must(err)
+	l.must(os.Mkdir(l.path("bin"), 0o755))
+	l.must(os.WriteFile(l.path("bin/curl"), []byte(oldCurl), 0o755))
+	player := []string{"REAL_CURL=" + curl, "PATH=" + l.path("bin") + ":" + os.Getenv("PATH"),
+		"../../scripts/examples/player.sh", l.path("sock"), "ref30"}
+	l.exec(nil, "", "env", append(player, "REF30/configuration")...).expect(t, 0, `{"requestor":`)
+	l.exec(nil, "", "env", append(player, "REF30/sessions", "mvpd=Cablevision")...).expect(t, 0, `"code":"`)
+	l.exec(nil, "", "env", append(player[:2:2], "curl", "--json", "{}")...).expect(t, 2, "is unknown")
 }
