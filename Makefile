@@ -34,6 +34,7 @@ cross: $(CROSS) ## the device binary for every target
 test: ## every test, with the race detector
 	@scripts/setup test
 	go test -race -parallel 8 -timeout 40m -tags $(TAGS) ./...
+	cd scripts/examples/oauth2 && go test -race ./...
 
 check: ## gofmt, vet, staticcheck, known vulnerabilities, the list of modules in the binary
 	scripts/check
