@@ -123,8 +123,11 @@ func (l recorded) send(who *syscall.Credential, request string) string {
 	l.t.Helper()
 	method, path, body := split(request)
 	args := []string{"-sS", "-i", "--raw", "--max-time", "60", "--unix-socket", l.path("sock"), "-X", method, "http://tvpassd" + path}
-	if body != "" {
+	switch {
+	case strings.HasPrefix(body, "{"):
 		args = append(args, "-H", "Content-Type: application/json", "--data-binary", "@-")
+	case body != "":
+		args = append(args, "--data-binary", "@-") // a form
 	}
 	result := l.exec(who, body, "curl", args...)
 	if result.code != 0 {
@@ -165,6 +168,7 @@ func (r *recorder) served(t *testing.T) {
 	for _, path := range []string{"/v1/device", "/v1/status", "/v1/healthz", "/v1/metrics"} {
 		l.ask("GET "+path, 200)
 		l.askAs(stranger, "GET "+path, 200)
+		l.ask("GET "+path+" "+strings.Repeat("x", 65<<10), 413, "too_large")
 	}
 	w := l.start("curl", "-sSNi", "--raw", "--unix-socket", l.path("sock"), "http://tvpassd/v1/apps/ref30/watch")
 	t.Cleanup(w.kill)
@@ -336,24 +340,50 @@ func (r *recorder) connections(t *testing.T) {
 	})
 }
 
-// The paths of the gateway, and what it answers by itself. The simulator knows no
-// operation of one segment, which is all that OpenAPI's parameters can match.
+// apiCalls are the operations of the REST API V2, but for the one that a browser
+// opens. CODE stands for the code of a sign-in.
+var apiCalls = []struct {
+	call   string
+	status int
+}{
+	{"GET REF30/configuration", 200},
+	{"POST REF30/sessions domainName=adobe.com", 200},
+	{"POST REF30/sessions/CODE mvpd=Cablevision&redirectUrl=https%3A%2F%2Ftv.example%2Fdone", 200},
+	{"GET REF30/sessions/CODE", 200},
+	{"GET REF30/profiles", 200},
+	{"GET REF30/profiles/Cablevision", 200},
+	{"GET REF30/profiles/code/CODE", 200},
+	{"POST REF30/sessions/sso/Apple domainName=adobe.com&redirectUrl=app%3Ax", 200},
+	{"POST REF30/profiles/sso/Apple SAMLResponse=c2FtbA%3D%3D", 201},
+	{`POST REF30/decisions/preauthorize/Cablevision {"resources":["REF30","denied"]}`, 200},
+	{`POST REF30/decisions/authorize/Cablevision {"resources":["REF30","denied"]}`, 200},
+	{"GET REF30/logout/Cablevision?redirectUrl=app%3Ax", 200},
+}
+
+// The operations through the gateway, and what it answers by itself.
 func (r *recorder) gateway(t *testing.T) {
-	l := record(t, r, "-fault", "path=api kind=status status=200 count=4")
+	l := record(t, r, "-no-throttle")
 	l.write("config.toml", l.read("config.toml")+"[gateway]\ntimeout = \"1s\"\n")
 	l.addApp("ref30", "allow_users = [61001]")
 	l.addApp("hidden", "allow_users = [0]")
 	l.up()
-	for _, path := range []string{"/v1/apps/ref30/api/v2/x", "/v1/api/v2/x"} {
-		l.askAs(player, "GET "+path, 200)
-		l.askAs(player, "POST "+path+" {}", 200)
+	code := "none"
+	for _, c := range apiCalls {
+		method, path, body := split(strings.ReplaceAll(c.call, "CODE", code))
+		answer := l.askAs(player, strings.TrimSpace(method+" /v1/apps/ref30/api/v2/"+path+" "+body), c.status)
+		if _, after, ok := strings.Cut(answer, `"code":"`); ok && path == "REF30/sessions" {
+			code, _, _ = strings.Cut(after, `"`)
+		}
+		path, _, _ = strings.Cut(path, "?")
+		l.askAs(player, method+" /v1/apps/ref30/api/v2/"+path+"?a=%zz", 400, "invalid_parameter")
 	}
-	l.ask("GET /v1/api/v2/x", 409, "ambiguous_app")
-	l.askAs(player, "GET /v1/apps/hidden/api/v2/x", 403, "forbidden")
-	l.askAs(player, "GET /v1/apps/ref30/api/v2/authenticate", 400, "not_for_gateway")
-	l.order("POST", "/fault", `{"path":"api","kind":"close"}`)
-	l.askAs(player, "GET /v1/apps/ref30/api/v2/x", 503, "server_error")
-	l.order("DELETE", "/fault", "")
-	l.order("POST", "/fault", `{"path":"api","kind":"hang"}`)
-	l.askAs(player, "GET /v1/apps/ref30/api/v2/x", 504, "timeout")
+	const configuration = "/api/v2/REF30/configuration"
+	l.ask("GET /v1/apps/none"+configuration, 404, "unknown_app")
+	l.askAs(player, "GET /v1/apps/hidden"+configuration, 403, "forbidden")
+	l.askAs(player, "GET /v1/apps/ref30/api/v2/REF30/profiles/NoSuchTV", 400, "invalid_parameter_mvpd")
+	l.askAs(player, "GET /v1/apps/ref30/api/v2/authenticate/configuration", 400, "not_for_gateway")
+	l.order("POST", "/fault", `{"path":"api","kind":"close","count":1}`)
+	l.askAs(player, "GET /v1/apps/ref30"+configuration, 503, "server_error")
+	l.order("POST", "/fault", `{"path":"api","kind":"hang","count":1}`)
+	l.askAs(player, "GET /v1/apps/ref30"+configuration, 504, "timeout")
 }
