@@ -38,7 +38,8 @@ func (d *Daemon) changed() {
 	}
 }
 
-// followNews keeps the service manager's status line true, and dates the warnings.
+// followNews keeps the service manager's status line true, and dates the
+// warnings.
 func (d *Daemon) followNews(ctx context.Context) {
 	last := ""
 	for {
@@ -66,8 +67,8 @@ func (d *Daemon) followHangups(ctx context.Context) error {
 	}
 }
 
-// settleAfter is how long after a start the device is probed, unless somebody asks
-// for it: the players of a device that boots come first.
+// settleAfter is how long after a start the device is probed, unless somebody
+// asks for it: the players of a device that boots come first.
 const settleAfter = 100 * time.Millisecond
 
 // settle does the work that can wait until players are being served, and then
@@ -88,8 +89,8 @@ func (d *Daemon) settle(ctx context.Context) error {
 	return nil
 }
 
-// writeAgain is how long the daemon waits between attempts to write a state that
-// could not be written at the start.
+// writeAgain is how long the daemon waits between attempts to write a state
+// that could not be written at the start.
 const writeAgain = 30 * time.Second
 
 // writeLater retries what the start could not write, until it is written. The
@@ -108,9 +109,9 @@ func (d *Daemon) writeLater(ctx context.Context) {
 	}
 }
 
-// readAgain is how long the daemon waits before it reads a configuration again that
-// took too long at the start, twice as long each time: flash may be slow at boot,
-// and a file system that hangs keeps a thread of each attempt.
+// readAgain is how long the daemon waits before it reads a configuration again
+// that took too long at the start, twice as long each time: flash may be slow
+// at boot, and a file system that hangs keeps a thread of each attempt.
 const readAgain = 30 * time.Second
 
 // readLater reads the configuration again until all files of it answer.

@@ -12,7 +12,8 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// BenchmarkToken is a cached token by way of the real socket, on a kept connection.
+// BenchmarkToken is a cached token by way of the real socket, on a kept
+// connection.
 func BenchmarkToken(b *testing.B) {
 	cfg := onBench(b, "eyJhbGciOiJub25lIn0.e30.c2ln")
 	keepToken(b, cfg)
@@ -37,7 +38,8 @@ func BenchmarkToken(b *testing.B) {
 	answers := bufio.NewReader(conn)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := io.WriteString(conn, "GET /v1/apps/ref30/token HTTP/1.1\r\nHost: tvpassd\r\nAccept: */*\r\n\r\n"); err != nil {
+		const request = "GET /v1/apps/ref30/token HTTP/1.1\r\nHost: tvpassd\r\nAccept: */*\r\n\r\n"
+		if _, err := io.WriteString(conn, request); err != nil {
 			b.Fatal(err)
 		}
 		status, length := "", 0
@@ -77,7 +79,8 @@ func keepToken(b testing.TB, cfg Config) {
 		Credentials: &storage.Credentials{ClientID: "client", ClientSecret: "secret", RegisteredAt: now.Wall},
 		History:     storage.History{Registrations: 1},
 		Token: &storage.Token{
-			AccessToken: strings.Repeat("t", 1000), ID: "id", Life: time.Hour, Sent: stamp, ServerSent: now.Wall, RefreshAfter: 40 * time.Minute,
+			AccessToken: strings.Repeat("t", 1000), ID: "id", Life: time.Hour, Sent: stamp, ServerSent: now.Wall,
+			RefreshAfter: 40 * time.Minute,
 		},
 	})
 	if err != nil {

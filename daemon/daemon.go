@@ -2,9 +2,9 @@
 // them.
 //
 // A token's way is a straight line. A player asks package ipc/server on the
-// socket, which asks localapi, which asks the broker, which answers from memory.
-// Behind the players' backs the broker has dcr fetch the next token, and storage
-// keep it.
+// socket, which asks localapi, which asks the broker, which answers from
+// memory. Behind the players' backs the broker has dcr fetch the next token,
+// and storage keep it.
 //
 // This package decides nothing about tokens, and reads neither flags nor the
 // environment: that is the command's job.
@@ -44,13 +44,13 @@ type Manager interface {
 	Reloading()
 	Status(text string)
 	Stopping()
-	// Watchdog tells the manager at intervals that the daemon is alive, as long as
-	// alive says so, until ctx is done.
+	// Watchdog tells the manager at intervals that the daemon is alive, as long
+	// as alive says so, until ctx is done.
 	Watchdog(ctx context.Context, alive func() bool) error
 }
 
-// Config is what a Daemon needs beside its configuration file. Fields that may be
-// left out say so.
+// Config is what a Daemon needs beside its configuration file. Fields that may
+// be left out say so.
 type Config struct {
 	ConfigFile string             // "" is config.DefaultFile
 	SocketPath string             // replaces the configuration's; "" leaves it
@@ -94,7 +94,8 @@ type Daemon struct {
 }
 
 // New reads the configuration, opens the state and makes the socket. An error
-// means that the configuration or the state is unusable; retrying does not help.
+// means that the configuration or the state is unusable; retrying does not
+// help.
 func New(cfg Config) (_ *Daemon, err error) {
 	conf, err := config.Load(cfg.ConfigFile)
 	if err != nil {
@@ -127,7 +128,8 @@ func New(cfg Config) (_ *Daemon, err error) {
 		cfg.Log.Warn(detail+": "+advice, "code", codeVolatile)
 	}
 	d.hardware = hardware.New(hardware.Config{
-		Root: cfg.Root, Findings: cfg.Findings, RuntimeDir: cfg.RuntimeDir, Overrides: conf.Device, Store: d.store, Log: cfg.Log,
+		Root: cfg.Root, Findings: cfg.Findings, RuntimeDir: cfg.RuntimeDir, Overrides: conf.Device,
+		Store: d.store, Log: cfg.Log,
 	})
 	setup, up, err := d.setup(conf)
 	if err != nil {
@@ -154,7 +156,8 @@ func New(cfg Config) (_ *Daemon, err error) {
 		Ended:      func(o *gateway.Outcome) { d.api.Ended(o) },
 	})
 	d.api = localapi.New(localapi.Config{
-		Broker: d.broker, Hardware: d.hardware, Store: d.store, Line: line, Log: cfg.Log, Version: cfg.Version, Undated: cfg.Undated,
+		Broker: d.broker, Hardware: d.hardware, Store: d.store, Line: line, Log: cfg.Log,
+		Version: cfg.Version, Undated: cfg.Undated,
 		Started: cfg.Clock.Now().Boot, Reload: d.Reload, Socket: d.socket.Gone,
 		Changed: func() string { return d.drift.Changed(d.conf.Load()) },
 	})
@@ -170,9 +173,9 @@ func (d *Daemon) brokerConfig(gate *throttle.Gate) broker.Config {
 	}
 }
 
-// gate returns the way to the server, as an earlier run of this boot left it. Its
-// memory is in the runtime directory, otherwise beside the socket: no reboot
-// survives there, and no flash wears.
+// gate returns the way to the server, as an earlier run of this boot left it.
+// Its memory is in the runtime directory, otherwise beside the socket: no
+// reboot survives there, and no flash wears.
 func (d *Daemon) gate(s config.Socket) *throttle.Gate {
 	file := d.socketPath(s) + ".gate"
 	dir, _, _ := strings.Cut(d.cfg.RuntimeDir, ":") // systemd separates several by colons
@@ -181,7 +184,8 @@ func (d *Daemon) gate(s config.Socket) *throttle.Gate {
 	}
 	g := throttle.New(d.cfg.Clock.BootID(), d.cfg.Clock.Now().Boot, throttle.File(file))
 	if err := g.Err(); err != nil {
-		d.cfg.Log.Warn("it is not known what left since the device booted: the first call waits a second", "code", "gate_forgetful", "err", err)
+		d.cfg.Log.Warn("it is not known what left since the device booted: the first call waits a second",
+			"code", "gate_forgetful", "err", err)
 	}
 	return g
 }

@@ -7,8 +7,9 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// resolve decides which file has the id of which app: the one that had it in force
-// keeps it. accept is an id that another user's file may take over, or "".
+// resolve decides which file has the id of which app: the one that had it in
+// force keeps it. accept is an id that another user's file may take over, or
+// "".
 func (d *Daemon) resolve(conf *config.Config, accept string) error {
 	if inForce := d.conf.Load(); inForce != nil {
 		return conf.Resolve(inForce.Holders, accept)

@@ -20,8 +20,9 @@ import (
 	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
-// What an operator reads after a day: the whole daemon runs through it on a clock that goes from one alarm to the next,
-// with real calls to a server of the test's.
+// What an operator reads after a day: the whole daemon runs through it on a
+// clock that goes from one alarm to the next, with real calls to a server of
+// the test's.
 
 // fakeTime is clock and alarm of a daemon.
 type fakeTime struct {
@@ -62,18 +63,25 @@ func newDay(t *testing.T, handler http.HandlerFunc) *day {
 	upstream := httptest.NewServer(handler)
 	t.Cleanup(upstream.Close)
 	cfg := onBench(t, "")
-	text := fmt.Sprintf("endpoint = %q\nstate_dir = \"state\"\naccept_volatile_state = true\n[socket]\npath = \"sock\"\ngroup = \"\"\n[device]\nmodel = \"Box\"\nversion = \"1\"\nconnectionType = \"LAN\"\n", upstream.URL)
+	text := fmt.Sprintf("endpoint = %q\nstate_dir = \"state\"\naccept_volatile_state = true\n"+
+		"[socket]\npath = \"sock\"\ngroup = \"\"\n"+
+		"[device]\nmodel = \"Box\"\nversion = \"1\"\nconnectionType = \"LAN\"\n", upstream.URL)
 	for _, app := range []string{"one", "two"} {
 		text += fmt.Sprintf("[[app]]\nid = %q\nsoftware_statement = \"eyJhbGciOiJub25lIn0.e30.c2ln\"\n", app)
 	}
 	cfg.RuntimeDir = filepath.Dir(cfg.ConfigFile)
-	for name, content := range map[string]string{cfg.ConfigFile: text, filepath.Join(cfg.RuntimeDir, "identifier"): `{"source":"dmi-product-uuid","raw":"ODU1NjY0YWItYTE1Ny00Y2I2"}`} {
+	const identifier = `{"source":"dmi-product-uuid","raw":"ODU1NjY0YWItYTE1Ny00Y2I2"}`
+	for name, content := range map[string]string{
+		cfg.ConfigFile: text, filepath.Join(cfg.RuntimeDir, "identifier"): identifier,
+	} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	d := &day{t: t, logs: &bytes.Buffer{}, time: &fakeTime{rings: make(chan struct{}), now: clock.Reading{Boot: time.Minute, Wall: cfg.BuildDate.AddDate(0, 6, 0)}}}
-	cfg.Clock, cfg.Alarm, cfg.Log = d.time, d.time, slog.New(slog.NewTextHandler(d.logs, &slog.HandlerOptions{Level: cfg.Level}))
+	start := clock.Reading{Boot: time.Minute, Wall: cfg.BuildDate.AddDate(0, 6, 0)}
+	d := &day{t: t, logs: &bytes.Buffer{}, time: &fakeTime{rings: make(chan struct{}), now: start}}
+	cfg.Clock, cfg.Alarm = d.time, d.time
+	cfg.Log = slog.New(slog.NewTextHandler(d.logs, &slog.HandlerOptions{Level: cfg.Level}))
 	var err error
 	if d.Daemon, err = New(cfg); err != nil {
 		t.Fatal(err)
@@ -133,8 +141,8 @@ func (d *day) expectState(want string) {
 	}
 }
 
-// read ends the daemon, and returns its log's lines without time. Each that warns has a code to look for, each that tells of an
-// app has the app.
+// read ends the daemon, and returns its log's lines without time. Each that
+// warns has a code to look for, each that tells of an app has the app.
 func (d *day) read(atMost int) []string {
 	d.t.Helper()
 	d.stop()
@@ -191,7 +199,8 @@ func TestAHealthyDayIsUnderTwentyLines(t *testing.T) {
 	}
 }
 
-// A box whose server can't be reached for a day has few lines, however the server can't be reached.
+// A box whose server can't be reached for a day has few lines, however the
+// server can't be reached.
 func TestADayOfflineIsUnderSixtyLines(t *testing.T) {
 	calls := 0
 	troubles := map[string]func(w http.ResponseWriter){

@@ -15,17 +15,17 @@ import (
 // players is over by then, and none of them waits for it.
 const quiet = 2 * time.Second
 
-// janitor gives memory back to the device once nothing has happened for a while.
-// Only requests and calls arm its timer: it never wakes an idle daemon, and one
-// that has just started has less garbage than a collection costs.
+// janitor gives memory back to the device once nothing has happened for a
+// while. Only requests and calls arm its timer: it never wakes an idle daemon,
+// and one that has just started has less garbage than a collection costs.
 type janitor struct {
 	timer *time.Timer
 	idle  chan struct{} // holds a value unless a clean-up runs
 	calls atomic.Int32  // under way: what they need is not dropped
 }
 
-// newJanitor returns a janitor that also calls forget, to drop what the calls to
-// the server needed.
+// newJanitor returns a janitor that also calls forget, to drop what the calls
+// to the server needed.
 func newJanitor(forget func()) *janitor {
 	j := &janitor{idle: make(chan struct{}, 1)}
 	j.idle <- struct{}{}

@@ -17,9 +17,9 @@ import (
 )
 
 // Reload reads the configuration again. A configuration that can't be used is
-// refused, and the old one stays in force. Tokens and connections are not touched.
-// accept is the id of an app that another user's file may take over, with its
-// client credentials, or "".
+// refused, and the old one stays in force. Tokens and connections are not
+// touched. accept is the id of an app that another user's file may take over,
+// with its client credentials, or "".
 func (d *Daemon) Reload(ctx context.Context, accept string) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
@@ -31,15 +31,18 @@ func (d *Daemon) Reload(ctx context.Context, accept string) error {
 		d.cfg.Log.Info("configuration read again", "file", d.cfg.ConfigFile)
 		return nil
 	}
-	d.cfg.Log.Error("the configuration was refused, and the old one stays in force", "code", ipc.CodeInvalidConfiguration, "err", err)
+	d.cfg.Log.Error("the configuration was refused, and the old one stays in force",
+		"code", ipc.CodeInvalidConfiguration, "err", err)
 	d.refuse(err)
-	return ipc.NewProblem(ipc.CodeInvalidConfiguration, "the configuration was refused, and the old one stays in force: "+oneLine(err))
+	return ipc.NewProblem(ipc.CodeInvalidConfiguration,
+		"the configuration was refused, and the old one stays in force: "+oneLine(err))
 }
 
 // refuse adds a refused configuration to the items of the one in force.
 func (d *Daemon) refuse(err error) {
 	s := d.api.Settings()
-	s.Items = slices.DeleteFunc(slices.Clone(s.Items), func(it localapi.Item) bool { return it.Code == ipc.CodeInvalidConfiguration })
+	s.Items = slices.DeleteFunc(slices.Clone(s.Items),
+		func(it localapi.Item) bool { return it.Code == ipc.CodeInvalidConfiguration })
 	s.Items = append(s.Items, localapi.Item{Code: ipc.CodeInvalidConfiguration, Admin: true,
 		Detail: "the configuration on disk was refused, and an older one is in force: " + oneLine(err)})
 	d.api.Adopt(s)
@@ -74,11 +77,12 @@ func (d *Daemon) reload(ctx context.Context, accept string) error {
 	return nil
 }
 
-// setup returns the broker's part of a configuration, and the client for its calls.
+// setup returns the broker's part of a configuration, and the client for its
+// calls.
 func (d *Daemon) setup(conf *config.Config) (broker.Setup, *dcr.Client, error) {
 	up, err := dcr.New(dcr.Config{
-		Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile, ReadFile: config.ReadRoots, Proxy: conf.HTTP.Proxy, Timeout: conf.HTTP.Timeout,
-		UserAgent: "tvpassd/" + d.cfg.Version, Now: d.wall,
+		Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile, ReadFile: config.ReadRoots, Proxy: conf.HTTP.Proxy,
+		Timeout: conf.HTTP.Timeout, UserAgent: "tvpassd/" + d.cfg.Version, Now: d.wall,
 		DeviceInfo: func(applicationID string, local netip.AddrPort) string {
 			d.janitor.busy()
 			return d.hardware.Header(applicationID, local)
@@ -88,7 +92,8 @@ func (d *Daemon) setup(conf *config.Config) (broker.Setup, *dcr.Client, error) {
 	if err != nil {
 		return broker.Setup{}, nil, err
 	}
-	s := broker.Setup{Endpoint: conf.Endpoint, TLS: strings.HasPrefix(conf.Endpoint, "https:"), Upstream: careful{up, d.janitor}}
+	s := broker.Setup{Endpoint: conf.Endpoint, TLS: strings.HasPrefix(conf.Endpoint, "https:"),
+		Upstream: careful{up, d.janitor}}
 	for _, a := range conf.Apps {
 		s.Apps = append(s.Apps, broker.App{
 			ID: a.ID, SoftwareStatement: a.SoftwareStatement, RedirectURI: a.RedirectURI, ApplicationID: a.ApplicationID,
@@ -104,8 +109,8 @@ const (
 
 // adopt puts the rest of a configuration in force.
 func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
-	settings := localapi.Settings{Endpoint: conf.Endpoint, Config: configurationOf(conf), Policy: policyOf(conf, d.cfg.UID),
-		Withheld: map[string]bool{}}
+	settings := localapi.Settings{Endpoint: conf.Endpoint, Config: configurationOf(conf),
+		Policy: policyOf(conf, d.cfg.UID), Withheld: map[string]bool{}}
 	for _, a := range conf.Apps {
 		settings.Withheld[a.ID] = !a.HandOutToken
 	}

@@ -4,5 +4,6 @@
 //
 // It uses the standard library alone, so that a player that imports it or
 // [github.com/tvpassd/tvpassd/ipc/client] pulls in no other module. Package
-// ipc/server is the daemon's end of the socket, package ipc/client the players'.
+// ipc/server is the daemon's end of the socket, package ipc/client the
+// players'.
 package ipc

@@ -73,14 +73,16 @@ type Device struct {
 	Identifier *Identifier       `json:"device_identifier,omitempty"`
 }
 
-// Identifier is the device identifier; see Adobe's page "Header - AP-Device-Identifier".
+// Identifier is the device identifier; see Adobe's page "Header -
+// AP-Device-Identifier".
 type Identifier struct {
 	Value  string `json:"value"`
 	Source string `json:"source"`
 	Header string `json:"header"`
 }
 
-// Status is what `tvpassd status --json` prints, as far as the caller may see it.
+// Status is what `tvpassd status --json` prints, as far as the caller may see
+// it.
 type Status struct {
 	Version   string      `json:"version"`
 	StartedAt time.Time   `json:"started_at"`
@@ -102,8 +104,8 @@ type Warning struct {
 	Since  time.Time `json:"since"`
 }
 
-// Clock says whether the clock of the device is set, and how far it is behind the
-// server's.
+// Clock says whether the clock of the device is set, and how far it is behind
+// the server's.
 type Clock struct {
 	Set    bool  `json:"set"`
 	SkewMS int64 `json:"skew_ms"`
@@ -181,7 +183,8 @@ type Event struct {
 	Token *Token
 }
 
-// MarshalJSON writes instants as UTC in whole seconds, and empty lists as lists.
+// MarshalJSON writes instants as UTC in whole seconds, and empty lists as
+// lists.
 func (s Status) MarshalJSON() ([]byte, error) {
 	type plain Status
 	s.StartedAt = wholeSeconds(s.StartedAt)

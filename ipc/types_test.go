@@ -19,8 +19,8 @@ func status() AppStatus {
 	}
 }
 
-// change gives each field of a struct in turn another value, and calls back with
-// its name.
+// change gives each field of a struct in turn another value, and calls back
+// with its name.
 func change[T any](t *testing.T, fresh func() T, changed func(field string, v T)) {
 	t.Helper()
 	for i := range reflect.TypeFor[T]().NumField() {
@@ -116,7 +116,8 @@ func TestProblems(t *testing.T) {
 		t.Errorf("an unknown code: %+v", got)
 	}
 	var p Problem
-	if err := json.Unmarshal([]byte(`{"code":"rejected","server_code":"x","detail":"why","retry_after_ms":1500,"new":1}`), &p); err != nil ||
+	const object = `{"code":"rejected","server_code":"x","detail":"why","retry_after_ms":1500,"new":1}`
+	if err := json.Unmarshal([]byte(object), &p); err != nil ||
 		p.Error() != "rejected (x): why" || p.RetryAfter() != 1500*time.Millisecond {
 		t.Errorf("%+v, %v", p, err)
 	}

@@ -23,7 +23,8 @@ func TestBboltTakesAComposedDatabaseForItsOwn(t *testing.T) {
 		{"nothing", nil, 0},
 		{"one", func(int) entry { return entry{"key", []byte("1")} }, 1},
 		{"as many as a device has", func(n int) entry { return entry{fmt.Sprint("key", n), make([]byte, 150*n)} }, 8},
-		{"more than fits one page of any kind", func(n int) entry { return entry{fmt.Sprint("key", n), make([]byte, 900)} }, 500},
+		{"more than fits one page of any kind",
+			func(n int) entry { return entry{fmt.Sprint("key", n), make([]byte, 900)} }, 500},
 		{"a large one", func(n int) entry { return entry{fmt.Sprint("key", n), make([]byte, n*200_000)} }, 3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

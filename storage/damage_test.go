@@ -263,7 +263,8 @@ func TestAFieldThatOnlyALaterVersionKnowsIsNoDamage(t *testing.T) {
 	whole := newSample(t)
 	dir := put(t, whole.db, whole.copy)
 	key := appKey(labEndpoint, labApp) + "\x00" + kindCredentials
-	more := []byte(`{"client_id":"client-1","client_secret":"client secret 1","registered_at":"2026-03-01T20:15:01Z","since":7}`)
+	more := []byte(`{"client_id":"client-1","client_secret":"client secret 1",` +
+		`"registered_at":"2026-03-01T20:15:01Z","since":7}`)
 	save(t, new(Written).update(filepath.Join(dir, dbName), []entry{{key, more}}))
 	s := open(t, dir)
 	save(t, s.SaveApp(labEndpoint, otherApp, labState(7)))
@@ -359,15 +360,21 @@ func TestADaemonOutlivesItsFiles(t *testing.T) {
 		{"nothing", func(string) error { return nil }, ""},
 		{"the database is emptied", func(dir string) error { return os.Truncate(db(dir), 0) }, damagedName},
 		{"the database is cut short", func(dir string) error { return os.Truncate(db(dir), 2*pageSize) }, damagedName},
-		{"the database is overwritten", func(dir string) error { return os.WriteFile(db(dir), make([]byte, 1<<15), 0o600) }, damagedName},
+		{"the database is overwritten", func(dir string) error {
+			return os.WriteFile(db(dir), make([]byte, 1<<15), 0o600)
+		}, damagedName},
 		{"the database is removed", func(dir string) error { return os.Remove(db(dir)) }, ""},
 		{"all is removed", func(dir string) error {
 			return errors.Join(os.Remove(db(dir)), os.Remove(filepath.Join(dir, copyName)))
 		}, ""},
-		{"another database takes its place", func(dir string) error { return os.WriteFile(db(dir), other.db, 0o600) }, damagedName},
-		{"a directory takes its place", func(dir string) error { return errors.Join(os.Remove(db(dir)), os.Mkdir(db(dir), 0o700)) }, damagedName},
+		{"another database takes its place", func(dir string) error { return os.WriteFile(db(dir), other.db, 0o600) },
+			damagedName},
+		{"a directory takes its place", func(dir string) error {
+			return errors.Join(os.Remove(db(dir)), os.Mkdir(db(dir), 0o700))
+		}, damagedName},
 		{"a leftover is in the way", func(dir string) error {
-			return errors.Join(syscall.Mkfifo(db(dir)+".new", 0o600), os.Remove(db(dir)), os.Symlink("/", filepath.Join(dir, copyName+".new")))
+			return errors.Join(syscall.Mkfifo(db(dir)+".new", 0o600), os.Remove(db(dir)),
+				os.Symlink("/", filepath.Join(dir, copyName+".new")))
 		}, ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -445,7 +452,8 @@ func TestAClosedStoreRefuses(t *testing.T) {
 	shut(t, s)
 	_, appErr := s.App(labEndpoint, labApp)
 	_, gateErr := s.Gate()
-	for _, err := range []error{appErr, gateErr, s.SaveGate(Gate{}), s.SaveIdentifier(Identifier{}), s.SaveApp(labEndpoint, labApp, App{})} {
+	for _, err := range []error{appErr, gateErr, s.SaveGate(Gate{}), s.SaveIdentifier(Identifier{}),
+		s.SaveApp(labEndpoint, labApp, App{})} {
 		if !errors.Is(err, errClosed) {
 			t.Errorf("the error is %v", err)
 		}

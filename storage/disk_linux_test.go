@@ -272,8 +272,10 @@ func TestADirectoryThatCannotBeWritten(t *testing.T) {
 		{"with damage only", sample{whole.db[:100], whole.copy[:100]}, []string{copyName}, true, false},
 		{"with a damaged database", sample{whole.db[:2*pageSize], whole.copy}, []string{dbName}, false, false},
 		{"with a copy only", sample{nil, whole.copy}, []string{dbName}, false, false},
-		{"with a database and no copy", sample{whole.db, nil}, []string{"write the copy of the credentials", copyName}, false, true},
-		{"with a database and a damaged copy", sample{whole.db, whole.copy[:9]}, []string{"write the copy of the credentials"}, false, true},
+		{"with a database and no copy", sample{whole.db, nil}, []string{"write the copy of the credentials", copyName},
+			false, true},
+		{"with a database and a damaged copy", sample{whole.db, whole.copy[:9]},
+			[]string{"write the copy of the credentials"}, false, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dropRights(t)

@@ -28,7 +28,8 @@ func TestInspectReadsAndLeavesAlone(t *testing.T) {
 			dir := put(t, tc.db, tc.kept)
 			before := lookAt(t, dir)
 			got, err := Inspect(dir)
-			if err != nil || !errors.Is(got.Database, tc.dbErr) || !errors.Is(got.Copy, tc.cpErr) || got.Registered != tc.registered ||
+			if err != nil || !errors.Is(got.Database, tc.dbErr) || !errors.Is(got.Copy, tc.cpErr) ||
+				got.Registered != tc.registered ||
 				(got.Identifier != nil) != (tc.registered > 0) {
 				t.Errorf("Inspect gives %+v, %v", got, err)
 			}

@@ -56,7 +56,8 @@ func (p Place) Aging() (detail, advice string) {
 	if p.Aged == "" {
 		return "", ""
 	}
-	return fmt.Sprintf("the state may be deleted: %s is below %s, and many systems delete old files there", p.Dir, p.Aged),
+	return fmt.Sprintf("the state may be deleted: %s is below %s, and many systems delete old files there", p.Dir,
+			p.Aged),
 		"set state_dir to a directory such as /var/lib/tvpassd"
 }
 

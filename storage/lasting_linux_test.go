@@ -36,7 +36,8 @@ func locate(t *testing.T, script string) Place {
 	exe, err := os.Executable()
 	save(t, err)
 	cmd.Dir = dir
-	cmd.Env = append(os.Environ(), childEnv+"=locate", raceQuick, "EXE="+exe, "PATH="+os.Getenv("PATH")+":/sbin:/usr/sbin")
+	cmd.Env = append(os.Environ(), childEnv+"=locate", raceQuick, "EXE="+exe,
+		"PATH="+os.Getenv("PATH")+":/sbin:/usr/sbin")
 	cmd.Stderr = os.Stderr
 	said, err := cmd.Output()
 	if err != nil {
@@ -84,7 +85,8 @@ func TestLocate(t *testing.T) {
 			`upperdir=$PWD/ram/up,workdir=ram/work state`,
 			"~/state", "an overlay on ~/state whose upper layer is a ramfs on ~/ram", ""},
 		{"an overlay on a disk over memory",
-			ram + `; disk d; mkdir state; mount -t overlay x -o lowerdir=ram/s,upperdir=$PWD/d/up,workdir=d/work state`, "~/state", "", ""},
+			ram + `; disk d; mkdir state; mount -t overlay x -o lowerdir=ram/s,upperdir=$PWD/d/up,workdir=d/work state`,
+			"~/state", "", ""},
 		{"an overlay without an upper layer",
 			ram + `; mkdir state; mount -t overlay x -o lowerdir=ram/s:ram/up state`, "~/state", "", ""},
 		{"an overlay with strange names",
@@ -98,20 +100,26 @@ func TestLocate(t *testing.T) {
 		{"an overlay whose layer is mounted from memory",
 			ram + `; mkdir up work all; mount --bind ram all;` + overlay + `upperdir=$PWD/all/up,workdir=all/work state`,
 			"~/state", "an overlay on ~/state whose upper layer is a tmpfs on ~/all", ""},
-		{"an overlay on a loop device in memory", ram + `; disk ram/d;` + overlay + `upperdir=$PWD/ram/d/up,workdir=ram/d/work state`,
+		{"an overlay on a loop device in memory",
+			ram + `; disk ram/d;` + overlay + `upperdir=$PWD/ram/d/up,workdir=ram/d/work state`,
 			"~/state", "an overlay on ~/state whose upper layer is a file on " + tmpfs, ""},
 		{"a place in an overlay that is mounted from it",
-			ram + `; mkdir -p low/lib state; mount -t overlay x -o lowerdir=low,upperdir=$PWD/ram/up,workdir=ram/work low; mount --bind low/lib state`,
+			ram + `; mkdir -p low/lib state
+				mount -t overlay x -o lowerdir=low,upperdir=$PWD/ram/up,workdir=ram/work low; mount --bind low/lib state`,
 			"~/state", "an overlay on ~/state whose upper layer is " + tmpfs, ""},
-		{"an overlay that an initramfs made", ram + `;` + overlay + `upperdir=$PWD/ram/up,workdir=ram/work state; umount -l ram`,
+		{"an overlay that an initramfs made",
+			ram + `;` + overlay + `upperdir=$PWD/ram/up,workdir=ram/work state; umount -l ram`,
 			"~/state", "an overlay on ~/state whose upper layer can't be seen, and looks like a tmpfs", ""},
-		{"an overlay that an initramfs made in a ramfs", `mkdir ram; mount -t ramfs x ram; mkdir ram/up ram/work;` + overlay +
-			`upperdir=$PWD/ram/up,workdir=ram/work state; umount -l ram; mkdir ram/up`,
+		{"an overlay that an initramfs made in a ramfs",
+			`mkdir ram; mount -t ramfs x ram; mkdir ram/up ram/work;` + overlay +
+				`upperdir=$PWD/ram/up,workdir=ram/work state; umount -l ram; mkdir ram/up`,
 			"~/state", "an overlay on ~/state whose upper layer can't be seen, and looks like a tmpfs", ""},
-		{"an overlay on a disk out of sight", `disk d;` + overlay + `upperdir=$PWD/d/up,workdir=d/work state; umount -l d`,
+		{"an overlay on a disk out of sight",
+			`disk d;` + overlay + `upperdir=$PWD/d/up,workdir=d/work state; umount -l d`,
 			"~/state", "", hidden},
 		{"an overlay on a disk out of sight with memory in its place",
-			`disk d;` + overlay + `upperdir=$PWD/d/up,workdir=d/work state; mount -t tmpfs x d; mkdir d/up`, "~/state", "", hidden},
+			`disk d;` + overlay + `upperdir=$PWD/d/up,workdir=d/work state; mount -t tmpfs x d; mkdir d/up`,
+			"~/state", "", hidden},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
@@ -167,11 +175,13 @@ func TestAPlaceThatIsEmptiedByAge(t *testing.T) {
 	link := filepath.Join(t.TempDir(), "link")
 	save(t, os.Symlink("/var/tmp/none", link))
 	for dir, want := range map[string]string{
-		"/tmp": "/tmp", "/tmp/none/state": "/tmp", "/var/tmp/state": "/var/tmp", link: "/var/tmp", link + "/state": "/var/tmp",
-		"/tmpstate": "", "/var/lib/tvpassd": "", "/": "",
+		"/tmp": "/tmp", "/tmp/none/state": "/tmp", "/var/tmp/state": "/var/tmp", link: "/var/tmp",
+		link + "/state": "/var/tmp",
+		"/tmpstate":     "", "/var/lib/tvpassd": "", "/": "",
 	} {
 		p, err := Locate(dir)
-		if detail, advice := p.Aging(); p.Aged != want || err != nil || (detail == "") != (want == "") || (advice == "") != (want == "") {
+		if detail, advice := p.Aging(); p.Aged != want || err != nil || (detail == "") != (want == "") ||
+			(advice == "") != (want == "") {
 			t.Errorf("%s: %+v, %v, %s, %s; want %q", dir, p, err, detail, advice, want)
 		}
 	}

@@ -235,9 +235,10 @@ func TestTwoDaemonsNeverShareAState(t *testing.T) {
 				t.Errorf("beside the first a second says %q", said)
 			}
 			if len(tc.lacks) < 2 { // a socket's name is visible in its network namespace only
+				unshare := tool(t, "unshare", "util-linux")
 				if os.Geteuid() != 0 {
 					t.Log("network namespaces take root")
-				} else if said := second(t, dir, args, tool(t, "unshare", "util-linux"), "--net"); !strings.Contains(said, ErrInUse.Error()) {
+				} else if said := second(t, dir, args, unshare, "--net"); !strings.Contains(said, ErrInUse.Error()) {
 					t.Errorf("in another network namespace a second says %q", said)
 				}
 			}
@@ -261,7 +262,8 @@ func startStraced(t *testing.T, kind, dir string, faults []string, before ...str
 	exe, err := os.Executable()
 	save(t, err)
 	args := append(before, strace(t), "-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"),
-		"-P", dir, "-P", filepath.Join(dir, lockName), "-P", filepath.Join(dir, dbName), "-P", filepath.Join(dir, dbName+".new"))
+		"-P", dir, "-P", filepath.Join(dir, lockName), "-P", filepath.Join(dir, dbName),
+		"-P", filepath.Join(dir, dbName+".new"))
 	args = append(append(args, faults...), exe, dir)
 	return startCommand(t, kind, args[0], args[1:]...)
 }

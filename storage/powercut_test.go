@@ -33,7 +33,8 @@ var life = []struct {
 	step func(m *moment)
 }{
 	{"find the device identifier", func(m *moment) { m.Identifier = labIdentifier }},
-	{"note a registration before it is sent", edit(func(a *App) { a.History.Registrations, a.Retry = 1, &Retry{Failures: 1, Noted: labStamp(1)} })},
+	{"note a registration before it is sent",
+		edit(func(a *App) { a.History.Registrations, a.Retry = 1, &Retry{Failures: 1, Noted: labStamp(1)} })},
 	{"register", edit(func(a *App) { a.Credentials, a.Retry = labState(1).Credentials, nil })},
 	{"get a token", edit(func(a *App) { a.Token = labToken(1, 900) })},
 	{"refresh it", edit(func(a *App) { a.Token = labToken(2, 900) })},
@@ -340,7 +341,8 @@ func (j *judges) verdict(t *testing.T, disk image) verdict {
 
 // everyCut judges every disk that a power cut after any of the operations may
 // leave. reached is the last acknowledged step, -1 for none.
-func (j *judges) everyCut(t *testing.T, ops []op, cuts func([]op, func(image)), check func(reached int, v verdict) error) {
+func (j *judges) everyCut(t *testing.T, ops []op, cuts func([]op, func(image)),
+	check func(reached int, v verdict) error) {
 	t.Helper()
 	reached, seen := -1, 0
 	for n := range len(ops) + 1 {
@@ -412,14 +414,16 @@ func TestAPowerCutLosesNothingThatWasAcknowledged(t *testing.T) {
 				t.Errorf("the life ends with %s, want %q in it", last, tc.leaves)
 			}
 			want := moments(nothing())
-			newJudges(t).everyCut(t, ops, start.cuts, func(reached int, v verdict) error { return expectMoment(want, reached, v) })
+			newJudges(t).everyCut(t, ops, start.cuts,
+				func(reached int, v verdict) error { return expectMoment(want, reached, v) })
 			withoutDB := func(ops []op, look func(image)) {
 				start.cuts(ops, func(disk image) {
 					delete(disk.names, dbName)
 					look(disk)
 				})
 			}
-			newJudges(t).everyCut(t, ops, withoutDB, func(reached int, v verdict) error { return expectIdentity(want, reached, v) })
+			newJudges(t).everyCut(t, ops, withoutDB,
+				func(reached int, v verdict) error { return expectIdentity(want, reached, v) })
 		})
 	}
 }
@@ -523,7 +527,8 @@ func TestASyncThatFailsIsNotTakenForDone(t *testing.T) {
 	for _, call := range []string{"fdatasync", "fsync"} {
 		for n := 1; ; n++ {
 			dir := put(t, prepared.db, prepared.copy)
-			start, ops := record(t, dir, "live", []string{dir, strconv.Itoa(from)}, "-e", fmt.Sprintf("inject=%s:error=EIO:when=%d", call, n))
+			start, ops := record(t, dir, "live", []string{dir, strconv.Itoa(from)}, "-e",
+				fmt.Sprintf("inject=%s:error=EIO:when=%d", call, n))
 			if !slices.ContainsFunc(ops, func(o op) bool { return o.failed }) {
 				t.Logf("each of %d calls of %s failed once", n-1, call)
 				break

@@ -208,8 +208,8 @@ func TestADatabaseThatTheDiskDoesNotGiveBack(t *testing.T) {
 	whole := newSample(t)
 	for _, unreadable := range []string{dbName, copyName} {
 		dir := put(t, whole.db, whole.copy)
-		cmd := exec.Command(strace(t), "-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"), "-P", filepath.Join(dir, unreadable),
-			"-e", "trace=read", "-e", "inject=read:error=EIO", os.Args[0])
+		cmd := exec.Command(strace(t), "-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"),
+			"-P", filepath.Join(dir, unreadable), "-e", "trace=read", "-e", "inject=read:error=EIO", os.Args[0])
 		cmd.Env = append(os.Environ(), childEnv+"=open", raceQuick)
 		cmd.Stdin = strings.NewReader(dir + "\n")
 		said, err := cmd.Output()

@@ -1,14 +1,15 @@
 // Package storage keeps what must survive a restart, a kill or a power cut: the
 // client credentials, access token, retry state and latest transitions of every
-// app, the device identifier, which file has the id of each app, and how long the
-// throttle stays shut.
+// app, the device identifier, which file has the id of each app, and how long
+// the throttle stays shut.
 //
 // It owns two files in the state directory. tvpassd.db (bbolt) holds
 // everything; a change is one transaction. tvpassd.copy holds the credentials,
-// the identifier and the files that have the ids a second time, because a viewer
-// would be signed out without them; it is replaced as a whole. A damaged file is set aside under a
-// dated name, never deleted, and made anew from the other one. docs/storage.md
-// describes the order of writes, and what a power cut leaves at each point.
+// the identifier and the files that have the ids a second time, because a
+// viewer would be signed out without them; it is replaced as a whole. A damaged
+// file is set aside under a dated name, never deleted, and made anew from the
+// other one. docs/storage.md describes the order of writes, and what a power
+// cut leaves at each point.
 //
 // The package decides nothing: when to write, what a stamp means and whether a
 // token may be used is up to its callers.
@@ -76,8 +77,8 @@ type Retry struct {
 	For         string        `json:"for,omitempty"`         // identifies the configuration of the app
 	Suspect     *Stamp        `json:"suspect,omitempty"`     // the first invalid_client in a row
 	Unexplained int           `json:"unexplained,omitempty"` // refusals in a row whose code is not documented
-	Condemned   bool          `json:"condemned,omitempty"`   // invalid_client came again: the credentials must be replaced
-	Refused     int           `json:"refused,omitempty"`     // how many pairs of credentials the server refused since then
+	Condemned   bool          `json:"condemned,omitempty"`   // invalid_client came again: replace the credentials
+	Refused     int           `json:"refused,omitempty"`     // pairs of credentials that the server refused since
 	RefusedAt   time.Duration `json:"refused_at,omitempty"`  // the last one, by the boot clock of Noted
 	Code        string        `json:"code,omitempty"`        // the cause, as an error code of the socket
 	ServerCode  string        `json:"server_code,omitempty"` // the server's own code
@@ -103,8 +104,8 @@ type Gate struct {
 	Wait  time.Duration `json:"wait"`
 }
 
-// Holders are the files that have the ids of the apps. Whoever has an id has the
-// app's credentials, so they are kept as safely as those.
+// Holders are the files that have the ids of the apps. Whoever has an id has
+// the app's credentials, so they are kept as safely as those.
 type Holders map[string]Holder // by app
 
 // Holder is the file that has an app's id.

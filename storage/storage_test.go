@@ -48,7 +48,8 @@ func shut(t testing.TB, s *Store) {
 }
 
 func labStamp(n int) Stamp {
-	return Stamp{BootID: "5f0c2e3a", Boot: time.Duration(n) * time.Minute, Wall: labTime.Add(time.Duration(n) * time.Minute)}
+	return Stamp{BootID: "5f0c2e3a", Boot: time.Duration(n) * time.Minute,
+		Wall: labTime.Add(time.Duration(n) * time.Minute)}
 }
 
 // labState returns the n-th app, with every field set.
@@ -71,8 +72,9 @@ func labState(n int) App {
 		},
 		Token: labToken(n, 900),
 		Retry: &Retry{
-			Failures: 3, Slow: true, Noted: stamp, Wait: 15 * time.Minute, For: "configured so", Suspect: &stamp, Condemned: true,
-			Code: "rejected", ServerCode: "invalid_client", Detail: "the server refuses this app", At: labTime,
+			Failures: 3, Slow: true, Noted: stamp, Wait: 15 * time.Minute, For: "configured so",
+			Suspect: &stamp, Condemned: true, Code: "rejected", ServerCode: "invalid_client",
+			Detail: "the server refuses this app", At: labTime,
 		},
 	}
 }
@@ -92,9 +94,10 @@ func labToken(n, size int) *Token {
 }
 
 var (
-	labIdentifier = Identifier{Value: strings.Repeat("0123456789abcdef", 4), Source: "serial:/proc/device-tree/serial-number"}
-	labHolders    = Holders{labApp: {File: "/etc/tvpassd/apps.d/player.toml", UID: 1000}}
-	labGate       = Gate{Noted: labStamp(1), Wait: time.Minute}
+	labIdentifier = Identifier{Value: strings.Repeat("0123456789abcdef", 4),
+		Source: "serial:/proc/device-tree/serial-number"}
+	labHolders = Holders{labApp: {File: "/etc/tvpassd/apps.d/player.toml", UID: 1000}}
+	labGate    = Gate{Noted: labStamp(1), Wait: time.Minute}
 )
 
 // fill stores what every device of these tests has: the identifier, the gate
@@ -298,7 +301,8 @@ func TestARefreshWearsTheFlashLittle(t *testing.T) {
 			break
 		}
 		if bytes, syncs := spent(ops[start:][:length]); bytes > 12300 || syncs > 2 {
-			t.Errorf("refresh %d wrote %d bytes with %d syncs, want 12300 and 2 at most: %v", acks, bytes, syncs, ops[start:][:length])
+			t.Errorf("refresh %d wrote %d bytes with %d syncs, want 12300 and 2 at most: %v", acks, bytes, syncs,
+				ops[start:][:length])
 		}
 	}
 	if acks < 20 {

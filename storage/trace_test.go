@@ -21,8 +21,8 @@ import (
 const (
 	watched = "openat,write,pwrite64,ftruncate,fsync,fdatasync,renameat,unlinkat,flock"
 	// These can't be replayed, so they must not be used.
-	foreign = "open,creat,writev,pwritev,pwritev2,sendfile,splice,copy_file_range,fallocate,truncate,sync_file_range,msync," +
-		"rename,renameat2,unlink,link,linkat,symlink,symlinkat,mkdir,rmdir,io_uring_enter"
+	foreign = "open,creat,writev,pwritev,pwritev2,sendfile,splice,copy_file_range,fallocate,truncate,sync_file_range," +
+		"msync,rename,renameat2,unlink,link,linkat,symlink,symlinkat,mkdir,rmdir,io_uring_enter"
 )
 
 type opKind int

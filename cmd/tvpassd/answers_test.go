@@ -31,10 +31,12 @@ func TestLenientAnswers(t *testing.T) {
 // none of them is kept.
 func TestUnusableAnswers(t *testing.T) {
 	for name, tc := range map[string]struct{ fault, told string }{
-		"not labelled":      {"path=register kind=unlabelled", "is compressed (gzip), and does not say so"},
-		"a token too long":  {"path=token kind=long field=access_token size=20000", "an access_token that is longer than 16 KiB"},
-		"an id too long":    {"path=token kind=long field=id size=5000", "an id that is longer than 4 KiB"},
-		"a secret too long": {"path=register kind=long field=client_secret size=5000", "a client_id or client_secret that is longer than 4 KiB"},
+		"not labelled": {"path=register kind=unlabelled", "is compressed (gzip), and does not say so"},
+		"a token too long": {"path=token kind=long field=access_token size=20000",
+			"an access_token that is longer than 16 KiB"},
+		"an id too long": {"path=token kind=long field=id size=5000", "an id that is longer than 4 KiB"},
+		"a secret too long": {"path=register kind=long field=client_secret size=5000",
+			"a client_id or client_secret that is longer than 4 KiB"},
 		"an escape in an id": {`path=register kind=value field=client_id value="\u001b[2J"`,
 			"characters that RFC 6749 forbids"},
 	} {

@@ -10,8 +10,9 @@ import (
 	"testing"
 )
 
-// docs/several-apps.md is played through, word by word: its files are dropped, its commands typed by real users, and what they
-// print is what stands there. A mount namespace gives the test an /etc of its own to make users in.
+// docs/several-apps.md is played through, word by word: its files are dropped,
+// its commands typed by real users, and what they print is what stands there. A
+// mount namespace gives the test an /etc of its own to make users in.
 func TestSeveralApps(t *testing.T) {
 	needRoot(t)
 	for _, tool := range []string{"unshare", "nsenter", "setpriv", "useradd", "usermod", "groupadd", "gpasswd"} {
@@ -31,8 +32,10 @@ func TestSeveralApps(t *testing.T) {
 		l.must(err)
 		l.write("packages/"+id+".jwt", string(statement))
 	}
-	l.write("box.toml", fmt.Sprintf("endpoint = %q\naccept_volatile_state = true\n[device]\nmodel = \"Box\"\nversion = \"1\"\n[http]\nca_file = %q\n", l.endpoint, l.path("ca.pem")))
-	box := l.start("unshare", "--mount", "--propagation", "private", "sh", "-euc", boxScript, "sh", l.dir, programs.tvpassd)
+	l.write("box.toml", fmt.Sprintf("endpoint = %q\naccept_volatile_state = true\n[device]\nmodel = \"Box\"\n"+
+		"version = \"1\"\n[http]\nca_file = %q\n", l.endpoint, l.path("ca.pem")))
+	box := l.start("unshare", "--mount", "--propagation", "private", "sh", "-euc", boxScript, "sh", l.dir,
+		programs.tvpassd)
 	t.Cleanup(box.kill)
 	box.until("socket", func() bool { return l.inBox(box, "root", "tvpassd status").code < 3 })
 
@@ -53,7 +56,8 @@ func TestSeveralApps(t *testing.T) {
 	}
 }
 
-// boxScript makes a box of a namespace: what the package of tvpassd leaves there, and the daemon.
+// boxScript makes a box of a namespace: what the package of tvpassd leaves
+// there, and the daemon.
 const boxScript = `
 cp -a /etc "$1/etc"
 mount --bind "$1/etc" /etc
@@ -65,12 +69,15 @@ groupadd --system --force tvpass
 exec "$2" run
 `
 
-// inBox has a user of the box type a command, in the directory with the players' packages.
+// inBox has a user of the box type a command, in the directory with the
+// players' packages.
 func (l *lab) inBox(box *process, user, command string) result {
 	l.t.Helper()
-	script := fmt.Sprintf("cd %s && export PATH=%s:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin && exec setpriv --reuid=%s --regid=$(id -g %s) --init-groups sh -c \"$1\"",
+	script := fmt.Sprintf("cd %s && export PATH=%s:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin &&"+
+		" exec setpriv --reuid=%s --regid=$(id -g %s) --init-groups sh -c \"$1\"",
 		l.path("packages"), programs.dir, user, user)
-	return l.exec(nil, "", "nsenter", "--mount", fmt.Sprintf("--target=%d", box.cmd.Process.Pid), "sh", "-c", script, "sh", command)
+	return l.exec(nil, "", "nsenter", "--mount", fmt.Sprintf("--target=%d", box.cmd.Process.Pid), "sh", "-c", script,
+		"sh", command)
 }
 
 // step is a command of the page, who types it, and what it prints.
@@ -84,7 +91,8 @@ var (
 	prompt = regexp.MustCompile(`^(?:# |([a-z]+)\$ )(.*)$`)
 )
 
-// pageFiles are the files that the page shows, under the names in their first lines.
+// pageFiles are the files that the page shows, under the names in their first
+// lines.
 func pageFiles(page string) map[string]string {
 	files := map[string]string{}
 	for _, block := range fence.FindAllStringSubmatch(page, -1) {

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// The identifier is chosen once: what the hardware says later changes nothing but a warning, and a lost database neither.
+// The identifier is chosen once: what the hardware says later changes nothing
+// but a warning, and a lost database neither.
 func TestTheIdentifierStays(t *testing.T) {
 	l := newLab(t)
 	l.up()

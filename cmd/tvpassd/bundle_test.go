@@ -14,7 +14,8 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// unpack reads a bundle with tools of others, and returns what is in it, by the name behind the folder's.
+// unpack reads a bundle with tools of others, and returns what is in it, by the
+// name behind the folder's.
 func (l *lab) unpack(path string) map[string]string {
 	l.t.Helper()
 	f, err := os.Open(path)
@@ -42,7 +43,8 @@ func (l *lab) unpack(path string) map[string]string {
 	return files
 }
 
-// What a ticket needs is in the bundle, whether the daemon runs or not, and of the secrets not a byte, wherever they stood.
+// What a ticket needs is in the bundle, whether the daemon runs or not, and of
+// the secrets not a byte, wherever they stood.
 func TestBundle(t *testing.T) {
 	l := healthyLab(t)
 	l.up()
@@ -65,12 +67,15 @@ func TestBundle(t *testing.T) {
 	identifier := field(t, l.run("device", "--json").stdout, "x_device_info") // hidden as a whole
 	var shown ipc.Device
 	l.must(json.Unmarshal([]byte(l.run("device", "--json").stdout), &shown))
-	secrets = append(secrets, identifier, shown.Identifier.Value, strings.TrimPrefix(shown.Identifier.Header, "fingerprint "))
-	// All of it also where it does not belong: in comments, in files that can't be
-	// parsed, in the log.
+	secrets = append(secrets, identifier, shown.Identifier.Value,
+		strings.TrimPrefix(shown.Identifier.Header, "fingerprint "))
+	// All of it also where it does not belong: in comments, in files that can't
+	// be parsed, in the log.
 	folded := statement[:40] + "\n  " + statement[40:]
-	l.write("apps.d/inline.toml", "# my pr0xy-pass/word\n[[app]]\nid = \"inline\"\nsoftware_statement = \"\"\"\n"+folded+"\"\"\"\n# once: "+statement+"\n")
-	l.write("apps.d/broken.toml", "[[app]]\nid = \"broken\"\nsoftware_statement = \"short-secret\nproxy = \"http://me:pr0xy-pass/word@proxy\"\n")
+	l.write("apps.d/inline.toml", "# my pr0xy-pass/word\n[[app]]\nid = \"inline\"\nsoftware_statement = \"\"\"\n"+
+		folded+"\"\"\"\n# once: "+statement+"\n")
+	l.write("apps.d/broken.toml", "[[app]]\nid = \"broken\"\nsoftware_statement = \"short-secret\n"+
+		"proxy = \"http://me:pr0xy-pass/word@proxy\"\n")
 	l.write("journal", "tvpassd["+"1]: level=INFO msg=\"a line of the log\"\n"+
 		"tvpassd[1]: msg=\"Authorization: Bearer "+token+"\" id="+"\n"+
 		"tvpassd[1]: "+token[len(token)/2:]+" "+statement+"\n"+
@@ -82,10 +87,12 @@ func TestBundle(t *testing.T) {
 	check := func(files map[string]string, status string) {
 		t.Helper()
 		for name, want := range map[string]string{
-			"version.txt": "tvpassd 1.2.3 (commit ", "status.json": status, "status.txt": "", "doctor.json": `"worst"`, "doctor.txt": "checks: ",
-			"device.json": `"model"`, "config/config.toml": "state_dir = \"state\"", "config/apps.d/ref30.toml": "software_statement_file = \"ref30.jwt\"",
+			"version.txt": "tvpassd 1.2.3 (commit ", "status.json": status, "status.txt": "", "doctor.json": `"worst"`,
+			"doctor.txt": "checks: ", "device.json": `"model"`, "config/config.toml": "state_dir = \"state\"",
+			"config/apps.d/ref30.toml":  "software_statement_file = \"ref30.jwt\"",
 			"config/apps.d/inline.toml": "[[app]]\nid = \"inline\"\nsoftware_statement = \"[masked]\"\n",
-			"config/apps.d/broken.toml": "id = \"broken\"\n# line 3: not valid TOML; the rest is left out\n", "config/check.txt": "broken.toml", "disk.txt": "tvpassd.db", "log.txt": "a line of the log",
+			"config/apps.d/broken.toml": "id = \"broken\"\n# line 3: not valid TOML; the rest is left out\n",
+			"config/check.txt":          "broken.toml", "disk.txt": "tvpassd.db", "log.txt": "a line of the log",
 		} {
 			content, there := files[name]
 			if !there || !strings.Contains(content, want) {
@@ -121,8 +128,8 @@ func TestBundle(t *testing.T) {
 }
 
 // TestBundleOfABadConfiguration makes bundles when they are made: something is
-// wrong with the configuration, and secrets are where nobody expects them. Files
-// that lead out of apps.d, or that never end, are left out.
+// wrong with the configuration, and secrets are where nobody expects them.
+// Files that lead out of apps.d, or that never end, are left out.
 func TestBundleOfABadConfiguration(t *testing.T) {
 	l := newLab(t)
 	good := l.read("config.toml")
@@ -133,10 +140,11 @@ func TestBundleOfABadConfiguration(t *testing.T) {
 		"a proxy with a slash":    strings.Replace(good, "[http]", "[http]\nproxy = \"http://me:pa/hunter2@proxy\"", 1),
 		"a proxy without quotes":  strings.Replace(good, "[http]", "[http]\nproxy = http://me:hunter2@proxy", 1),
 		"a proxy of another name": strings.Replace(good, "[http]", "[http]\nprox = \"http://me:hunter2@proxy\"", 1),
-		"unknown keys":            good + "psk = \"hunter2\"\nsecret = 'hunter2'\ntoken = \"hunter2\"\n[wifi]\npsk = \"hunter2\"\n",
-		"a comment":               "# it is hunter2\n" + good + "# hunter2\n",
-		"an endpoint with a key":  strings.Replace(good, l.endpoint, "https://me:hunter2@sp.example", 1),
-		"a statement":             good + "[[app]]\nid = \"x\"\nsoftware_statement = \"hunter2\"\n",
+		"unknown keys": good + "psk = \"hunter2\"\nsecret = 'hunter2'\ntoken = \"hunter2\"\n" +
+			"[wifi]\npsk = \"hunter2\"\n",
+		"a comment":              "# it is hunter2\n" + good + "# hunter2\n",
+		"an endpoint with a key": strings.Replace(good, l.endpoint, "https://me:hunter2@sp.example", 1),
+		"a statement":            good + "[[app]]\nid = \"x\"\nsoftware_statement = \"hunter2\"\n",
 	} {
 		l.write("config.toml", config)
 		out := l.path("bundle.tar.gz")
@@ -158,11 +166,13 @@ func TestBundleOfABadConfiguration(t *testing.T) {
 	l.run("bundle", "--output", l.path("bundle.tar.gz")).expect(t, 0)
 	files := l.unpack(l.path("bundle.tar.gz"))
 	for _, name := range []string{"link", "zero", "folder", "fifo"} {
-		if text := files["config/apps.d/"+name+".toml"]; !strings.Contains(text, "a symbolic link") && !strings.Contains(text, "not a regular file") {
+		if text := files["config/apps.d/"+name+".toml"]; !strings.Contains(text, "a symbolic link") &&
+			!strings.Contains(text, "not a regular file") {
 			t.Errorf("%s.toml: %q", name, text)
 		}
 	}
-	if !strings.Contains(files["config/check.txt"], "prw-r--r--") || !strings.Contains(files["config/apps.d/ref30.toml"], "ref30.jwt") {
+	if !strings.Contains(files["config/check.txt"], "prw-r--r--") ||
+		!strings.Contains(files["config/apps.d/ref30.toml"], "ref30.jwt") {
 		t.Errorf("%q", files["config/check.txt"])
 	}
 }

@@ -24,7 +24,8 @@ func TestUsage(t *testing.T) {
 		{"config", "check", "more"}, {"refresh"}, {"reset"}, {"run", "more"}, {"token", "ref30"}, {"device", "--root"},
 	} {
 		if r := exec1(t, args...); r.code != 64 || r.stdout != "" || r.stderr == "" {
-			t.Errorf("tvpassd %q: exit %d, stdout %q, stderr %q; want 64 and a word on stderr", args, r.code, r.stdout, r.stderr)
+			t.Errorf("tvpassd %q: exit %d, stdout %q, stderr %q; want 64 and a word on stderr", args, r.code, r.stdout,
+				r.stderr)
 		}
 	}
 	r := exec1(t, "--help")
@@ -47,7 +48,8 @@ func TestUsage(t *testing.T) {
 func TestNotRunning(t *testing.T) {
 	t.Parallel()
 	sock := filepath.Join(t.TempDir(), "sock")
-	for _, args := range [][]string{{"token"}, {"headers"}, {"refresh", "--app", "x"}, {"reload"}, {"reset", "--yes", "--app", "x"}} {
+	for _, args := range [][]string{{"token"}, {"headers"}, {"refresh", "--app", "x"}, {"reload"},
+		{"reset", "--yes", "--app", "x"}} {
 		r := exec1(t, append(args, "--socket", sock)...)
 		r.expect(t, 1, "tvpassd is not running", "tvpassd start")
 		if strings.Count(r.stderr, "\n") != 1 {
@@ -90,7 +92,8 @@ func TestStatus(t *testing.T) {
 	l.up()
 	l.token()
 	r := l.run("status")
-	r.expect(t, 1, "tvpassd 1.2.3: degraded, up ", "  endpoint  "+l.endpoint, "app ref30: ready, token good for 5h5", "warning ")
+	r.expect(t, 1, "tvpassd 1.2.3: degraded, up ", "  endpoint  "+l.endpoint, "app ref30: ready, token good for 5h5",
+		"warning ")
 	for line := range strings.Lines(r.stdout) {
 		if len(line) > 81 && !strings.Contains(line, l.endpoint) {
 			t.Errorf("wider than a console: %q", line)
@@ -118,8 +121,10 @@ func TestStatus(t *testing.T) {
 	r = l.run("status", "--json")
 	l.must(json.Unmarshal([]byte(r.stdout), &st))
 	app := st.Apps[0]
-	if r.code != 1 || st.Health != "degraded" || st.Version != "1.2.3" || st.Device.Sources != nil || !st.Clock.Set || !st.Storage.OK ||
-		app.App != "ref30" || app.State != "ready" || app.Registrations != 1 || app.LastError != nil || app.Left < 21000 || app.Next < 4200 || app.Next > 14400 ||
+	if r.code != 1 || st.Health != "degraded" || st.Version != "1.2.3" || st.Device.Sources != nil || !st.Clock.Set ||
+		!st.Storage.OK ||
+		app.App != "ref30" || app.State != "ready" || app.Registrations != 1 || app.LastError != nil ||
+		app.Left < 21000 || app.Next < 4200 || app.Next > 14400 ||
 		!strings.HasSuffix(app.Client, "****") {
 		t.Errorf("exit %d\n%s", r.code, r.stdout)
 	}
@@ -139,7 +144,8 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// What a firmware builder gets wrong is named with file and line, and loses nothing.
+// What a firmware builder gets wrong is named with file and line, and loses
+// nothing.
 func TestBadConfiguration(t *testing.T) {
 	l := newLab(t)
 	good := l.read("config.toml")
@@ -216,7 +222,8 @@ func TestReloadNeeded(t *testing.T) {
 	}
 	l.write("config.toml", "nonsense = 1\n"+good)
 	l.run("reload").expect(t, 1)
-	if r := l.run("status", "--json"); strings.Contains(r.stdout, "reload_needed") || !strings.Contains(r.stdout, "invalid_configuration") {
+	if r := l.run("status", "--json"); strings.Contains(r.stdout, "reload_needed") ||
+		!strings.Contains(r.stdout, "invalid_configuration") {
 		t.Errorf("a refused configuration: %s", r.stdout)
 	}
 	l.write("config.toml", good)
@@ -254,7 +261,8 @@ func TestUnknownUser(t *testing.T) {
 	l.run("token", "--app", "other").expect(t, 1, "unknown_app")
 }
 
-// A player's bad file disables that player, not the box; a reload takes good ones over and refuses a bad config.toml.
+// A player's bad file disables that player, not the box; a reload takes good
+// ones over and refuses a bad config.toml.
 func TestReload(t *testing.T) {
 	l := newLab(t)
 	l.write("apps.d/bad.toml", "[[app]]\nid = \"bad\"\nsoftware_statement = \"x\"\n")
@@ -292,7 +300,8 @@ func TestReload(t *testing.T) {
 	}
 	l.expectCalls(2, 2)
 
-	// Switching the endpoint back and forth finds the pair again; a change of the statement keeps it.
+	// Switching the endpoint back and forth finds the pair again; a change of
+	// the statement keeps it.
 	l.write("config.toml", strings.Replace(good, l.endpoint, "https://127.0.0.1:1", 1))
 	l.run("reload").expect(t, 0)
 	l.curl("/v1/token?wait=0s").expect(t, 503)
@@ -348,9 +357,11 @@ func TestDevice(t *testing.T) {
 	}
 	l.run("device", "--root", tree).expect(t, 0, "model", "Acme Box", "configuration")
 	l.write("foreign.toml", "[device]\nmodel = \"Acme Box\"\n[socket]\ngroup = \"a-group-of-that-device\"\n")
-	l.exec(nil, "", programs.tvpassd, "device", "--root", tree, "--config", l.path("foreign.toml")).expect(t, 0, "Acme Box")
+	l.exec(nil, "", programs.tvpassd, "device", "--root", tree, "--config", l.path("foreign.toml")).expect(t, 0,
+		"Acme Box")
 	l.write("foreign.toml", "[device]\nosName = \"Toaster\"\n")
-	l.exec(nil, "", programs.tvpassd, "device", "--root", tree, "--config", l.path("foreign.toml")).expect(t, 1, "foreign.toml:2: ", "Toaster")
+	l.exec(nil, "", programs.tvpassd, "device", "--root", tree, "--config", l.path("foreign.toml")).expect(t, 1,
+		"foreign.toml:2: ", "Toaster")
 
 	l.run("device").expect(t, 0, "Acme Box", "Not known: ", "[device]")
 	l.up()
@@ -368,7 +379,8 @@ func TestDevice(t *testing.T) {
 	l.must(json.Unmarshal(object, &sent))
 	value, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(dev.Identifier.Header, "fingerprint "))
 	l.must(err)
-	if sent["model"] != "Acme Box" || dev.Info["model"] != "Acme Box" || dev.Sources["model"] != "configuration" || string(value) != dev.Identifier.Value || len(value) != 64 {
+	if sent["model"] != "Acme Box" || dev.Info["model"] != "Acme Box" || dev.Sources["model"] != "configuration" ||
+		string(value) != dev.Identifier.Value || len(value) != 64 {
 		t.Errorf("the device is %s", before.stdout)
 	}
 	l.daemon.stop()
@@ -399,7 +411,8 @@ func TestNoSecretIsTold(t *testing.T) {
 		}
 		secrets = append(secrets, secret)
 	}
-	shown := l.daemon.stderr.String() + l.run("status").stdout + l.run("status", "--json").stdout + l.curl("/v1/metrics").stdout +
+	shown := l.daemon.stderr.String() + l.run("status").stdout + l.run("status", "--json").stdout +
+		l.curl("/v1/metrics").stdout +
 		l.curl("/v1/healthz").stdout + l.curl("/v1/device").stdout + l.curl("/v1/apps/ref30/token?min_ttl=oops").stdout
 	for _, secret := range secrets {
 		if strings.Contains(shown, secret) {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A damaged database is mended, and says so: to an admin with all that is known, to players without a word of others, and to
-// nobody a secret.
+// A damaged database is mended, and says so: to an admin with all that is
+// known, to players without a word of others, and to nobody a secret.
 func TestADamagedStateIsToldOf(t *testing.T) {
 	needRoot(t)
 	l := newLab(t)
@@ -22,7 +22,8 @@ func TestADamagedStateIsToldOf(t *testing.T) {
 	_, after, _ := strings.Cut(copied, `"client_secret":"`)
 	secret, _, _ := strings.Cut(after, `"`)
 
-	// One bit of a key's length, so that the key seems to hold what stands behind it.
+	// One bit of a key's length, so that the key seems to hold what stands
+	// behind it.
 	db := []byte(l.read("state/tvpassd.db"))
 	spoilt := 0
 	for page := 0; page+4096 <= len(db); page += os.Getpagesize() {
@@ -41,10 +42,12 @@ func TestADamagedStateIsToldOf(t *testing.T) {
 	l.token()
 	l.run("status").expect(t, 1, "warning state_mended", ".damaged-")
 	players := l.curlAs(player, "/v1/status").stdout
-	if strings.Contains(players, "hidden") || strings.Contains(players, ".damaged-") || !strings.Contains(players, "state_mended") {
+	if strings.Contains(players, "hidden") || strings.Contains(players, ".damaged-") ||
+		!strings.Contains(players, "state_mended") {
 		t.Errorf("a player is told %s", players)
 	}
-	for who, said := range map[string]string{"a player": players, "root": l.run("status", "--json").stdout, "the log": l.daemon.stderr.String()} {
+	for who, said := range map[string]string{"a player": players, "root": l.run("status", "--json").stdout,
+		"the log": l.daemon.stderr.String()} {
 		if strings.Contains(said, secret) || strings.Contains(said, "client_secret") {
 			t.Errorf("%s is told a secret\n%s", who, said)
 		}

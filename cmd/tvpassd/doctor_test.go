@@ -12,7 +12,8 @@ import (
 	"testing"
 )
 
-// fakeSystem puts programs of the system in front of the path of what the lab runs: a script each.
+// fakeSystem puts programs of the system in front of the path of what the lab
+// runs: a script each.
 func (l *lab) fakeSystem(scripts map[string]string) {
 	l.t.Helper()
 	l.must(os.MkdirAll(l.path("bin"), 0o755))
@@ -21,9 +22,12 @@ func (l *lab) fakeSystem(scripts map[string]string) {
 	}
 }
 
-const serviceRuns = "printf 'LoadState=loaded\\nUnitFileState=enabled\\nActiveState=active\\nResult=success\\nExecMainStatus=0\\nNRestarts=0\\n'\n"
+const serviceRuns = `printf '%s\n' LoadState=loaded UnitFileState=enabled ActiveState=active Result=success \
+	ExecMainStatus=0 NRestarts=0
+`
 
-// runFaked is run with the fake system, as somebody, and perhaps in a namespace of its own.
+// runFaked is run with the fake system, as somebody, and perhaps in a namespace
+// of its own.
 func (l *lab) runFaked(attr *syscall.SysProcAttr, env []string, args ...string) result {
 	l.t.Helper()
 	ctx, cancel := context.WithTimeout(l.t.Context(), patience)
@@ -76,7 +80,8 @@ func TestDoctor(t *testing.T) {
 	l.token()
 	before := len(l.requests(""))
 	r := l.runFaked(nil, nil, "doctor")
-	r.expect(t, 0, "pass     config: ", "pass     statement:ref30: issued by", "root \"CN=passsim throw-away", "pass     token:ref30: good", "0 warnings, 0 failed\n")
+	r.expect(t, 0, "pass     config: ", "pass     statement:ref30: issued by", "root \"CN=passsim throw-away",
+		"pass     token:ref30: good", "0 warnings, 0 failed\n")
 	console(t, r.stdout, l.dir)
 	if after := len(l.requests("")); after != before+1 {
 		t.Errorf("it made %d requests, want 1", after-before)
@@ -88,7 +93,8 @@ func TestDoctor(t *testing.T) {
 		t.Errorf("%+v", rep)
 	}
 
-	// The state that a running daemon has in use is not opened by another process; it goes on.
+	// The state that a running daemon has in use is not opened by another
+	// process; it goes on.
 	l.run("status").expect(t, 0)
 
 	// A warning, then a failure; each with its exit status.
@@ -97,7 +103,8 @@ func TestDoctor(t *testing.T) {
 	l.fakeSystem(map[string]string{"systemctl": serviceRuns})
 	l.daemon.kill()
 	r = l.runFaked(nil, nil, "doctor", "--json")
-	if rep = l.report(r); r.code != 2 || rep.Worst != "failed" || rep.status("socket") != "failed" || rep.status("daemon") != "skipped" ||
+	if rep = l.report(r); r.code != 2 || rep.Worst != "failed" || rep.status("socket") != "failed" ||
+		rep.status("daemon") != "skipped" ||
 		rep.status("database") != "pass" || rep.status("endpoint") != "pass" || rep.status("identifier") != "pass" {
 		t.Errorf("exit %d, %+v", r.code, rep)
 	}
@@ -132,7 +139,8 @@ func TestDoctorInANamespaceAndAsAStranger(t *testing.T) {
 	l.write("config.toml", strings.Replace(good, `mode = "0666"`, `mode = "0600"`, 1))
 	l.up()
 	r := l.runFaked(&syscall.SysProcAttr{Credential: stranger}, nil, "doctor", "--json")
-	if rep = l.report(r); r.code != 0 || rep.status("socket") != "skipped" || rep.status("database") != "skipped" || rep.status("endpoint") != "pass" ||
+	if rep = l.report(r); r.code != 0 || rep.status("socket") != "skipped" || rep.status("database") != "skipped" ||
+		rep.status("endpoint") != "pass" ||
 		rep.status("state_dir") != "pass" {
 		t.Errorf("exit %d, %+v", r.code, rep)
 	}

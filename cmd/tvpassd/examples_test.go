@@ -111,8 +111,8 @@ func (p *examplePlayer) meetsADaemonWithoutAToken() {
 	p.calls(200)
 }
 
-// meetsTheServersRefusals has the player make one request, while the daemon deals
-// with the throttle and with a token that the server has forgotten.
+// meetsTheServersRefusals has the player make one request, while the daemon
+// deals with the throttle and with a token that the server has forgotten.
 func (p *examplePlayer) meetsTheServersRefusals() {
 	p.t.Helper()
 	p.order("DELETE", "/requests", "")
@@ -121,8 +121,8 @@ func (p *examplePlayer) meetsTheServersRefusals() {
 	p.order("POST", "/revoke-tokens", "")
 	p.succeeds("REF30/configuration", `{"requestor":`)
 	p.calls(429, 200, 401, 200)
-	// The daemon takes one 401 in five minutes for a token that is dead. There is
-	// nothing left but to tell a person.
+	// The daemon takes one 401 in five minutes for a token that is dead. There
+	// is nothing left but to tell a person.
 	p.order("POST", "/revoke-tokens", "")
 	p.fails("ref30", "401", "TVE Dashboard")
 	p.run("refresh", "--app", "ref30").expect(p.t, 0)

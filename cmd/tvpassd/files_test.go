@@ -25,9 +25,9 @@ func (l *lab) hang(name string) {
 	})
 }
 
-// TestReloadEnds has a start and reloads meet files that block, never end or are
-// not files. The commands wait 10 s for an answer: a reload that takes longer
-// fails them.
+// TestReloadEnds has a start and reloads meet files that block, never end or
+// are not files. The commands wait 10 s for an answer: a reload that takes
+// longer fails them.
 func TestReloadEnds(t *testing.T) {
 	needRoot(t)
 	l := newLab(t)
@@ -35,7 +35,8 @@ func TestReloadEnds(t *testing.T) {
 	l.must(syscall.Mkfifo(l.path("fifo"), 0o644))
 	odd := map[string]string{
 		"kmsg": "/proc/kmsg", "zero": "/dev/zero", "null": "/dev/null", "random": "/dev/urandom", "tty": "/dev/tty",
-		"fifo": l.path("fifo"), "dir": l.path("apps.d"), "hung": l.path("hung/x"), "socket": l.path("sock"), "mem": "/proc/self/mem",
+		"fifo": l.path("fifo"), "dir": l.path("apps.d"), "hung": l.path("hung/x"), "socket": l.path("sock"),
+		"mem": "/proc/self/mem",
 	}
 	for name, path := range odd {
 		l.write("apps.d/"+name+".toml", fmt.Sprintf("[[app]]\nid = %q\nsoftware_statement_file = %q\n", name, path))
@@ -47,7 +48,8 @@ func TestReloadEnds(t *testing.T) {
 	st := l.run("status", "--json").stdout
 	for name := range odd {
 		for _, file := range []string{name + ".toml:3: ", "link-" + name + ".toml: "} {
-			if !strings.Contains(st, l.path("apps.d/"+file)) && !strings.Contains(st, strings.TrimSuffix(l.path("apps.d/"+file), ": ")) {
+			if !strings.Contains(st, l.path("apps.d/"+file)) &&
+				!strings.Contains(st, strings.TrimSuffix(l.path("apps.d/"+file), ": ")) {
 				t.Errorf("nothing is said of %s", file)
 			}
 		}

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// Each command says how it ends and shows one call, and `help CMD` is its --help.
+// Each command says how it ends and shows one call, and `help CMD` is its
+// --help.
 func TestHelpOfEachCommand(t *testing.T) {
 	t.Parallel()
 	for _, c := range commands() {

@@ -28,7 +28,8 @@ const patience = 5 * time.Minute
 // programs are the built binaries.
 var programs struct{ dir, tvpassd, passsim, tags string }
 
-// TestMain builds the programs once, with the race detector where the tests have it.
+// TestMain builds the programs once, with the race detector where the tests
+// have it.
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
 		dir, err := os.MkdirTemp("", "tvpassd-test")
@@ -49,7 +50,8 @@ func TestMain(m *testing.M) {
 		if raceEnabled {
 			args = append(args, "-race")
 		}
-		for _, build := range [][]string{append(args, "-o", programs.tvpassd, "."), {"build", "-o", programs.passsim, "../passsim"}} {
+		for _, build := range [][]string{append(args, "-o", programs.tvpassd, "."),
+			{"build", "-o", programs.passsim, "../passsim"}} {
 			if out, err := exec.Command("go", build...).CombinedOutput(); err != nil {
 				fmt.Fprintf(os.Stderr, "go %s: %v\n%s", strings.Join(build, " "), err, out)
 				return 1
@@ -73,8 +75,9 @@ type lab struct {
 	daemon   *process
 }
 
-// newLab starts a simulator over TLS and writes a configuration with the one app ref30. The device has a model, a version
-// and a serial number, so that there is nothing to warn of.
+// newLab starts a simulator over TLS and writes a configuration with the one
+// app ref30. The device has a model, a version and a serial number, so that
+// there is nothing to warn of.
 func newLab(t *testing.T, simFlags ...string) *lab {
 	t.Helper()
 	t.Parallel()                        // they mostly wait
@@ -149,7 +152,9 @@ func (l *lab) configure(more string, tables ...string) {
 	if strings.Contains(more, "accept_volatile_state") {
 		volatile = ""
 	}
-	l.write("config.toml", fmt.Sprintf("endpoint = %q\nstate_dir = \"state\"\n%s\n%s\n[socket]\npath = \"sock\"\ngroup = \"\"\nmode = \"0666\"\n%s\n[http]\nca_file = \"ca.pem\"\ntimeout = \"1m\"\n",
+	l.write("config.toml", fmt.Sprintf(
+		"endpoint = %q\nstate_dir = \"state\"\n%s\n%s\n[socket]\npath = \"sock\"\ngroup = \"\"\nmode = \"0666\"\n"+
+			"%s\n[http]\nca_file = \"ca.pem\"\ntimeout = \"1m\"\n",
 		l.endpoint, volatile, more, strings.Join(tables, "\n")))
 }
 
@@ -159,7 +164,8 @@ func (l *lab) addApp(id, more string) {
 	statement, err := exec.Command(programs.passsim, "-statement", id).Output()
 	l.must(err)
 	l.write("apps.d/"+id+".jwt", string(statement))
-	l.write("apps.d/"+id+".toml", fmt.Sprintf("[[app]]\nid = %q\nsoftware_statement_file = \"%s.jwt\"\napplication_id = \"REF30\"\n%s\n", id, id, more))
+	l.write("apps.d/"+id+".toml", fmt.Sprintf(
+		"[[app]]\nid = %q\nsoftware_statement_file = \"%s.jwt\"\napplication_id = \"REF30\"\n%s\n", id, id, more))
 }
 
 // process is a running program.
@@ -321,7 +327,8 @@ func (l *lab) curl(path string, more ...string) result { return l.curlAs(nil, pa
 
 func (l *lab) curlAs(who *syscall.Credential, path string, more ...string) result {
 	l.t.Helper()
-	r := l.exec(who, "", "curl", append([]string{"-sS", "--max-time", "300", "-w", "\n%{http_code}", "--unix-socket", l.path("sock"), "http://tvpassd" + path}, more...)...)
+	r := l.exec(who, "", "curl", append([]string{"-sS", "--max-time", "300", "-w", "\n%{http_code}", "--unix-socket",
+		l.path("sock"), "http://tvpassd" + path}, more...)...)
 	if r.code != 0 {
 		l.t.Fatalf("curl %s: exit %d\n%s", path, r.code, r.stderr)
 	}

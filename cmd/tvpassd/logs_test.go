@@ -19,10 +19,11 @@ import (
 	"unicode"
 )
 
-// Everything that the daemon logs can be looked for in the same way: a line begins with what happened, what warns has a code,
-// and the keys are these.
+// Everything that the daemon logs can be looked for in the same way: a line
+// begins with what happened, what warns has a code, and the keys are these.
 func TestEveryLogLineIsMadeAlike(t *testing.T) {
-	keys := []string{"app", "code", "server_code", "state", "detail", "err", "expires_in", "registrations", "action", // of apps
+	keys := []string{"app", "code", "server_code", "state", "detail", "err", "expires_in", "registrations", "action",
+		// of apps
 		"version", "socket", "endpoint", "apps", "file", "method", "uid", "pid", "per_user", "total", "for"}
 	calls := 0
 	for _, dir := range []string{".", "../../daemon", "../../ipc"} {
@@ -62,7 +63,8 @@ func TestEveryLogLineIsMadeAlike(t *testing.T) {
 	}
 }
 
-// logged is a call's level and message with what follows; "" where the call logs nothing.
+// logged is a call's level and message with what follows; "" where the call
+// logs nothing.
 func logged(call *ast.CallExpr) (level string, args []ast.Expr) {
 	method, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok {
@@ -122,7 +124,8 @@ func literal(e ast.Expr) string {
 	return text
 }
 
-// A server that talks out of turn is complained of by net/http, with what it said: that must not reach the log.
+// A server that talks out of turn is complained of by net/http, with what it
+// said: that must not reach the log.
 func TestWhatTheStandardLibraryLogsHasNoSecrets(t *testing.T) {
 	l := newLab(t)
 	server := chatter(t)
@@ -142,7 +145,8 @@ func TestWhatTheStandardLibraryLogsHasNoSecrets(t *testing.T) {
 	}
 }
 
-// chatter is a server that says everything twice, the second time after a while without being asked.
+// chatter is a server that says everything twice, the second time after a while
+// without being asked.
 func chatter(t *testing.T) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// What Prometheus itself says of the metrics, of a box that has seen something of everything.
+// What Prometheus itself says of the metrics, of a box that has seen something
+// of everything.
 func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
 	l := newLab(t)
 	l.addApp("second", "")
@@ -41,7 +42,8 @@ func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
 	}
 }
 
-// Behaviour 8: whatever is done for one app, the other one's user reads the same numbers as before.
+// Behaviour 8: whatever is done for one app, the other one's user reads the
+// same numbers as before.
 func TestMetricsDoNotTellOfOthers(t *testing.T) {
 	needRoot(t)
 	l := newLab(t)
@@ -59,19 +61,22 @@ func TestMetricsDoNotTellOfOthers(t *testing.T) {
 	l.order(http.MethodPost, "/fault", `{"path":"token","kind":"status","status":503,"count":1}`)
 	l.curl("/v1/apps/hidden/refresh", "-X", "POST").expect(t, 202)
 	l.daemon.until("a refused refresh and a second one", func() bool { return len(l.requests("/token")) >= asked+2 })
-	l.daemon.until("health", func() bool { return strings.Contains(l.run("status", "--json").stdout, `"health": "healthy"`) })
+	l.daemon.until("health", func() bool {
+		return strings.Contains(l.run("status", "--json").stdout, `"health": "healthy"`)
+	})
 
 	if after := steady(l.curlAs(player, "/v1/metrics").stdout); after != before || strings.Contains(after, "hidden") {
 		t.Errorf("it tells of the other app, before and after:\n%s\n%s", before, after)
 	}
 }
 
-// steady is what metrics say that does not change by itself. That the throttle is shut everybody may know, who has to wait
-// for it.
+// steady is what metrics say that does not change by itself. That the throttle
+// is shut everybody may know, who has to wait for it.
 func steady(metrics string) string {
 	var lines []string
 	for line := range strings.Lines(metrics) {
-		if !strings.HasPrefix(line, "tvpassd_token_expires_in_seconds{") && !strings.HasPrefix(line, "tvpassd_throttle_open ") &&
+		if !strings.HasPrefix(line, "tvpassd_token_expires_in_seconds{") &&
+			!strings.HasPrefix(line, "tvpassd_throttle_open ") &&
 			!strings.HasPrefix(line, "tvpassd_clock_skew_seconds ") {
 			lines = append(lines, line)
 		}
@@ -79,7 +84,8 @@ func steady(metrics string) string {
 	return strings.Join(lines, "")
 }
 
-// The page for operators tells of every metric, and its alerts are rules that Prometheus takes, of metrics that there are.
+// The page for operators tells of every metric, and its alerts are rules that
+// Prometheus takes, of metrics that there are.
 func TestOperatorsAreToldOfEveryMetric(t *testing.T) {
 	content, err := os.ReadFile("../../docs/operators.md")
 	if err != nil {

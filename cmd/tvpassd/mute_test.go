@@ -29,7 +29,8 @@ func TestATimerThatCannotBeSet(t *testing.T) {
 	begun := len(l.requests("/token"))
 	d.until("third token under refusals", func() bool {
 		r := l.curl("/v1/apps/ref30/token?wait=0s") // a player who waits would wake the daemon
-		return r.code == 200 && field(t, r.stdout, "access_token") != first && refused() > 0 && len(l.requests("/token")) >= begun+3
+		return r.code == 200 && field(t, r.stdout, "access_token") != first && refused() > 0 &&
+			len(l.requests("/token")) >= begun+3
 	})
 	if n := strings.Count(d.stderr.String(), "the kernel's timer fails"); n != 1 {
 		t.Errorf("the failure is told %d times, want once\n%s", n, d.stderr)

@@ -115,13 +115,15 @@ func (l *networkLab) check(id string) string {
 // and the doctor names the fault.
 func TestRouters(t *testing.T) {
 	for name, tc := range map[string]struct{ faults, told string }{
-		"EDNS0 refused":      {"edns=true kind=formerr", "192.0.2.53 answers FORMERR when asked with EDNS0"},
-		"EDNS0 dropped":      {"edns=true kind=drop", "192.0.2.53 does not answer when asked with EDNS0"},
-		"EDNS0 mangled":      {"edns=true kind=mangle", "192.0.2.53 sends broken answers when asked with EDNS0"},
-		"EDNS0 cut short":    {"edns=true kind=truncate;proto=tcp kind=drop", "192.0.2.53 sends answers that are cut short when asked with EDNS0"},
-		"AAAA never":         {"type=AAAA kind=drop", "192.0.2.53 does not answer queries for AAAA records"},
-		"AAAA fails":         {"type=AAAA kind=servfail", ""},
-		"AAAA never, EDNS0":  {"type=AAAA kind=drop;edns=true kind=drop", "192.0.2.53 does not answer queries for AAAA records"},
+		"EDNS0 refused": {"edns=true kind=formerr", "192.0.2.53 answers FORMERR when asked with EDNS0"},
+		"EDNS0 dropped": {"edns=true kind=drop", "192.0.2.53 does not answer when asked with EDNS0"},
+		"EDNS0 mangled": {"edns=true kind=mangle", "192.0.2.53 sends broken answers when asked with EDNS0"},
+		"EDNS0 cut short": {"edns=true kind=truncate;proto=tcp kind=drop",
+			"192.0.2.53 sends answers that are cut short when asked with EDNS0"},
+		"AAAA never": {"type=AAAA kind=drop", "192.0.2.53 does not answer queries for AAAA records"},
+		"AAAA fails": {"type=AAAA kind=servfail", ""},
+		"AAAA never, EDNS0": {"type=AAAA kind=drop;edns=true kind=drop",
+			"192.0.2.53 does not answer queries for AAAA records"},
 		"slow":               {"kind=delay delay=6s", "192.0.2.53 does not answer within 2.5s"},
 		"forged and true":    {"kind=forge", ""},
 		"answers over TCP":   {"kind=truncate", ""},

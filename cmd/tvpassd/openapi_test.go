@@ -33,7 +33,8 @@ func TestOpenAPI(t *testing.T) {
 	t.Run("answers", func(t *testing.T) { // they run at the same time, and this ends when all have
 		for name, provoke := range map[string]func(*testing.T){
 			"served": r.served, "orders": r.orders, "mistakes": r.mistakes, "others": r.others, "no token": r.noToken,
-			"rejected": r.rejected, "offline": r.offline, "throttled": r.throttled, "not ready": r.notReady, "clock": r.clockUnset,
+			"rejected": r.rejected, "offline": r.offline, "throttled": r.throttled, "not ready": r.notReady,
+			"clock":   r.clockUnset,
 			"storage": r.storage, "connections": r.connections, "gateway": r.gateway,
 		} {
 			t.Run(name, provoke)
@@ -49,7 +50,8 @@ func TestOpenAPI(t *testing.T) {
 	}
 }
 
-// The codes stand in three places: for programs in Go, for programs in anything, and for people.
+// The codes stand in three places: for programs in Go, for programs in
+// anything, and for people.
 func TestEveryCodeIsExplained(t *testing.T) {
 	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", "ipc", "problem.go"), nil, 0)
 	if err != nil {
@@ -100,7 +102,8 @@ type recorded struct {
 	r *recorder
 }
 
-// ask sends a request, keeps the answer, and wants its status and, if given, its code.
+// ask sends a request, keeps the answer, and wants its status and, if given,
+// its code.
 func (l recorded) ask(request string, status int, code ...string) string {
 	l.t.Helper()
 	return l.askAs(nil, request, status, code...)
@@ -110,7 +113,8 @@ func (l recorded) ask(request string, status int, code ...string) string {
 func (l recorded) askAs(who *syscall.Credential, request string, status int, code ...string) string {
 	l.t.Helper()
 	answer := l.send(who, request)
-	if !strings.HasPrefix(answer, fmt.Sprintf("HTTP/1.1 %d ", status)) || len(code) > 0 && !strings.Contains(answer, `"code":"`+code[0]+`"`) {
+	if !strings.HasPrefix(answer, fmt.Sprintf("HTTP/1.1 %d ", status)) ||
+		len(code) > 0 && !strings.Contains(answer, `"code":"`+code[0]+`"`) {
 		l.t.Errorf("%s: want %d %v, got %s", request, status, code, answer)
 	}
 	method, path, body := split(request)
@@ -122,7 +126,8 @@ func (l recorded) askAs(who *syscall.Credential, request string, status int, cod
 func (l recorded) send(who *syscall.Credential, request string) string {
 	l.t.Helper()
 	method, path, body := split(request)
-	args := []string{"-sS", "-i", "--raw", "--max-time", "60", "--unix-socket", l.path("sock"), "-X", method, "http://tvpassd" + path}
+	args := []string{"-sS", "-i", "--raw", "--max-time", "60", "--unix-socket", l.path("sock"), "-X", method,
+		"http://tvpassd" + path}
 	switch {
 	case strings.HasPrefix(body, "{"):
 		args = append(args, "-H", "Content-Type: application/json", "--data-binary", "@-")
@@ -173,7 +178,8 @@ func (r *recorder) served(t *testing.T) {
 	w := l.start("curl", "-sSNi", "--raw", "--unix-socket", l.path("sock"), "http://tvpassd/v1/apps/ref30/watch")
 	t.Cleanup(w.kill)
 	w.until("first token", func() bool { return strings.Contains(w.stderr.String(), first) })
-	l.ask(`POST /v1/apps/ref30/report {"access_token":"`+first+`","status":401,"code":"invalid_access_token_client_application"}`, 202)
+	l.ask(`POST /v1/apps/ref30/report {"access_token":"`+first+
+		`","status":401,"code":"invalid_access_token_client_application"}`, 202)
 	l.ask(`POST /v1/apps/ref30/report {"access_token":"`+first+`","status":401}`, 202)
 	l.lab.token() // the new one
 	l.ask("GET /v1/token", 200)
@@ -213,7 +219,8 @@ func (r *recorder) orders(t *testing.T) {
 func (r *recorder) mistakes(t *testing.T) {
 	l := record(t, r)
 	l.up()
-	for _, request := range []string{"GET token", "GET headers", "POST report", "GET watch", "POST refresh", "DELETE credentials"} {
+	for _, request := range []string{"GET token", "GET headers", "POST report", "GET watch", "POST refresh",
+		"DELETE credentials"} {
 		method, name, _ := strings.Cut(request, " ")
 		l.ask(method+" /v1/apps/none/"+name, 404, "unknown_app")
 	}
@@ -235,7 +242,8 @@ func (r *recorder) others(t *testing.T) {
 		l.askAs(who, "GET /v1/token", 409, "ambiguous_app")
 		l.askAs(who, "GET /v1/headers", 409, "ambiguous_app")
 	}
-	for _, request := range []string{"GET token", "GET headers", "POST report", "GET watch", "POST refresh", "DELETE credentials"} {
+	for _, request := range []string{"GET token", "GET headers", "POST report", "GET watch", "POST refresh",
+		"DELETE credentials"} {
 		method, name, _ := strings.Cut(request, " ")
 		l.askAs(player, method+" /v1/apps/hidden/"+name, 403, "forbidden")
 	}
@@ -303,7 +311,8 @@ func (r *recorder) clockUnset(t *testing.T) {
 	l.noTokenAnywhere(503, "clock_unset")
 }
 
-// The state directory goes away under the daemon, before and after there are credentials to keep.
+// The state directory goes away under the daemon, before and after there are
+// credentials to keep.
 func (r *recorder) storage(t *testing.T) {
 	l := record(t, r)
 	statement, app := l.read("apps.d/ref30.jwt"), l.read("apps.d/ref30.toml")
@@ -340,8 +349,8 @@ func (r *recorder) connections(t *testing.T) {
 	})
 }
 
-// apiCalls are the operations of the REST API V2, but for the one that a browser
-// opens. CODE stands for the code of a sign-in.
+// apiCalls are the operations of the REST API V2, but for the one that a
+// browser opens. CODE stands for the code of a sign-in.
 var apiCalls = []struct {
 	call   string
 	status int

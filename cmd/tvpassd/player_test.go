@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// The main job: a token by curl, a protected call that the server takes, and one registration however often the box starts.
+// The main job: a token by curl, a protected call that the server takes, and
+// one registration however often the box starts.
 func TestAPlayerGetsATokenItCanUse(t *testing.T) {
 	l := newLab(t)
 	d := l.up()
@@ -32,10 +33,12 @@ func TestAPlayerGetsATokenItCanUse(t *testing.T) {
 	r := l.curl("/v1/token", "-D", l.path("headers"))
 	l.must(json.Unmarshal([]byte(r.stdout), &tok))
 	life := tok.ExpiresAt.Sub(tok.IssuedAt)
-	if tok.App != "ref30" || tok.Type != "bearer" || tok.ID == "" || life != 6*time.Hour || tok.ExpiresIn < 21500 || tok.ExpiresIn > 21600 {
+	if tok.App != "ref30" || tok.Type != "bearer" || tok.ID == "" || life != 6*time.Hour || tok.ExpiresIn < 21500 ||
+		tok.ExpiresIn > 21600 {
 		t.Errorf("the token object is %s", r.stdout)
 	}
-	if headers := l.read("headers"); !strings.Contains(headers, "Cache-Control: no-store") || !strings.Contains(headers, "Content-Type: application/json") {
+	if headers := l.read("headers"); !strings.Contains(headers, "Cache-Control: no-store") ||
+		!strings.Contains(headers, "Content-Type: application/json") {
 		t.Errorf("the headers are %s", headers)
 	}
 
@@ -43,7 +46,8 @@ func TestAPlayerGetsATokenItCanUse(t *testing.T) {
 	headers := l.run("headers")
 	headers.expect(t, 0, "Authorization: Bearer "+first, "AP-Device-Identifier: fingerprint ", "X-Device-Info: ")
 	l.write("h", headers.stdout)
-	l.exec(nil, "", "curl", "-sS", "--fail-with-body", "--cacert", l.path("ca.pem"), "-H", "@"+l.path("h"), l.endpoint+"/api/v2/demo/configuration").expect(t, 0, "demo")
+	l.exec(nil, "", "curl", "-sS", "--fail-with-body", "--cacert", l.path("ca.pem"), "-H", "@"+l.path("h"),
+		l.endpoint+"/api/v2/demo/configuration").expect(t, 0, "demo")
 	if got := l.requests("/configuration")[0].DeviceInfo["applicationId"]; got != "REF30" {
 		t.Errorf("the player's applicationId is %v", got)
 	}
@@ -81,9 +85,10 @@ func TestAPlayerGetsATokenItCanUse(t *testing.T) {
 func TestAStormOfPlayersIsOneCall(t *testing.T) {
 	l := newLab(t)
 	l.up()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", l.path("sock"))
-	}}}
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", l.path("sock"))
+		}}}
 	var wg sync.WaitGroup
 	tokens := make([]string, 200)
 	for i := range tokens {
@@ -133,7 +138,8 @@ func TestATokenIsServedToItsEndAndNoLonger(t *testing.T) {
 		stale = stale || strings.Contains(l.run("status").stdout, "stale, token good")
 		return false
 	})
-	// The simulator is the judge: what was served until now was good until then.
+	// The simulator is the judge: what was served until now was good until
+	// then.
 	if !stale {
 		t.Error("status never said that the token can't be renewed")
 	}
@@ -184,8 +190,8 @@ func TestA429ShutsTheGateForEveryApp(t *testing.T) {
 	}
 }
 
-// Behaviour 6: the server forgets the device. Without a token it must say so twice, and once more right before there is one new
-// registration, which shows.
+// Behaviour 6: the server forgets the device. Without a token it must say so
+// twice, and once more right before there is one new registration, which shows.
 func TestForgottenByTheServer(t *testing.T) {
 	l := newLab(t)
 	l.order("POST", "/token-life", `{"life":"2s"}`)
@@ -214,20 +220,23 @@ func TestForgottenByTheServer(t *testing.T) {
 	l.order("POST", "/revoke", `{}`)
 	l.run("refresh", "--app", "ref30").expect(t, 0)
 	l.daemon.until("another refusal", func() bool { return len(l.requests("/token")) > before })
-	l.daemon.until("rejection in status", func() bool { return strings.Contains(l.run("status").stdout, "invalid_client") })
+	l.daemon.until("rejection in status",
+		func() bool { return strings.Contains(l.run("status").stdout, "invalid_client") })
 	if n := len(l.requests("/register")); n != 2 {
 		t.Errorf("%d registrations in a day", n)
 	}
 }
 
-// A statement that was revoked: nobody is asked again soon, and the technician is told in words. A new one mends it.
+// A statement that was revoked: nobody is asked again soon, and the technician
+// is told in words. A new one mends it.
 func TestAStatementThatIsNotApproved(t *testing.T) {
 	l := newLab(t)
 	l.order("POST", "/statement", `{"approved":false}`)
 	l.up()
 	l.daemon.until("rejection", func() bool { return strings.Contains(l.run("status").stdout, "rejected") })
 	l.curl("/v1/token?wait=0s").expect(t, 502, `"code":"rejected"`, `"server_code":"unapproved_software_statement"`)
-	l.run("status").expect(t, 2, "a person must act: unapproved_software_statement", "rejected (unapproved_software_statement)", "TVE Dashboard")
+	l.run("status").expect(t, 2, "a person must act: unapproved_software_statement",
+		"rejected (unapproved_software_statement)", "TVE Dashboard")
 	l.run("token").expect(t, 1, "tvpassd: rejected (unapproved_software_statement)")
 	l.curl("/v1/healthz").expect(t, 503)
 	l.expectCalls(1, 0)
@@ -240,7 +249,8 @@ func TestAStatementThatIsNotApproved(t *testing.T) {
 	l.curl("/v1/healthz").expect(t, 200)
 }
 
-// A protected API refuses the token: the player says so, and gets another one, once in five minutes.
+// A protected API refuses the token: the player says so, and gets another one,
+// once in five minutes.
 func TestReport(t *testing.T) {
 	l := newLab(t)
 	l.up()
@@ -278,7 +288,8 @@ func TestWatch(t *testing.T) {
 	w := l.start("curl", "-sSN", "--unix-socket", l.path("sock"), "http://tvpassd/v1/apps/ref30/watch")
 	t.Cleanup(w.kill)
 	w.until("first token", func() bool { return strings.Contains(w.stderr.String(), first) })
-	if text := w.stderr.String(); !strings.HasPrefix(text, "event: state\ndata: {") || !strings.Contains(text, "event: token\ndata: {") {
+	if text := w.stderr.String(); !strings.HasPrefix(text, "event: state\ndata: {") ||
+		!strings.Contains(text, "event: token\ndata: {") {
 		t.Errorf("the first events are\n%s", text)
 	}
 	l.run("refresh", "--app", "ref30").expect(t, 0)
@@ -287,7 +298,8 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// Who may ask for what, by real users. Nobody learns of an app that is not theirs.
+// Who may ask for what, by real users. Nobody learns of an app that is not
+// theirs.
 func TestWhoMayDoWhat(t *testing.T) {
 	needRoot(t)
 	l := newLab(t)
@@ -298,7 +310,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 	l.curlAs(player, "/v1/token").expect(t, 200)
 	l.curl("/v1/token").expect(t, 409, "ambiguous_app") // root may use both
 
-	for _, path := range []string{"/v1/apps/hidden/token", "/v1/apps/no-such-app/token", "/v1/apps/hidden/report", "/v1/apps/hidden/watch", "/v1/apps/hidden/refresh"} {
+	for _, path := range []string{"/v1/apps/hidden/token", "/v1/apps/no-such-app/token", "/v1/apps/hidden/report",
+		"/v1/apps/hidden/watch", "/v1/apps/hidden/refresh"} {
 		known := l.curlAs(player, path)
 		unknown := l.curlAs(player, strings.Replace(path, "hidden", "no-such-app", 1))
 		known.expect(t, 403, `"forbidden"`)
@@ -318,5 +331,6 @@ func TestWhoMayDoWhat(t *testing.T) {
 	l.curl("/v1/apps/no-such-app/token").expect(t, 404, "unknown_app")
 
 	l.must(syscall.Chmod(l.path("sock"), 0o660))
-	l.exec(stranger, "", programs.tvpassd, "status", "--socket", l.path("sock")).expect(t, 4, "no permission", "join the group")
+	l.exec(stranger, "", programs.tvpassd, "status", "--socket", l.path("sock")).expect(t, 4, "no permission",
+		"join the group")
 }

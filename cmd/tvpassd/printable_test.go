@@ -33,14 +33,15 @@ func FuzzPrintable(f *testing.F) {
 			t.Fatal(err)
 		}
 		var back string
-		if err := json.Unmarshal([]byte(printable(string(object))), &back); err != nil || back != strings.ToValidUTF8(text, "") {
+		if err := json.Unmarshal([]byte(printable(string(object))), &back); err != nil ||
+			back != strings.ToValidUTF8(text, "") {
 			t.Errorf("%q comes back from JSON as %q, %v", text, back, err)
 		}
 	})
 }
 
-// What others chose reaches no terminal as it is: a name in apps.d, the hardware's
-// own words, an error about either.
+// What others chose reaches no terminal as it is: a name in apps.d, the
+// hardware's own words, an error about either.
 func TestNothingReachesTheTerminalRaw(t *testing.T) {
 	l := newLab(t)
 	evil := "\x1b]0;owned\a\u202e\u200b"
@@ -48,7 +49,8 @@ func TestNothingReachesTheTerminalRaw(t *testing.T) {
 	l.configure("", "[device]", `model = "Box\u001b[2J\u202e"`, `version = "1"`)
 	l.up()
 	for _, args := range [][]string{
-		{"status"}, {"status", "--json"}, {"device"}, {"device", "--json"}, {"device", "--all"}, {"config", "check"}, {"doctor"},
+		{"status"}, {"status", "--json"}, {"device"}, {"device", "--json"}, {"device", "--all"},
+		{"config", "check"}, {"doctor"},
 		{"token", "--app", evil}, {"refresh", "--app", evil}, {evil}, {"config", evil},
 	} {
 		r := l.run(args...)

@@ -105,8 +105,8 @@ func TestTheScreenIsNeverTooHigh(t *testing.T) {
 	}
 }
 
-// terminal is a pseudo terminal of 80x24; whoever reads master sees what a person
-// sees.
+// terminal is a pseudo terminal of 80x24; whoever reads master sees what a
+// person sees.
 func terminal(t *testing.T) (master, slave *os.File) {
 	t.Helper()
 	master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|syscall.O_NOCTTY, 0)

@@ -7,7 +7,8 @@ import (
 	"testing"
 )
 
-// What a shell player may ask of a token: to wait for one, and how long it lives.
+// What a shell player may ask of a token: to wait for one, and how long it
+// lives.
 func TestTokenFlags(t *testing.T) {
 	l := newLab(t, "-token-life", "1h")
 	l.up()
@@ -19,7 +20,8 @@ func TestTokenFlags(t *testing.T) {
 			l.run(append([]string{command}, flags...)...).expect(t, 64, flags[0][2:])
 		}
 	}
-	// Nothing is at hand: --wait 0s says at once why, and a longer one waits for what comes.
+	// Nothing is at hand: --wait 0s says at once why, and a longer one waits
+	// for what comes.
 	l.daemon.stop()
 	l.addApp("other", "")
 	l.order("POST", "/fault", `{"path":"token","kind":"status","status":503}`)
@@ -59,7 +61,8 @@ func TestReportCommand(t *testing.T) {
 	report(1, first, "name one with --app")
 }
 
-// watch prints a line for each event, until it is interrupted or the daemon ends.
+// watch prints a line for each event, until it is interrupted or the daemon
+// ends.
 func TestWatchCommand(t *testing.T) {
 	l := newLab(t)
 	d := l.up()

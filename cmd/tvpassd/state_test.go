@@ -73,8 +73,8 @@ func TestAStateThatIsEmptiedByAge(t *testing.T) {
 	}
 }
 
-// A device that is full when it starts for the first time says so, and registers
-// once there is room.
+// A device that is full when it starts for the first time says so, and
+// registers once there is room.
 func TestADiskThatIsFullAtTheFirstStart(t *testing.T) {
 	needRoot(t)
 	l := newLab(t)
@@ -92,7 +92,8 @@ func TestADiskThatIsFullAtTheFirstStart(t *testing.T) {
 	l.curl("/v1/apps/ref30/token?wait=1s").expect(t, 500, `"code":"storage"`)
 	l.run("status").expect(t, 2, "storage   FAILS", "no space left on device: free")
 	l.expectCalls(0, 0)
-	l.exec(nil, "", "nsenter", "--mount", fmt.Sprintf("--target=%d", l.daemon.cmd.Process.Pid), "rm", l.path("state/filler")).expect(t, 0)
+	target := fmt.Sprintf("--target=%d", l.daemon.cmd.Process.Pid)
+	l.exec(nil, "", "nsenter", "--mount", target, "rm", l.path("state/filler")).expect(t, 0)
 	l.token()
 	l.expectCalls(1, 1)
 }
@@ -120,11 +121,13 @@ func TestAStateWithoutLocks(t *testing.T) {
 		l.token()
 		for _, before := range [][]string{nil, {"unshare", "--net"}} {
 			second := run(before...)
-			if code := second.exit(); code != 78 || !strings.Contains(second.stderr.String(), "another tvpassd uses this state directory") {
+			if code := second.exit(); code != 78 ||
+				!strings.Contains(second.stderr.String(), "another tvpassd uses this state directory") {
 				t.Errorf("a second daemon ends with %d, and says %s", code, second.stderr)
 			}
 		}
-		l.exec(nil, "", "sh", "-c", fmt.Sprintf("kill -9 $(cat /proc/%d/task/%[1]d/children)", l.daemon.cmd.Process.Pid)).expect(t, 0)
+		kill := fmt.Sprintf("kill -9 $(cat /proc/%d/task/%[1]d/children)", l.daemon.cmd.Process.Pid)
+		l.exec(nil, "", "sh", "-c", kill).expect(t, 0)
 		l.daemon.exit()
 		l.must(os.Remove(l.path("sock")))
 	}

@@ -50,13 +50,14 @@ func owner(t *testing.T, path string) (uid int, mode os.FileMode) {
 	return int(info.Sys().(*syscall.Stat_t).Uid), info.Mode().Perm()
 }
 
-// userLab is a lab whose state and socket are in directories that do not exist yet.
+// userLab is a lab whose state and socket are in directories that do not exist
+// yet.
 func userLab(t *testing.T) (l *lab, exe string) {
 	needRoot(t)
 	l = newLab(t)
 	l.configure("")
-	text := strings.NewReplacer(`"state"`, `"var/lib/tvpassd"`, `"sock"`, `"run/tvpassd/sock"`).Replace(l.read("config.toml"))
-	l.write("config.toml", text)
+	moved := strings.NewReplacer(`"state"`, `"var/lib/tvpassd"`, `"sock"`, `"run/tvpassd/sock"`)
+	l.write("config.toml", moved.Replace(l.read("config.toml")))
 	exe, err := release()
 	l.must(err)
 	return l, exe
@@ -83,8 +84,9 @@ func TestRunAsAnotherUser(t *testing.T) {
 		uid  int
 		mode os.FileMode
 	}{
-		"var": {0, 0o755}, "var/lib": {0, 0o755}, "var/lib/tvpassd": {uid, 0o700}, "var/lib/tvpassd/tvpassd.db": {uid, 0o600},
-		"run": {0, 0o755}, "run/tvpassd": {uid, 0o755}, "run/tvpassd/sock": {uid, 0o666},
+		"var": {0, 0o755}, "var/lib": {0, 0o755}, "var/lib/tvpassd": {uid, 0o700},
+		"var/lib/tvpassd/tvpassd.db": {uid, 0o600}, "run": {0, 0o755}, "run/tvpassd": {uid, 0o755},
+		"run/tvpassd/sock": {uid, 0o666},
 	} {
 		if got, mode := owner(t, l.path(path)); got != want.uid || mode != want.mode {
 			t.Errorf("%s belongs to %d with mode %o, want %d and %o", path, got, mode, want.uid, want.mode)
@@ -133,8 +135,8 @@ func TestRunAsAnotherUserReadsAsThatUser(t *testing.T) {
 	}
 }
 
-// An earlier version of the service ran as root: its state must not be lost, and
-// nothing else changes hands on the way.
+// An earlier version of the service ran as root: its state must not be lost,
+// and nothing else changes hands on the way.
 func TestRunAsAnotherUserTakesOverRootsState(t *testing.T) {
 	l, exe := userLab(t)
 	uid, _ := numbers(t, unprivileged)
@@ -184,7 +186,8 @@ func TestRunAsAnotherUserLeavesOthersFoldersAlone(t *testing.T) {
 	}
 }
 
-// A link of root's in root's folder is how small systems are laid out: /var is one.
+// A link of root's in root's folder is how small systems are laid out: /var is
+// one.
 func TestRunAsAnotherUserFollowsRootsLinks(t *testing.T) {
 	l, exe := userLab(t)
 	l.must(os.Mkdir(l.path("disk"), 0o755))
@@ -195,7 +198,8 @@ func TestRunAsAnotherUserFollowsRootsLinks(t *testing.T) {
 	}
 }
 
-// Where everybody may write the daemon makes its directory by itself, as its user.
+// Where everybody may write the daemon makes its directory by itself, as its
+// user.
 func TestRunAsAnotherUserInASharedFolder(t *testing.T) {
 	l, exe := userLab(t)
 	l.must(os.Mkdir(l.path("var"), 0o755))
@@ -212,5 +216,6 @@ func TestRunAsAnotherUserRefuses(t *testing.T) {
 	for name, words := range map[string]string{"no-such-user": "unknown user no-such-user", "root": "is root"} {
 		l.exec(nil, "", exe, "run", "--user", name, "--config", l.path("config.toml")).expect(t, exitConfig, words)
 	}
-	l.exec(stranger, "", exe, "run", "--user", unprivileged, "--config", l.path("config.toml")).expect(t, exitConfig, "only root")
+	l.exec(stranger, "", exe, "run", "--user", unprivileged, "--config", l.path("config.toml")).expect(t, exitConfig,
+		"only root")
 }

@@ -47,7 +47,8 @@ func TestTarget(t *testing.T) {
 func TestVersion(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"version"}, {"--version"}, {"-version"}, {"--config", "/nowhere", "--version"}} {
-		exec1(t, args...).expect(t, 0, "tvpassd 1.2.3 (commit ", "built 2026-01-01T00:00:00Z", runtime.Version(), "linux/"+runtime.GOARCH)
+		exec1(t, args...).expect(t, 0, "tvpassd 1.2.3 (commit ", "built 2026-01-01T00:00:00Z", runtime.Version(),
+			"linux/"+runtime.GOARCH)
 		r := exec1(t, append(args, "--json")...)
 		r.expect(t, 0)
 		var got map[string]string
@@ -84,8 +85,8 @@ func needClone(t *testing.T) {
 	}
 }
 
-// A program that a person builds from a source archive, without any of our flags,
-// takes its date from there; one that nothing dates warns of it.
+// A program that a person builds from a source archive, without any of our
+// flags, takes its date from there; one that nothing dates warns of it.
 func TestBuildDateWithoutFlags(t *testing.T) {
 	l := newLab(t)
 	plain := func(source string) string {

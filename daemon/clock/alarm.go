@@ -19,18 +19,18 @@ const (
 	far = 7 * 24 * time.Hour
 	// lookEvery is how often the alarm rings while the timerfd fails.
 	lookEvery = 5 * time.Second
-	// lastSecond is the last one that the kernel can be told: in January 2038 on a
-	// 32-bit device.
+	// lastSecond is the last one that the kernel can be told: in January 2038
+	// on a 32-bit device.
 	lastSecond = 1<<(8*unsafe.Sizeof(unix.Timespec{}.Sec)-1) - 1
 )
 
 // Alarm wakes its owner at a reading of the boot clock, when the wall clock is
-// stepped, and when the device resumes from a suspend. A timerfd does all three.
-// Go's own timers do none of them: they stand still in a suspend.
+// stepped, and when the device resumes from a suspend. A timerfd does all
+// three. Go's own timers do none of them: they stand still in a suspend.
 //
 // An Alarm never goes silent. While the kernel refuses to set or read the
-// timerfd, a timer of Go stands in for it, and rings at least every 5 s, so that
-// the owner notices a step or a resume and sets the timerfd again.
+// timerfd, a timer of Go stands in for it, and rings at least every 5 s, so
+// that the owner notices a step or a resume and sets the timerfd again.
 type Alarm struct {
 	clock   System
 	log     *slog.Logger
@@ -62,10 +62,10 @@ func NewAlarm(clock System, log *slog.Logger) *Alarm {
 	return a
 }
 
-// Set moves the alarm to a reading of the boot clock. A reading in the past rings
-// at once, one that is more than a week ahead rings in a week. A step of the wall
-// clock moves the timerfd away from that reading, but also rings, and the owner
-// sets the alarm again.
+// Set moves the alarm to a reading of the boot clock. A reading in the past
+// rings at once, one that is more than a week ahead rings in a week. A step of
+// the wall clock moves the timerfd away from that reading, but also rings, and
+// the owner sets the alarm again.
 func (a *Alarm) Set(at time.Duration) {
 	now := a.clock.Now()
 	wait := min(max(at-now.Boot, time.Millisecond), far) // zero would disarm the timer
@@ -86,8 +86,8 @@ func (a *Alarm) Set(at time.Duration) {
 	}
 }
 
-// deadline is what the wall clock shows after wait, or the last second while that
-// is still ahead.
+// deadline is what the wall clock shows after wait, or the last second while
+// that is still ahead.
 func deadline(wall time.Time, wait time.Duration, last int64) time.Time {
 	at := wall.Add(wait)
 	if at.Unix() > last && wall.Unix() < last {
@@ -110,7 +110,8 @@ func (a *Alarm) arm(at time.Time) error {
 		return os.ErrClosed
 	}
 	if closed := conn.Control(func(fd uintptr) {
-		err = unix.TimerfdSettime(int(fd), unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET, &unix.ItimerSpec{Value: value}, nil)
+		err = unix.TimerfdSettime(int(fd), unix.TFD_TIMER_ABSTIME|unix.TFD_TIMER_CANCEL_ON_SET,
+			&unix.ItimerSpec{Value: value}, nil)
 	}); closed != nil {
 		return os.ErrClosed
 	}

@@ -1,8 +1,8 @@
 // Package clock reads the system clocks and provides an alarm that survives
 // suspends and clock steps.
 //
-// It owns the one timer of the daemon, a timerfd. Whether a reading is plausible
-// is the broker's decision.
+// It owns the one timer of the daemon, a timerfd. Whether a reading is
+// plausible is the broker's decision.
 package clock
 
 import (
@@ -52,8 +52,8 @@ func (System) Now() Reading {
 func (s System) BootID() string { return s.bootID }
 
 // Synchronised reports whether the kernel says that a time service has set the
-// clock. A service that restores the last known time at boot does not make it say
-// so.
+// clock. A service that restores the last known time at boot does not make it
+// say so.
 func (System) Synchronised() bool {
 	var t unix.Timex
 	state, err := unix.Adjtimex(&t)

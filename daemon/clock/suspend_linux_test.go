@@ -13,9 +13,9 @@ import (
 // asleep is how long the device of the next test has slept since boot.
 const asleep = 24 * time.Hour
 
-// TestASuspendCounts runs itself in a time namespace in which CLOCK_BOOTTIME is a
-// day ahead of CLOCK_MONOTONIC, as on a device that has slept for a day. A real
-// suspend would stop this machine.
+// TestASuspendCounts runs itself in a time namespace in which CLOCK_BOOTTIME is
+// a day ahead of CLOCK_MONOTONIC, as on a device that has slept for a day. A
+// real suspend would stop this machine.
 func TestASuspendCounts(t *testing.T) {
 	const inside = "TVPASSD_TEST_ASLEEP"
 	if os.Getenv(inside) != "" {

@@ -76,7 +76,8 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("control without syncs: %d cuts under %d acknowledged saves: %d lost\n", controls, without.saves, without.lost)
+	fmt.Printf("control without syncs: %d cuts under %d acknowledged saves: %d lost\n",
+		controls, without.saves, without.lost)
 	switch {
 	case with.lost > 0 || with.mended > 0:
 		return fmt.Errorf("%d of %d cuts lost what was acknowledged", with.lost, cuts)
@@ -222,7 +223,8 @@ func (d disk) saveUntilCut(state string, next int, unsynced bool) (last int, err
 	args := []string{exe, "save", state, strconv.Itoa(next)}
 	if unsynced {
 		const syncs = "fsync,fdatasync"
-		args = append([]string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + syncs, "-e", "inject=" + syncs + ":retval=0"}, args...)
+		args = append([]string{"strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + syncs,
+			"-e", "inject=" + syncs + ":retval=0"}, args...)
 	}
 	saver := exec.Command(args[0], args[1:]...)
 	lines, err := saver.StdoutPipe()

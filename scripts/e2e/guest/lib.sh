@@ -1,4 +1,5 @@
-# Sourced by what runs inside a test machine: a player's view of the daemon, and checks that stop at the first fault.
+# Sourced by what runs inside a test machine: a player's view of the daemon, and
+# checks that stop at the first fault.
 
 socket=/run/tvpassd/tvpassd.sock
 : "${PATIENCE:=1}" # an emulated machine needs more time: all limits are multiplied
@@ -46,8 +47,11 @@ holds() { [[ $1 == *$2* ]] || { echo "'$1' does not hold '$2'"; return 1; }; }
 
 as() { runuser -u "$1" -- "${@:2}"; }
 
-# ask USER PATH [OPTION...]: what the daemon answers this user; fails for an error.
-ask() { as "$1" curl -sS --fail-with-body --max-time $((70 * PATIENCE)) --unix-socket $socket "${@:3}" "http://tvpassd$2"; }
+# ask USER PATH [OPTION...]: what the daemon answers this user; fails for an
+# error.
+ask() {
+	as "$1" curl -sS --fail-with-body --max-time $((70 * PATIENCE)) --unix-socket $socket "${@:3}" "http://tvpassd$2"
+}
 # answer USER PATH: its HTTP status alone.
 answer() { as "$1" curl -s -o /dev/null -w '%{http_code}' --unix-socket $socket "http://tvpassd$2"; }
 # token QUERY: the player's token; fails where there is none.
@@ -65,7 +69,8 @@ inactive() { ! active "$@"; }
 missing() { [ ! -e "$1" ]; }
 same_client() { equal "$(status client_id)" "$1" && equal "$(status registrations)" 1; }
 
-# people: a player that may have tokens, another one that may not, and a user without the socket's group.
+# people: a player that may have tokens, another one that may not, and a user
+# without the socket's group.
 people() {
 	for user in player other stranger; do id $user >/dev/null 2>&1 || useradd --no-create-home $user; done
 	usermod -aG tvpass player
@@ -77,7 +82,8 @@ configure() {
 	printf 'endpoint = "%s"\naccept_volatile_state = true\n' "$1" >/etc/tvpassd/config.toml
 	[ -z "${2:-}" ] || printf '[http]\nca_file = "%s"\n' "$2" >>/etc/tvpassd/config.toml
 	cp /payload/ref30.jwt /etc/tvpassd/apps.d/
-	printf '[[app]]\nid = "ref30"\nsoftware_statement_file = "ref30.jwt"\nallow_users = ["player"]\n' >/etc/tvpassd/apps.d/ref30.toml
+	printf '[[app]]\nid = "ref30"\nsoftware_statement_file = "ref30.jwt"\nallow_users = ["player"]\n' \
+		>/etc/tvpassd/apps.d/ref30.toml
 }
 
 main_pid() { property MainPID; }
