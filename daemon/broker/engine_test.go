@@ -149,6 +149,10 @@ func TestRefreshIsDrawnOnceBeforeTwoThirdsOfTheLife(t *testing.T) {
 			l.advance(labLife)
 			l.start()
 		}, 0.2},
+		{"after a start with a token that was not due", func(l *lab) {
+			l.start()
+			l.engine.refresh(l.machine(), l.clock.Now())
+		}, 0.6},
 		{"after a registration", func(l *lab) {
 			if err := l.engine.reset(l.machine(), l.clock.Now()); err != nil {
 				t.Fatal(err)

@@ -104,7 +104,7 @@ type machine struct {
 	contact    time.Time // last answer of the server, by the wall clock
 	calls      *Calls    // since the start
 	noted      noted     // what the last look for transitions saw
-	quiet      bool      // a token came since the start and the last registration
+	quiet      bool      // the last token was served by itself: see refreshEarly
 	served     bool      // there was a valid token since the start
 	lapsed     bool      // there is no valid token now
 }

@@ -14,7 +14,9 @@ const (
 	// count on a third of the life being left.
 	refreshFrom, refreshTo = 0.6, 2.0 / 3
 	// After a start, a registration or a failure the first refresh is drawn from a
-	// wider part: devices that were served together must not come back together.
+	// wider part: devices that were served together must not come back together. A
+	// start that finds a token which is not due has no part in that: its refresh
+	// was drawn in its time, and is as good as any other.
 	refreshEarly = 0.2
 
 	// refreshGap is the least time between two refreshes, as long as the token
@@ -108,6 +110,7 @@ func (m *machine) trust(at moment) {
 			sent: sent, expires: sent + tok.Life, refresh: sent + tok.RefreshAfter, wallExpires: wallExpires(tok),
 		}
 		m.served = m.served || m.valid(at.Reading)
+		m.quiet = m.quiet || at.Boot < m.live.refresh
 		if m.sound(at) {
 			m.succeeded(at) // what failed was a refresh of a token that could not be trusted: it is no longer needed
 		}
