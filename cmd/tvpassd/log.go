@@ -5,15 +5,18 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
+	"time"
 )
 
-// newLogger returns the daemon's log: one line of text for each transition. The
-// journal has a clock of its own, and takes the priority from the beginning of a line
-// (sd-daemon(3)).
-func newLogger(w io.Writer, journal bool) (*slog.Logger, *slog.LevelVar) {
+// newLogger returns the daemon's log: one line of text for each transition, to
+// standard error. If that is the journal, which has a clock of its own, entries with
+// fields to filter by go to the journal itself; toJournal sends one. It is nil
+// otherwise.
+func newLogger(stderr io.Writer, toJournal func(string) error) (*slog.Logger, *slog.LevelVar) {
 	level := new(slog.LevelVar)
-	if !journal {
-		return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: level})), level
+	if toJournal == nil {
+		return slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: level})), level
 	}
 	untimed := func(groups []string, a slog.Attr) slog.Attr {
 		if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
@@ -21,44 +24,82 @@ func newLogger(w io.Writer, journal bool) (*slog.Logger, *slog.LevelVar) {
 		}
 		return a
 	}
-	h := journalHandler{}
-	for i, priority := range []string{"<7>", "<6>", "<4>", "<3>"} {
-		h[i] = slog.NewTextHandler(prefixed{w, priority}, &slog.HandlerOptions{Level: level, ReplaceAttr: untimed})
-	}
-	return slog.New(h), level
+	j := &journal{stderr: stderr, send: toJournal}
+	text := slog.NewTextHandler(j, &slog.HandlerOptions{Level: level, ReplaceAttr: untimed})
+	return slog.New(journalHandler{text, j, ""}), level
 }
 
-// journalHandler has a handler for each level: debug, info, warning, error.
-type journalHandler [4]slog.Handler
-
-func (h journalHandler) at(l slog.Level) slog.Handler {
-	return h[min(max((int(l)-int(slog.LevelDebug))/4, 0), len(h)-1)]
-}
-
-// Enabled is part of slog.Handler.
-func (h journalHandler) Enabled(ctx context.Context, l slog.Level) bool {
-	return h.at(l).Enabled(ctx, l)
+// journalHandler words a record as text, and notes the fields that go with it.
+type journalHandler struct {
+	slog.Handler // writes to journal
+	journal      *journal
+	fields       string // of attributes that all records have
 }
 
 // Handle is part of slog.Handler.
 func (h journalHandler) Handle(ctx context.Context, r slog.Record) error {
-	return h.at(r.Level).Handle(ctx, r)
+	h.journal.mu.Lock()
+	defer h.journal.mu.Unlock()
+	h.journal.priority = [...]string{"7", "6", "4", "3"}[min(max((int(r.Level)-int(slog.LevelDebug))/4, 0), 3)]
+	h.journal.fields = h.fields
+	r.Attrs(func(a slog.Attr) bool {
+		h.journal.fields += journalField(a)
+		return true
+	})
+	return h.Handler.Handle(ctx, r)
 }
 
 // WithAttrs is part of slog.Handler.
 func (h journalHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	for i := range h {
-		h[i] = h[i].WithAttrs(attrs)
+	for _, a := range attrs {
+		h.fields += journalField(a)
 	}
+	h.Handler = h.Handler.WithAttrs(attrs)
 	return h
 }
 
 // WithGroup is part of slog.Handler.
 func (h journalHandler) WithGroup(name string) slog.Handler {
-	for i := range h {
-		h[i] = h[i].WithGroup(name)
-	}
+	h.Handler = h.Handler.WithGroup(name)
 	return h
+}
+
+// journalField returns the field of an attribute that people filter by; "" for any
+// other.
+func journalField(a slog.Attr) string {
+	value := a.Value.String()
+	if a.Key != "app" && a.Key != "code" || strings.Contains(value, "\n") {
+		return ""
+	}
+	return strings.ToUpper(a.Key) + "=" + value + "\n"
+}
+
+// journal takes lines of text for the journal.
+type journal struct {
+	mu     sync.Mutex // guards what follows
+	stderr io.Writer
+	send   func(string) error
+
+	priority, fields string    // of the line that comes next
+	deaf             time.Time // when the journal last took no entry
+}
+
+// silence is how long a journal that took no entry gets none: each could wait.
+const silence = 10 * time.Second
+
+// Write takes one line. If the journal does not take it, standard error gets it,
+// with the priority in front (sd-daemon(3)).
+func (j *journal) Write(line []byte) (int, error) {
+	if time.Since(j.deaf) > silence {
+		message := strings.TrimSuffix(string(line), "\n") // the text handler quotes others
+		entry := "SYSLOG_IDENTIFIER=tvpassd\nPRIORITY=" + j.priority + "\n" + j.fields + "MESSAGE=" + message + "\n"
+		if j.send(entry) == nil {
+			return len(line), nil
+		}
+		j.deaf = time.Now()
+	}
+	n, err := j.stderr.Write(append([]byte("<"+j.priority+">"), line...))
+	return max(n-len("<n>"), 0), err
 }
 
 // libraryLog takes what the standard library logs by itself, as net/http does of a
@@ -71,15 +112,4 @@ func (l libraryLog) Write(line []byte) (int, error) {
 	text, _, _ := strings.Cut(string(line), `"`)
 	l.log.Warn("the standard library complains", "code", "library", "err", strings.TrimSpace(text))
 	return len(line), nil
-}
-
-// prefixed writes lines behind a prefix, each in one write.
-type prefixed struct {
-	w      io.Writer
-	prefix string
-}
-
-func (p prefixed) Write(line []byte) (int, error) {
-	n, err := p.w.Write(append([]byte(p.prefix), line...))
-	return max(n-len(p.prefix), 0), err
 }

@@ -63,7 +63,7 @@ func (e *env) runDaemon(user string) (err error) {
 		return exitStatus{exitConfig, err}
 	}
 	journal := service.Journal()
-	log, level := newLogger(service.NewLogWriter(e.stderr, unix.Stderr, journal), journal)
+	log, level := newLogger(service.NewLogWriter(e.stderr, unix.Stderr, journal != nil), journal)
 	stdlog.SetFlags(0)
 	stdlog.SetOutput(libraryLog{log})
 	system := clock.NewSystem()

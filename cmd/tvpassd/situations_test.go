@@ -218,7 +218,7 @@ func situations() []situation {
 		{"bad unit", func(s *scene) { s.service("bad-setting", "inactive", "success", 0); s.doctor() }, 2,
 			"service: systemd can't load the unit of tvpassd", "systemctl daemon-reload", true},
 		{"no program", ends(203), 2, "service: systemd can't start it: the program is missing", "install the package", true},
-		{"no group", ends(216), 2, "service: systemd can't start it: the group tvpass does not exist", "tvpassd install", true},
+		{"no group", ends(216), 2, "service: systemd can't start it: the group of user tvpass does not exist", "tvpassd install", true},
 		{"no user", ends(217), 2, "service: systemd can't start it: the user tvpass does not exist", "tvpassd install", true},
 		{"no namespace", ends(226), 2, "service: systemd can't start it: its sandbox can't be set up", "journalctl", true},
 		{"no state directory", ends(238), 2, "service: systemd can't start it: the state directory can't be made",

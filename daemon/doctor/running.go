@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -81,7 +82,7 @@ func (f *facts) judgeDown() Check {
 		return fail("why is in "+f.logs()+"; then "+begin,
 			"it ended, and is not started again: the configuration or the state is unusable (exit status %d)", exitUnusable)
 	}
-	if why := setupFault(s.ExitStatus); why.detail != "" {
+	if why := setupFault(s.ExitStatus, cmp.Or(s.User, "tvpass")); why.detail != "" {
 		return fail(why.todo, "systemd can't start it: %s (exit status %d)", why.detail, s.ExitStatus)
 	}
 	if s.Active == "inactive" {
@@ -130,13 +131,17 @@ type fault struct{ detail, todo string }
 
 // setupFault words the exit statuses of systemd itself, of the table "Process exit
 // codes" in systemd.exec(5).
-func setupFault(status int) fault {
+func setupFault(status int, user string) fault {
 	const again, drop = "; then tvpassd restart", "systemctl cat tvpassd shows the units and drop-ins; " +
 		"correct or remove what asks for it, then systemctl daemon-reload and tvpassd restart"
+	people := "add the user and its group"
+	if user == "tvpass" {
+		people = "tvpassd install makes user and group tvpass"
+	}
 	faults := map[int]fault{
 		203: {"the program is missing, or made for another processor", "install the package for this device again" + again},
-		216: {"the group tvpass does not exist", "make user and group tvpass: tvpassd install does" + again},
-		217: {"the user tvpass does not exist", "make user and group tvpass: tvpassd install does" + again},
+		216: {"the group of user " + user + " does not exist", people + again},
+		217: {"the user " + user + " does not exist", people + again},
 		226: {"its sandbox can't be set up: a directory of the unit is missing or read-only, " +
 			"or the kernel has no namespaces", "journalctl -u tvpassd -n 20 names the step; " + drop},
 		228: {"the kernel has no system call filter (seccomp)", drop},

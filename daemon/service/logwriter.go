@@ -24,7 +24,7 @@ type LogWriter struct {
 }
 
 // NewLogWriter returns a writer to w, whose file descriptor is fd. journal says
-// that lines begin with their priority, as [Journal] reports it.
+// that lines begin with their priority, as systemd's journal takes them.
 func NewLogWriter(w io.Writer, fd int, journal bool) *LogWriter {
 	return &LogWriter{w: w, fd: fd, journal: journal}
 }

@@ -35,11 +35,15 @@ func Listener() (net.Listener, error) {
 	return l, nil
 }
 
-// Journal reports whether standard error goes to systemd's journal, where a line
-// may begin with its priority: "<4>". (go-systemd's journal package can tell as
-// well, but adds 48 kB to the binary.)
-func Journal() bool {
+// Journal returns a function that sends systemd's journal an entry, if standard
+// error goes to the journal; otherwise it returns nil. An entry is lines of
+// FIELD=value (systemd.journal-fields(7)). (go-systemd's journal package does the
+// same, but adds 48 kB to the binary.)
+func Journal() func(entry string) error {
 	var stat unix.Stat_t
 	err := unix.Fstat(unix.Stderr, &stat)
-	return err == nil && os.Getenv("JOURNAL_STREAM") == fmt.Sprintf("%d:%d", stat.Dev, stat.Ino) // systemd.exec(5)
+	if err != nil || os.Getenv("JOURNAL_STREAM") != fmt.Sprintf("%d:%d", stat.Dev, stat.Ino) { // systemd.exec(5)
+		return nil
+	}
+	return func(entry string) error { return deliver("/run/systemd/journal/socket", entry) }
 }
