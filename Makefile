@@ -12,7 +12,7 @@ GOBUILD  = $(TARGET) CGO_ENABLED=0 go build $(shell $(TARGET) VERSION='$(VERSION
 ARCHES  := armv5 armv6 armv7 arm64 amd64 mipsle riscv64
 
 .PHONY: help build cross test check demo report bench fuzz simulate mutate powercut \
-	package reproducible e2e e2e-arm fleet clean
+	package release release-check reproducible e2e e2e-arm fleet clean
 
 help: ## what can be made
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
@@ -77,6 +77,12 @@ powercut: ## CUTS power cuts under the storage, on a file system of its own (roo
 
 package: cross ## .deb, .rpm, .apk and .ipk of every target
 	scripts/package/build dist $(ARCHES)
+
+release: ## everything that a release publishes, in dist/release; KEY=FILE signs it
+	KEY='$(KEY)' scripts/release
+
+release-check: ## whether two releases of HEAD are the same, and what is signed with a throw-away key verifies
+	go test -count=1 -tags $(TAGS),release -timeout 30m -run '^TestRelease$$' ./scripts/firmware
 
 reproducible: ## the same commit is the same binary, wherever it is built
 	scripts/reproducible
