@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"github.com/tvpassd/tvpassd/device"
+	"github.com/tvpassd/tvpassd/device/hostfile"
 )
 
 // Findings are what the hardware tells root alone, such as the serial numbers of
@@ -59,19 +60,23 @@ func (f Findings) Write(dir string) error {
 	return errors.Join(err, file.Close())
 }
 
+// maxFindings is the longest file of findings, in bytes. Each of the dozen
+// sources says some 50.
+const maxFindings = 64 << 10
+
 // readFindings reads what the privileged step left. It returns zero Findings if
 // that step never ran.
 func readFindings(dir string) (Findings, error) {
 	if dir == "" {
 		return Findings{}, nil
 	}
-	content, err := os.ReadFile(filepath.Join(dir, findingsName))
+	file, err := hostfile.Read(filepath.Join(dir, findingsName), maxFindings, hostfile.Rule{Trusted: true})
 	if errors.Is(err, os.ErrNotExist) {
 		return Findings{}, nil
 	}
 	var f Findings
 	if err == nil {
-		err = json.Unmarshal(content, &f)
+		err = json.Unmarshal(file.Data, &f)
 	}
 	if err != nil {
 		return Findings{}, fmt.Errorf("read the findings: %w", err)
