@@ -13,6 +13,10 @@ type Holder struct {
 	UID  uint32 // the user who wrote it
 }
 
+// maxUserApps is how many apps one user may have in apps.d: each registers and
+// fetches tokens, a call a second for all apps together. root may have any number.
+const maxUserApps = 16
+
 // Resolve decides which file has which id, given the files that had them last:
 //
 //   - config.toml has every id that it claims;
@@ -49,9 +53,13 @@ func (c *Config) resolve(held map[string]Holder) (waiting map[string][]Holder) {
 	maps.Copy(c.Holders, held)
 	waiting = map[string][]Holder{}
 	held = c.inherited(held)
-	places, apps := map[string]*Error{}, map[string]App{}
+	places, apps, count := map[string]*Error{}, map[string]App{}, map[uint32]int{}
 	for _, s := range c.sources {
 		fault := s.fault
+		if fault == nil && !s.top && s.author != 0 && count[s.author]+len(s.claims) > maxUserApps {
+			fault = &Error{File: s.file, Detail: fmt.Sprintf("has too many apps: user %d may have %d in apps.d, "+
+				"and root any number", s.author, maxUserApps)}
+		}
 		for _, claim := range s.claims {
 			why, waits := c.refusal(s, claim.ID, held, places)
 			if waits {
@@ -65,6 +73,7 @@ func (c *Config) resolve(held map[string]Holder) (waiting map[string][]Holder) {
 			c.Bad = append(c.Bad, fault)
 			continue
 		}
+		count[s.author] += len(s.claims)
 		for _, claim := range s.claims {
 			places[claim.ID] = &Error{File: s.file, Line: claim.line}
 			if claim.disabled != nil {

@@ -144,6 +144,33 @@ func TestWhoHasAnID(t *testing.T) {
 	}
 }
 
+// TestAUsersAppsAreLimited: a user with thousands of apps would have all others
+// wait for the throttle.
+func TestAUsersAppsAreLimited(t *testing.T) {
+	many := func(prefix string, n int) (ids string) {
+		for i := range n {
+			ids += fmt.Sprintf(" %s%d", prefix, i)
+		}
+		return ids
+	}
+	c := &Config{}
+	for _, text := range []string{"0:root.toml" + many("r", 100), "1:a.toml" + many("a", 10), "1:b.toml" + many("b", 7),
+		"1:c.toml" + many("c", 6), "1:d.toml d", "2:e.toml" + many("e", 17), "2:f.toml" + many("f", 16)} {
+		c.sources = append(c.sources, sourceOf(text))
+	}
+	if err := c.Resolve(nil, ""); err != nil {
+		t.Fatal(err)
+	}
+	files := map[string]int{}
+	for _, app := range c.Apps {
+		files[app.File]++
+	}
+	expect(t, files, map[string]int{"root.toml": 100, "a.toml": 10, "c.toml": 6, "f.toml": 16})
+	expect(t, len(c.Bad), 3)
+	expect(t, c.Bad[0].Error(),
+		"b.toml: has too many apps: user 1 may have 16 in apps.d, and root any number")
+}
+
 // TestIDsOfRemovedAppsAreRemembered resolves twice: an app that is gone keeps its
 // record, or its credentials would go to whoever comes next.
 func TestIDsOfRemovedAppsAreRemembered(t *testing.T) {
