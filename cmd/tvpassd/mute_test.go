@@ -69,3 +69,31 @@ func TestALogThatIsHeldUp(t *testing.T) {
 	})
 	d.stop()
 }
+
+// A device that is short of files for a moment must get another start: status 78
+// would keep the service manager from one.
+func TestAConfigurationThatCannotBeReadForNow(t *testing.T) {
+	l := newLab(t)
+	d := l.start("sh", "-c", "ulimit -n 10 && exec "+programs.tvpassd+" run --config "+l.path("config.toml"))
+	t.Cleanup(d.kill)
+	if code := d.exit(); code != 1 || !strings.Contains(d.stderr.String(), "too many open files") {
+		t.Errorf("exit status %d, want 1\n%s", code, d.stderr)
+	}
+}
+
+// An app whose statement can't be read because the disk fails is retried. Nobody
+// has to reload.
+func TestAStatementThatCanBeReadLater(t *testing.T) {
+	l := newLab(t)
+	l.addApp("other", "")
+	statement := l.path("apps.d/other.jwt")
+	l.must(os.Rename(statement, statement+".good"))
+	l.must(os.Symlink("/proc/self/mem", statement)) // reading it is an input/output error
+	d := l.up()
+	l.token()
+	if text := d.stderr.String(); !strings.Contains(text, "input/output error") {
+		t.Fatalf("the statement can be read\n%s", text)
+	}
+	l.must(os.Rename(statement+".good", statement))
+	d.until("the app", func() bool { return l.curl("/v1/apps/other/token?wait=0s").code == 200 })
+}

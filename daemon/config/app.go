@@ -92,7 +92,7 @@ func (c *claim) allowed(t *table, key string, parse func(any) ([]uint32, error))
 		if !ok {
 			return ids, err
 		}
-		c.disabled = &Error{File: t.doc.file, Line: t.lineOf(key), Detail: t.name(key) + " " + missing.Error()}
+		c.disabled = &Error{File: t.doc.file, Line: t.lineOf(key), Detail: t.name(key) + " " + missing.Error(), Err: missing}
 		return nil, nil
 	})
 }
@@ -107,7 +107,7 @@ func (d *document) statement(path string) (string, error) {
 	}
 	file, err := d.files.read(path, maxStatement)
 	if err != nil {
-		return "", errors.New(reason(err))
+		return "", unreadable{err}
 	}
 	if d.inApps && !mayName(d.files.author, file) {
 		return "", fmt.Errorf("belongs to user %d, and user %d wrote this: a file in apps.d may name a statement "+

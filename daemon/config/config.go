@@ -21,9 +21,11 @@ import (
 	"log/slog"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/tvpassd/tvpassd/device"
+	"github.com/tvpassd/tvpassd/device/hostfile"
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
@@ -46,7 +48,7 @@ type Config struct {
 	Apps     []App          // those that can be used, by id
 	Bad      []*Error       // why a file in apps.d or a single app is disabled, one each
 	Risks    []Risk
-	Late     bool              // a file took too long to be read: a later reading may find more
+	Late     bool              // a file could not be read for a reason that may pass: read again later
 	Holders  map[string]Holder // the files that have the ids, to be remembered for Resolve
 
 	// AcceptVolatileState suppresses the warning about a state directory that
@@ -84,9 +86,13 @@ type Error struct {
 	File   string
 	Line   int    // 0 if no line is at fault
 	Detail string // what is wrong, a colon, what to do
+	Err    error  // why something can't be read; nil if the text is at fault
 }
 
 func (e *Error) Error() string { return e.place() + ": " + e.Detail }
+
+// Unwrap returns e.Err.
+func (e *Error) Unwrap() error { return e.Err }
 
 func (e *Error) place() string {
 	if e.Line == 0 {
@@ -120,8 +126,9 @@ func load(file, otherwise string, n names) (*Config, error) {
 		d.judge(c)
 	}
 	c.readApps(filepath.Join(filepath.Dir(d.file), "apps.d"), d)
-	c.Risks, c.seen, c.Late = d.files.risks, d.files.seen, d.files.late
+	c.Risks, c.seen = d.files.risks, d.files.seen
 	c.resolve(nil)
+	c.Late = d.files.late || slices.ContainsFunc(c.Bad, func(e *Error) bool { return hostfile.MayPass(e) })
 	return c, nil
 }
 
@@ -131,7 +138,7 @@ func load(file, otherwise string, n names) (*Config, error) {
 func open(file, otherwise string) (d *document, missing bool, err error) {
 	path, err := filepath.Abs(cmp.Or(file, otherwise))
 	if err != nil {
-		return &document{}, false, &Error{File: file, Detail: reason(err)}
+		return &document{}, false, &Error{File: file, Detail: reason(err), Err: err}
 	}
 	d = &document{file: path, files: newFiles()}
 	if err := d.read(); file == "" && errors.Is(err, fs.ErrNotExist) {

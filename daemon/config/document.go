@@ -31,7 +31,7 @@ type document struct {
 func (d *document) read() error {
 	file, err := d.files.read(d.file, maxFile)
 	if err != nil {
-		d.fault(0, "%s", reason(err))
+		d.fault(0, "%v", unreadable{err})
 		return err
 	}
 	d.stat = *file
@@ -52,8 +52,15 @@ func (d *document) parse(data []byte) error {
 	return err
 }
 
+// fault adds a fault. An error among args is its cause.
 func (d *document) fault(line int, format string, args ...any) {
-	d.faults = append(d.faults, &Error{File: d.file, Line: line, Detail: fmt.Sprintf(format, args...)})
+	fault := &Error{File: d.file, Line: line, Detail: fmt.Sprintf(format, args...)}
+	for _, arg := range args {
+		if err, ok := arg.(error); ok {
+			fault.Err = err
+		}
+	}
+	d.faults = append(d.faults, fault)
 }
 
 // sorted returns the faults in the order of their lines.

@@ -140,6 +140,12 @@ func (f *files) judge(name string, mode fs.FileMode, group uint32, secret string
 	}
 }
 
+// unreadable is the reason why a file can't be read, in words for people.
+type unreadable struct{ error }
+
+func (u unreadable) Error() string { return reason(u.error) }
+func (u unreadable) Unwrap() error { return u.error }
+
 // reason describes why a file can't be read, without its name.
 func reason(err error) string {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {

@@ -30,6 +30,8 @@ func (e *missingError) Error() string {
 	return fmt.Sprintf("names the %s %s, which can't be looked up: %v", e.what, quote(e.name), e.err)
 }
 
+func (e *missingError) Unwrap() error { return e.err }
+
 func lookupUser(name string) (uint32, error) {
 	u, err := user.Lookup(name)
 	if _, unknown := errors.AsType[user.UnknownUserError](err); unknown {

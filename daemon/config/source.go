@@ -49,7 +49,7 @@ func (c *Config) readApps(dir string, top *document) {
 	top.files.seen.folder(dir, folder, err)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			c.unread = append(c.unread, &Error{File: dir, Detail: reason(err)})
+			c.unread = append(c.unread, &Error{File: dir, Detail: reason(err), Err: err})
 		}
 		return
 	}

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,13 @@ var (
 
 	errTooManyLinks = errors.New("too many symbolic links")
 )
+
+// MayPass reports whether err is a lack of files or memory, a disk that fails or
+// a file system that hangs: the same file may be read later.
+func MayPass(err error) bool {
+	return slices.ContainsFunc([]error{os.ErrDeadlineExceeded, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EIO,
+		unix.ETIMEDOUT, unix.ESTALE}, func(passing error) bool { return errors.Is(err, passing) })
+}
 
 // Rule says what may be read. The zero Rule reads regular files of any owner,
 // through symbolic links.
