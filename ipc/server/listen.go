@@ -159,6 +159,19 @@ func bind(o SocketOptions) (_ net.Listener, own fs.FileInfo, err error) {
 	return l, own, err
 }
 
+// lstatAlone is os.Lstat for a path in a folder where nobody else can replace it.
+func lstatAlone(path string) (fs.FileInfo, error) {
+	dir, err := os.Stat(filepath.Dir(path))
+	if err == nil && dir.Mode()&0o022 != 0 {
+		return nil, errors.New("others may write to the directory, and only procfs would keep them from replacing " +
+			"the socket: mount /proc")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.Lstat(path)
+}
+
 // permit sets group and mode of the socket, and returns what identifies it. It
 // follows no link that somebody may have put in its place.
 func permit(o SocketOptions) (fs.FileInfo, error) {
@@ -169,6 +182,10 @@ func permit(o SocketOptions) (fs.FileInfo, error) {
 	defer f.Close()
 	name := fmt.Sprintf("/proc/self/fd/%d", f.Fd())
 	own, err := os.Stat(name)
+	if errors.Is(err, fs.ErrNotExist) { // there is no procfs
+		name = o.Path
+		own, err = lstatAlone(name)
+	}
 	if err != nil {
 		return nil, err
 	}
