@@ -39,6 +39,7 @@ func runCommand(set *flag.FlagSet) func(*env, []string) error {
 // this device.
 func (e *env) runDaemon(user string) (err error) {
 	signal.Ignore(syscall.SIGPIPE) // the daemon goes on when nobody reads its log
+	syscall.Umask(0o077)           // whoever started it may have another, even one that shuts itself out
 	var found *hardware.Findings
 	switch {
 	case user != "":
@@ -100,7 +101,6 @@ func (e *env) giveUpRoot(name string) (*hardware.Findings, error) {
 	if err != nil {
 		return nil, err
 	}
-	syscall.Umask(0o077)
 	part, _ := config.LoadPart(e.configFile) // faults are told when the whole file is read
 	socketDir := filepath.Dir(cmp.Or(e.socket, part.SocketPath))
 	folders := []service.Folder{
