@@ -14,32 +14,18 @@ import (
 // its commands typed by real users, and what they print is what stands there. A
 // mount namespace gives the test an /etc of its own to make users in.
 func TestSeveralApps(t *testing.T) {
-	needRoot(t)
-	for _, tool := range []string{"unshare", "nsenter", "setpriv", "useradd", "usermod", "groupadd", "gpasswd"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			t.Fatalf("%v: this takes apt-get install util-linux passwd", err)
-		}
-	}
-	needMounts(t)
-	l := newLab(t)
-	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "several-apps.md"))
-	l.must(err)
-	l.must(os.Mkdir(l.path("packages"), 0o755))
-	for name, text := range pageFiles(string(page)) {
+	l := boxLab(t)
+	page := l.page("several-apps.md")
+	for name, text := range pageFiles(page) {
 		l.write("packages/"+name, text)
 		id := strings.TrimSuffix(name, ".toml")
 		statement, err := exec.Command(programs.passsim, "-statement", id).Output()
 		l.must(err)
 		l.write("packages/"+id+".jwt", string(statement))
 	}
-	l.write("box.toml", fmt.Sprintf("endpoint = %q\naccept_volatile_state = true\n[device]\nmodel = \"Box\"\n"+
-		"version = \"1\"\n[http]\nca_file = %q\n", l.endpoint, l.path("ca.pem")))
-	box := l.start("unshare", "--mount", "--propagation", "private", "sh", "-euc", boxScript, "sh", l.dir,
-		programs.tvpassd)
-	t.Cleanup(box.kill)
-	box.until("socket", func() bool { return l.inBox(box, "root", "tvpassd status").code < 3 })
+	box := l.box()
 
-	steps := pageSteps(string(page))
+	steps := pageSteps(page)
 	if len(steps) < 10 {
 		t.Fatalf("the page has only %d commands", len(steps))
 	}
@@ -54,6 +40,41 @@ func TestSeveralApps(t *testing.T) {
 			t.Errorf("%d requests to …%s, want %d", n, path, want)
 		}
 	}
+}
+
+// boxLab is a lab for pages that are played through by real users.
+func boxLab(t *testing.T) *lab {
+	t.Helper()
+	needRoot(t)
+	for _, tool := range []string{"unshare", "nsenter", "setpriv", "useradd", "usermod", "groupadd", "gpasswd"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Fatalf("%v: this takes apt-get install util-linux passwd", err)
+		}
+	}
+	needMounts(t)
+	l := newLab(t)
+	l.must(os.Mkdir(l.path("packages"), 0o755))
+	return l
+}
+
+// page returns a page of the documents.
+func (l *lab) page(name string) string {
+	l.t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", name))
+	l.must(err)
+	return string(text)
+}
+
+// box starts a daemon in a mount namespace with an /etc of its own.
+func (l *lab) box() *process {
+	l.t.Helper()
+	l.write("box.toml", fmt.Sprintf("endpoint = %q\naccept_volatile_state = true\n"+
+		"[device]\nmodel = \"Box\"\nversion = \"1\"\n[http]\nca_file = %q\n", l.endpoint, l.path("ca.pem")))
+	b := l.start("unshare", "--mount", "--propagation", "private", "sh", "-euc", boxScript, "sh", l.dir,
+		programs.tvpassd)
+	l.t.Cleanup(b.kill)
+	b.until("socket", func() bool { return l.inBox(b, "root", "tvpassd status").code < 3 })
+	return b
 }
 
 // boxScript makes a box of a namespace: what the package of tvpassd leaves
