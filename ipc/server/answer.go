@@ -76,8 +76,8 @@ func (c *call) fail(err error) {
 }
 
 // refusal returns the problem that says what answer, net/http's own, says. The
-// connection ends with it.
-func refusal(answer []byte) []byte {
+// connection ends with it. gateway says that the request was for the gateway.
+func refusal(answer []byte, gateway bool) []byte {
 	line, _, _ := bytes.Cut(answer, []byte("\r\n"))
 	status, reason := http.StatusBadRequest, strings.TrimPrefix(string(line), "HTTP/1.1 ")
 	if code, text, ok := strings.Cut(reason, " "); ok {
@@ -93,11 +93,16 @@ func refusal(answer []byte) []byte {
 		p.Detail = "the only Expect that is understood is 100-continue"
 	}
 	p.Status = status
-	return lastWord(p)
+	h := http.Header{}
+	if gateway {
+		p = proxyStatus(h, p)
+	}
+	return lastWord(p, h)
 }
 
-// lastWord returns a whole answer that closes the connection.
-func lastWord(p *ipc.Problem) []byte {
+// lastWord returns a whole answer that closes the connection. It may have headers
+// of its own.
+func lastWord(p *ipc.Problem, more http.Header) []byte {
 	body, err := json.Marshal(p)
 	if err != nil { // strings and numbers can't fail
 		panic(err)
@@ -106,6 +111,7 @@ func lastWord(p *ipc.Problem) []byte {
 	fmt.Fprintf(&b, "HTTP/1.1 %d %s\r\nCache-Control: no-store\r\nConnection: close\r\n"+
 		"Content-Type: %s\r\nContent-Length: %d\r\n",
 		p.Status, http.StatusText(p.Status), problemType[0], len(body)+1)
+	_ = more.Write(&b) // a buffer takes everything
 	if p.RetryAfterMS > 0 {
 		fmt.Fprintf(&b, "Retry-After: %s\r\n", retryAfter(p))
 	}

@@ -32,9 +32,11 @@ type conn struct {
 	timer *time.Timer // runs while the connection has to wait
 
 	// What follows is for Read. Reads never overlap.
-	body  int64  // bytes of the request's body still to come; [untilTheEnd] if it is chunked
-	held  []byte // what came together with a header, and follows it
-	match int    // how much of hostName the line of the header begins with, or otherLine
+	begun   bool   // the request's first bytes were read
+	gateway bool   // its first line names a path of the gateway
+	body    int64  // bytes of the request's body still to come; [untilTheEnd] if it is chunked
+	held    []byte // what came together with a header, and follows it
+	match   int    // how much of hostName the line of the header begins with, or otherLine
 }
 
 const (
@@ -68,6 +70,10 @@ func (c *conn) Read(b []byte) (int, error) {
 	case c.body > 0:
 		c.body -= int64(n)
 	case c.body == 0:
+		if !c.begun {
+			line, _, _ := bytes.Cut(b[:n], []byte("\n"))
+			c.begun, c.gateway = true, bytes.Contains(line, []byte("/"+gatewayName))
+		}
 		if end := c.hideHost(b[:n]); end < n {
 			if len(held) == 0 {
 				held = bytes.Clone(b[:n])
@@ -97,7 +103,7 @@ func (c *conn) expect(size int64) {
 func (c *conn) answered() {
 	c.yield()
 	c.become(idle)
-	c.serving = false
+	c.serving, c.begun = false, false
 	c.body, c.match = 0, otherLine // a request begins with a line that is not Host
 }
 
@@ -153,7 +159,7 @@ func (c *conn) gone() error {
 func (c *conn) Write(b []byte) (int, error) {
 	if !c.serving {
 		c.serving = true // an answer in several pieces is replaced as one
-		_, err := c.write(refusal(b))
+		_, err := c.write(refusal(b, c.gateway))
 		return len(b), err
 	}
 	return c.write(b)

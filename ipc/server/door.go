@@ -73,7 +73,7 @@ func newDoor(l net.Listener, s *Server) *door {
 		Listener: l, late: newLate(), identify: s.identify,
 		admin:  func(peer Peer) bool { return s.cfg.Policy().Admin(peer) },
 		limits: limits{s.cfg.PerUID, max(s.cfg.PerUID, adminConns), s.cfg.Total},
-		log:    s.cfg.Log, full: lastWord(p), users: make(map[uint32]*account), told: make(map[notice]time.Time),
+		log:    s.cfg.Log, full: lastWord(p, nil), users: make(map[uint32]*account), told: make(map[notice]time.Time),
 	}
 }
 
