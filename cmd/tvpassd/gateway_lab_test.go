@@ -26,16 +26,17 @@ type apiLab struct {
 	*lab
 	sim    *dcrtest.Server
 	player http.Client // on the socket
+	server *http.Server
 
 	mu     sync.Mutex // guards what follows
 	answer http.HandlerFunc
-	seen   []apiCall
+	seen   []arrival
 	tokens []string // that were issued
 	conns  int      // connections that were made
 }
 
-// apiCall is a request that came to the server.
-type apiCall struct {
+// arrival is a request that came to the server.
+type arrival struct {
 	method, uri string
 	header      http.Header // with Host and Transfer-Encoding
 	body        string
@@ -55,7 +56,8 @@ func newAPILab(t *testing.T, answer http.HandlerFunc) *apiLab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	l := &apiLab{lab: &lab{t: t, dir: dir}, answer: answer, sim: dcrtest.New(dcrtest.Config{Now: time.Now, NoThrottle: true})}
+	sim := dcrtest.New(dcrtest.Config{Now: time.Now, NoThrottle: true})
+	l := &apiLab{lab: &lab{t: t, dir: dir}, answer: answer, sim: sim}
 	if answer == nil {
 		l.answer = fine
 	}
@@ -69,7 +71,7 @@ func newAPILab(t *testing.T, answer http.HandlerFunc) *apiLab {
 	l.must(err)
 	l.serve(tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{cert}}))
 	l.endpoint = "https://" + listener.Addr().String()
-	l.configure("", "[device]", `model = "Box"`, `version = "1"`)
+	l.answerWithin("5m")
 	l.addApp("ref30", "")
 	l.write("runtime/identifier", `{"source":"dmi-product-uuid","raw":"ODU1NjY0YWItYTE1Ny00Y2I2"}`)
 	l.player.Transport = &http.Transport{
@@ -82,6 +84,12 @@ func newAPILab(t *testing.T, answer http.HandlerFunc) *apiLab {
 	return l
 }
 
+// answerWithin writes a configuration with a time for the server's answers.
+func (l *apiLab) answerWithin(timeout string) {
+	l.t.Helper()
+	l.configure("", "[device]", `model = "Box"`, `version = "1"`, "[gateway]", fmt.Sprintf("timeout = %q", timeout))
+}
+
 // fine answers an API call.
 func fine(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
@@ -89,7 +97,7 @@ func fine(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (l *apiLab) serve(listener net.Listener) {
-	server := &http.Server{
+	l.server = &http.Server{
 		Handler: http.HandlerFunc(l.handle), ErrorLog: log.New(io.Discard, "", 0),
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateNew {
@@ -99,8 +107,8 @@ func (l *apiLab) serve(listener net.Listener) {
 			}
 		},
 	}
-	go server.Serve(listener)
-	l.t.Cleanup(func() { server.Close() })
+	go l.server.Serve(listener)
+	l.t.Cleanup(func() { l.server.Close() })
 }
 
 func (l *apiLab) handle(w http.ResponseWriter, r *http.Request) {
@@ -114,7 +122,7 @@ func (l *apiLab) handle(w http.ResponseWriter, r *http.Request) {
 	status := &statusWriter{ResponseWriter: w}
 	l.mu.Lock()
 	n := len(l.seen)
-	l.seen = append(l.seen, apiCall{r.Method, r.RequestURI, header, string(body), r.RemoteAddr, at, api, 0})
+	l.seen = append(l.seen, arrival{r.Method, r.RequestURI, header, string(body), r.RemoteAddr, at, api, 0})
 	answer := l.answer
 	l.mu.Unlock()
 	defer func() {
@@ -169,8 +177,8 @@ func (l *apiLab) answers(f http.HandlerFunc) {
 }
 
 // calls returns the API calls that came.
-func (l *apiLab) calls() []apiCall {
-	var calls []apiCall
+func (l *apiLab) calls() []arrival {
+	var calls []arrival
 	for _, c := range l.requests() {
 		if c.api {
 			calls = append(calls, c)
@@ -180,10 +188,10 @@ func (l *apiLab) calls() []apiCall {
 }
 
 // requests returns all requests that came.
-func (l *apiLab) requests() []apiCall {
+func (l *apiLab) requests() []arrival {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return append([]apiCall(nil), l.seen...)
+	return append([]arrival(nil), l.seen...)
 }
 
 // forget forgets the requests that came.
@@ -210,7 +218,8 @@ type reply struct {
 func (r reply) problem(t *testing.T) *ipc.Problem {
 	t.Helper()
 	p := new(ipc.Problem)
-	if err := json.Unmarshal([]byte(r.body), p); err != nil || r.Header.Get("Content-Type") != "application/problem+json" {
+	err := json.Unmarshal([]byte(r.body), p)
+	if err != nil || r.Header.Get("Content-Type") != "application/problem+json" {
 		t.Fatalf("%s %v %q is not a problem", r.Status, r.Header, r.body)
 	}
 	return p
@@ -279,8 +288,8 @@ func (l *apiLab) raw(request string) (net.Conn, *bufio.Reader) {
 	return c, bufio.NewReader(c)
 }
 
-// read reads the answer to a request of a method.
-func (l *apiLab) read(from *bufio.Reader, method string) reply {
+// reply reads the answer to a request of a method.
+func (l *apiLab) reply(from *bufio.Reader, method string) reply {
 	l.t.Helper()
 	resp, err := http.ReadResponse(from, &http.Request{Method: method})
 	l.must(err)
@@ -294,7 +303,7 @@ func (l *apiLab) send(request string) reply {
 	l.t.Helper()
 	_, from := l.raw(request)
 	method, _, _ := strings.Cut(request, " ")
-	return l.read(from, method)
+	return l.reply(from, method)
 }
 
 // until waits for something to become true while the daemon runs.

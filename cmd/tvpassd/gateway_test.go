@@ -18,7 +18,7 @@ import (
 // built daemon on a real socket, and a server over TLS.
 
 // headersSent are the headers of each call to the server, whatever a player sends.
-func (l *apiLab) headersSent(c apiCall) http.Header {
+func (l *apiLab) headersSent(c arrival) http.Header {
 	l.t.Helper()
 	token := l.issued()[0]
 	for name, wants := range map[string]func(string) bool{
@@ -71,16 +71,20 @@ func TestGatewayHeadersThatPass(t *testing.T) {
 	l.up()
 	const start = "GET /v1/api/v2/REF30/configuration HTTP/1.1\r\nHost: x\r\n"
 	odd := []string{
-		"X-Forwarded-For: 203.0.113.1", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: http", "X-Real-IP: 1.2.3.4",
-		"Forwarded: for=203.0.113.1", "Via: 1.1 evil", "Cookie: AWSALB=x", "Cookie2: x", "Set-Cookie: x=y", "Referer: http://x/",
-		"Origin: http://evil.example", "Host2: y", "Keep-Alive: timeout=5", "Proxy-Connection: keep-alive", "TE: trailers",
-		"Trailer: X-Late", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__", "Connection: Upgrade, HTTP2-Settings",
-		"Max-Forwards: 0", "Range: bytes=0-1", "If-None-Match: \"x\"", "If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT",
-		"Cache-Control: no-cache", "Pragma: no-cache", "Warning: 199 x", "Date: Thu, 01 Jan 1970 00:00:00 GMT", "From: a@b.c",
-		"Idempotency-Key: 1", "X-Idempotency-Key: 1", "X-Http-Method-Override: DELETE", "X-Original-URL: /o/client/token",
-		"Sec-Fetch-Mode: cors", "Access-Control-Request-Method: PUT", "Priority: u=1", "DNT: 1", "X-Roku: 1", "APX: 1", "AP: 1",
-		"Adobe: 1", "AP_TempPass_Identity: x", "Content-Disposition: x", "Content-Encoding: br", "Content-MD5: x", "X-AP-Y: 1",
-		"Transfer-Encoding2: chunked", "Accept-Charset: x", "Authorization2: x", "Age: 1", "Link: <x>", "Early-Data: 1",
+		"X-Forwarded-For: 203.0.113.1", "X-Forwarded-Host: evil.example", "X-Forwarded-Proto: http",
+		"X-Real-IP: 1.2.3.4", "Forwarded: for=203.0.113.1", "Via: 1.1 evil", "Cookie: AWSALB=x",
+		"Cookie2: x", "Set-Cookie: x=y", "Referer: http://x/", "Origin: http://evil.example", "Host2: y",
+		"Keep-Alive: timeout=5", "Proxy-Connection: keep-alive", "TE: trailers", "Trailer: X-Late",
+		"Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAAP__", "Connection: Upgrade, HTTP2-Settings",
+		"Max-Forwards: 0", "Range: bytes=0-1", "If-None-Match: \"x\"",
+		"If-Modified-Since: Thu, 01 Jan 1970 00:00:00 GMT", "Cache-Control: no-cache",
+		"Pragma: no-cache", "Warning: 199 x", "Date: Thu, 01 Jan 1970 00:00:00 GMT", "From: a@b.c",
+		"Idempotency-Key: 1", "X-Idempotency-Key: 1", "X-Http-Method-Override: DELETE",
+		"X-Original-URL: /o/client/token", "Sec-Fetch-Mode: cors", "Access-Control-Request-Method: PUT",
+		"Priority: u=1", "DNT: 1", "X-Roku: 1", "APX: 1", "AP: 1", "Adobe: 1", "AP_TempPass_Identity: x",
+		"Content-Disposition: x", "Content-Encoding: br", "Content-MD5: x", "X-AP-Y: 1",
+		"Transfer-Encoding2: chunked", "Accept-Charset: x", "Authorization2: x", "Age: 1", "Link: <x>",
+		"Early-Data: 1",
 	}
 	l.send(start+strings.Join(odd, "\r\n")+"\r\n\r\n").expect(t, 200, "received-status=200")
 	call := l.calls()[0]
@@ -127,9 +131,10 @@ func TestGatewayRefusesPaths(t *testing.T) {
 	l.forget()
 	long, deep := strings.Repeat("a", 129), "1/2/3/4/5/6/7/8/9"
 	for _, path := range []string{
-		"..", "../v2/x", "x/..", "x/../y", "x/./y", ".", "x/%2e%2e/y", "%2e%2e", "x/..%2fy", "x%2fy", "x//y", "/x", "x//", "x/%00",
-		"x%00", `x\y`, `..\y`, long, "x/" + long, deep, "", "/", "//", "a:b", "a;b", "a@b", "a,b", "a+b", "ä", "x/%61", "a&b", "a=b",
-		"x/y\x7f", "x%0d%0ay", "(x)", "x'y", "x*", "x!y", "x$y", "x|y", "x~/^", "x#y",
+		"..", "../v2/x", "x/..", "x/../y", "x/./y", ".", "x/%2e%2e/y", "%2e%2e", "x/..%2fy", "x%2fy", "x//y", "/x", "x//",
+		"x/%00",
+		"x%00", `x\y`, `..\y`, long, "x/" + long, deep, "", "/", "//", "a:b", "a;b", "a@b", "a,b", "a+b", "ä", "x/%61",
+		"a&b", "a=b", "x/y\x7f", "x%0d%0ay", "(x)", "x'y", "x*", "x!y", "x$y", "x|y", "x~/^", "x#y",
 	} {
 		r := l.send("GET /v1/apps/ref30/api/v2/" + path + " HTTP/1.1\r\nHost: x\r\n\r\n")
 		if strings.ContainsAny(path, "\x7f") { // net/http refuses it before anybody knows where it leads
@@ -203,7 +208,7 @@ func TestGatewayBodies(t *testing.T) {
 			fmt.Fprintf(c, "%x;ext=1\r\n%s\r\n", len(part), part)
 		}
 		fmt.Fprintf(c, "0\r\nX-Late: 1\r\n\r\n")
-		l.read(from, "POST").expect(t, 200, "received-status=200")
+		l.reply(from, "POST").expect(t, 200, "received-status=200")
 	}
 	for i, call := range l.calls() {
 		if call.body != bodies[i/2] || call.header.Get("Content-Length") != fmt.Sprint(len(call.body)) {
@@ -216,8 +221,9 @@ func TestGatewayBodies(t *testing.T) {
 	// Refused by its length: nothing of it is waited for.
 	l.send("POST "+path+" HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 262145\r\n\r\n").
 		fails(t, 413, "too_large", "http_request_error", false)
-	_, from := l.raw("POST " + path + " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n40001\r\n" + large + "\r\n0\r\n\r\n")
-	l.read(from, "POST").fails(t, 413, "too_large", "http_request_error", false)
+	_, from := l.raw("POST " + path + " HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" +
+		"40001\r\n" + large + "\r\n0\r\n\r\n")
+	l.reply(from, "POST").fails(t, 413, "too_large", "http_request_error", false)
 	if n := len(l.calls()); n != 2*len(bodies) {
 		t.Errorf("%d calls left", n)
 	}
@@ -284,18 +290,20 @@ func TestGatewayAnswers(t *testing.T) {
 		{"empty", 204, "", nil},
 		{"nothing", 201, "", http.Header{"Content-Length": {"0"}}},
 		{"one", 500, "x", http.Header{"Content-Length": {"1"}, "Retry-After": {"7"}}},
-		{"large", 200, string(large), http.Header{"Content-Length": {fmt.Sprint(len(large))}, "Cache-Control": {"max-age=5"}}},
+		{"large", 200, string(large), http.Header{
+			"Content-Length": {fmt.Sprint(len(large))}, "Cache-Control": {"max-age=5"},
+		}},
 		{"chunked", 403, string(large[:1<<20]), nil},
 		{"gzip", 404, zipped.String(), http.Header{
-			"Content-Length": {fmt.Sprint(zipped.Len())}, "Content-Encoding": {"gzip"}, "Etag": {`"x"`}, "Content-Language": {"de"},
-			"X-Request-Id": {"r"}, "Www-Authenticate": {"Bearer"},
+			"Content-Length": {fmt.Sprint(zipped.Len())}, "Content-Encoding": {"gzip"}, "Etag": {`"x"`},
+			"Content-Language": {"de"}, "X-Request-Id": {"r"}, "Www-Authenticate": {"Bearer"},
 		}},
 		{"early", 409, "", http.Header{"Content-Length": {"0"}, "Content-Type": nil, "Date": nil}},
 	} {
 		for _, version := range []string{"1.1", "1.0"} {
 			_, from := l.raw("GET /v1/apps/ref30/api/v2/" + tc.path + " HTTP/" + version +
 				"\r\nHost: x\r\nConnection: keep-alive\r\nPrefer: wait=60\r\n\r\n")
-			r := l.read(from, "GET")
+			r := l.reply(from, "GET")
 			r.expect(t, tc.status, fmt.Sprintf("received-status=%d", tc.status))
 			if r.body != tc.body {
 				t.Errorf("%s, HTTP/%s: %d bytes arrived, want %d", tc.path, version, len(r.body), len(tc.body))
@@ -321,12 +329,12 @@ func TestGatewayClients(t *testing.T) {
 	l.up()
 	const get = "GET /v1/api/v2/REF30/configuration HTTP/1.1\r\nHost: x\r\nPrefer: wait=60\r\n\r\n"
 	c, from := l.raw(get + get) // two at once
-	l.read(from, "GET").expect(t, 200, "received-status=200")
-	l.read(from, "GET").expect(t, 200, "received-status=200")
+	l.reply(from, "GET").expect(t, 200, "received-status=200")
+	l.reply(from, "GET").expect(t, 200, "received-status=200")
 	_, err := io.WriteString(c, get)
 	l.must(err)
 	l.must(c.(*net.UnixConn).CloseWrite())
-	l.read(from, "GET").expect(t, 200, "received-status=200")
+	l.reply(from, "GET").expect(t, 200, "received-status=200")
 	if rest, err := io.ReadAll(from); len(rest) > 0 || err != nil {
 		t.Errorf("behind the answer: %q, %v", rest, err)
 	}

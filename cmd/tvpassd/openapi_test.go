@@ -372,7 +372,6 @@ var apiCalls = []struct {
 // The operations through the gateway, and what it answers by itself.
 func (r *recorder) gateway(t *testing.T) {
 	l := record(t, r, "-no-throttle")
-	l.write("config.toml", l.read("config.toml")+"[gateway]\ntimeout = \"1s\"\n")
 	l.addApp("ref30", "allow_users = [61001]")
 	l.addApp("hidden", "allow_users = [0]")
 	l.up()

@@ -1,0 +1,235 @@
+package main
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
+)
+
+// hijack answers with bytes and closes the connection.
+func hijack(w http.ResponseWriter, answer string) {
+	c, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	_, _ = io.WriteString(c, answer)
+	_ = c.Close()
+}
+
+// What the server can do wrong, and what the player is told of it.
+func TestGatewayServerFaults(t *testing.T) {
+	l := newAPILab(t, func(w http.ResponseWriter, r *http.Request) {
+		switch path := strings.TrimPrefix(r.URL.Path, "/api/v2/"); path {
+		case "301", "302", "303", "304", "307", "308", "300":
+			w.Header().Set("Location", "/api/v2/elsewhere")
+			var status int
+			fmt.Sscan(path, &status)
+			w.WriteHeader(status)
+		case "101":
+			hijack(w, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
+		case "close":
+			panic(http.ErrAbortHandler)
+		case "half":
+			hijack(w, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n")
+		case "odd":
+			hijack(w, "SSH-2.0-OpenSSH_9.2\r\n\r\n")
+		case "hang":
+			<-r.Context().Done()
+		default:
+			fine(w, r)
+		}
+	})
+	l.up()
+	l.token()
+	want := map[string]string{
+		"101": "http_protocol_error", "odd": "http_protocol_error",
+		"close": "http_response_incomplete", "half": "http_response_incomplete",
+	}
+	for _, redirect := range []string{"300", "301", "302", "303", "304", "307", "308"} {
+		want[redirect] = "http_protocol_error"
+	}
+	for path, want := range want {
+		r := l.call("GET", path, "", "Prefer", "wait=60")
+		r.fails(t, 503, "server_error", want, true)
+		if r.Header["Location"] != nil || r.Header["Upgrade"] != nil {
+			t.Errorf("%s: the headers are %v", path, r.Header)
+		}
+	}
+	l.answerWithin("1s")
+	l.run("reload").expect(t, 0)
+	l.call("POST", "hang", "x", "Prefer", "wait=60").fails(t, 504, "timeout", "http_response_timeout", true)
+	for _, call := range l.calls() {
+		if strings.Contains(call.uri, "elsewhere") {
+			t.Error("a redirect was followed")
+		}
+	}
+	for result, n := range map[string]float64{"server_error": 11, "timeout": 1} {
+		if got := l.sum(`tvpassd_gateway_requests_total{app="ref30",operation="other",result="` + result); got != n {
+			t.Errorf("%v calls were counted as %s, want %v", got, result, n)
+		}
+	}
+}
+
+// An answer that is cut in its body ends the player's connection: the player sees
+// that it is not whole, and no text of ours.
+func TestGatewayCutBodies(t *testing.T) {
+	l := newAPILab(t, func(w http.ResponseWriter, r *http.Request) {
+		name := strings.TrimPrefix(r.URL.Path, "/api/v2/")
+		if strings.HasPrefix(name, "length") {
+			w.Header().Set("Content-Length", "100000")
+		}
+		w.WriteHeader(200)
+		io.WriteString(w, strings.Repeat("x", 5000))
+		_ = http.NewResponseController(w).Flush()
+		if strings.HasSuffix(name, "hang") {
+			<-r.Context().Done()
+		}
+		panic(http.ErrAbortHandler)
+	})
+	l.up()
+	for _, path := range []string{"length", "chunked", "length-hang", "chunked-hang"} {
+		if path == "length-hang" {
+			l.answerWithin("1s")
+			l.run("reload").expect(t, 0)
+		}
+		var head, body string
+		l.until("an answer in time", func() bool {
+			c, from := l.raw("GET /v1/apps/ref30/api/v2/" + path +
+				" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nPrefer: wait=60\r\n\r\n")
+			defer c.Close()
+			answer, err := io.ReadAll(from)
+			l.must(err)
+			head, body, _ = strings.Cut(string(answer), "\r\n\r\n")
+			return !strings.Contains(head, " 504 ")
+		})
+		if !strings.HasPrefix(head, "HTTP/1.1 200 OK\r\n") || strings.Trim(body, "x\r\n0123456789abcdef") != "" ||
+			strings.Count(body, "x") != 5000 || strings.HasSuffix(body, "0\r\n\r\n") {
+			t.Errorf("%s: %s\n%d bytes, ending in %q", path, head, len(body), body[max(len(body)-40, 0):])
+		}
+	}
+}
+
+// replaceServer puts something else in the place of the server, whose token is at
+// hand and whose connections are gone.
+func (l *apiLab) replaceServer(serve func(net.Listener)) {
+	l.t.Helper()
+	address := strings.TrimPrefix(l.endpoint, "https://")
+	l.server.Close()
+	l.daemon.until("the port", func() bool {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			return false
+		}
+		l.t.Cleanup(func() { listener.Close() })
+		if serve == nil {
+			listener.Close()
+		} else {
+			go serve(listener)
+		}
+		return true
+	})
+}
+
+// What can go wrong before anything leaves.
+func TestGatewayUnreachable(t *testing.T) {
+	for name, tc := range map[string]struct {
+		serve func(net.Listener)
+		want  string
+	}{
+		"refused": {nil, "connection_refused"},
+		"silent": {func(l net.Listener) {
+			var open []net.Conn // the collector closes those that nobody knows
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					break
+				}
+				open = append(open, c)
+			}
+			for _, c := range open {
+				c.Close()
+			}
+		}, "connection_timeout"},
+		"closed": {func(l net.Listener) {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				c.Close()
+			}
+		}, "connection_terminated"},
+		"other certificate": {func(l net.Listener) {
+			_, cert, err := dcrtest.NewCA(time.Now())
+			if err != nil {
+				panic(err)
+			}
+			_ = http.Serve(tls.NewListener(l, &tls.Config{Certificates: []tls.Certificate{cert}}), http.HandlerFunc(fine))
+		}, "tls_certificate_error"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newAPILab(t, nil)
+			l.write("config.toml", strings.Replace(l.read("config.toml"), `timeout = "1m"`, `timeout = "2s"`, 1))
+			l.up()
+			l.until("a token", func() bool { return l.curl("/v1/token").code == 200 })
+			l.forget()
+			l.replaceServer(tc.serve)
+			l.call("POST", "REF30/sessions", "x").fails(t, 503, "offline", tc.want, false)
+			if n := l.sum(`tvpassd_gateway_requests_total{app="ref30",operation="sessions",result="offline"}`); n != 1 {
+				t.Errorf("%v calls were counted as offline", n)
+			}
+		})
+	}
+}
+
+// A kept connection that the server has closed is no reason to fail: nothing has
+// left over it.
+func TestGatewayClosedConnections(t *testing.T) {
+	l := newAPILab(t, nil)
+	l.up()
+	l.call("GET", "REF30/profiles", "").expect(t, 200, "received-status=200")
+	l.server.SetKeepAlivesEnabled(false) // which closes those that there are
+	l.call("POST", "REF30/sessions", "x").expect(t, 200, "received-status=200")
+	l.call("GET", "REF30/profiles", "").expect(t, 200, "received-status=200")
+	if n := len(l.calls()); n != 3 {
+		t.Errorf("the server got %d calls, want 3", n)
+	}
+}
+
+// Without a token a call fails as /token does, and nothing leaves.
+func TestGatewayWithoutToken(t *testing.T) {
+	l := newAPILab(t, nil)
+	l.sim.SetStatement(false)
+	l.up()
+	l.until("a refusal", func() bool { return l.status().Apps[0].State == "rejected" })
+	p := l.call("GET", "REF30/profiles", "", "Prefer", "wait=0").
+		fails(t, 502, "rejected", "proxy_internal_error", false)
+	if p.ServerCode != "unapproved_software_statement" || len(l.calls()) > 0 {
+		t.Errorf("%+v; the server got %v", p, l.calls())
+	}
+	if n := l.sum(`tvpassd_gateway_requests_total{app="ref30",operation="profiles",result="no_token"}`); n != 1 {
+		t.Errorf("%v calls were counted as without a token", n)
+	}
+}
+
+// Without the gateway its paths are not there, for anybody. A reload decides.
+func TestGatewayDisabled(t *testing.T) {
+	l := newAPILab(t, nil)
+	config := l.read("config.toml")
+	l.write("config.toml", strings.Replace(config, "[gateway]", "[gateway]\nenabled = false", 1))
+	l.up()
+	for _, path := range []string{"/v1/apps/ref30/api/v2/x/configuration", "/v1/api/v2/x", "/v1/apps/nobody/api/v2/x"} {
+		l.curl(path).expect(t, 404, `"code":"not_found"`)
+	}
+	l.write("config.toml", config)
+	l.run("reload").expect(t, 0)
+	l.call("GET", "x/configuration", "").expect(t, 200, "received-status=200")
+	l.call("GET", "x", "").expect(t, 200, "received-status=200")
+}
