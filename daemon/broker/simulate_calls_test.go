@@ -31,20 +31,29 @@ func (r *simRules) leaves(d *simDevice, f simFlight) {
 		d.breaks("b", "%s registers again without having tried %s", acc.name, r.untried(d, f))
 	case f.call.kind == callRegister && acc.held != nil && acc.replaced.was && d.at-acc.replaced.at < simDay:
 		d.breaks("b", "%s registers again, %v after the last time", acc.name, d.at-acc.replaced.at)
-	case f.call.kind == callToken && tok != nil && d.at-tok.sent < tok.life*2/10-time.Minute: // clocks differ by less
+	case f.call.kind == callToken && tok != nil && d.at-tok.sent < tok.refreshed()-time.Minute: // clocks differ by less
 		d.breaks("g", "%s asks for a token, %v after it got one for %v", acc.name, d.at-tok.sent, tok.life)
 	}
 }
 
+// refreshed returns the earliest age at which the token may be refreshed.
+func (tok *simToken) refreshed() time.Duration {
+	if tok.early {
+		return tok.life * 2 / 10
+	}
+	return tok.life * 6 / 10
+}
+
 // untried names a pair of the device that the server did not refuse just now.
 func (r *simRules) untried(d *simDevice, f simFlight) string {
-	for _, pair := range f.call.machine.pairs() {
+	pairs := f.call.machine.pairs()
+	for _, pair := range pairs {
 		refused := d.server.pairs[pair.ClientID].refused
 		since := d.at - refused.at
 		if refused.at < r.stillUntil {
 			since -= r.stood - r.stoodBefore
 		}
-		if !refused.was || since > 5*time.Minute {
+		if !refused.was || since > time.Duration(len(pairs))*(roundFresh+simTimeout) {
 			return pair.ClientID
 		}
 	}
@@ -53,8 +62,9 @@ func (r *simRules) untried(d *simDevice, f simFlight) string {
 
 // countCall looks whether an app calls again and again.
 func (r *simRules) countCall(d *simDevice, acc *simAccount) {
-	if d.disk.stuck() != diskWorks || d.at < acc.short {
-		acc.calls = nil // a restart can't know of what could not be written, or is not worth it
+	acc.unsaved = acc.unsaved || d.disk.stuck() != diskWorks
+	if d.at < acc.short {
+		acc.calls = nil // such a token is not written
 		return
 	}
 	acc.calls = append(acc.calls, d.at)
@@ -86,15 +96,18 @@ func (r *simRules) lands(d *simDevice, f simFlight) {
 		}
 		acc.held, acc.fresh, acc.refused, acc.confirmed = f.pair, nil, simMoment{}, false
 		acc.slow, acc.fails, acc.calm = false, false, d.at
+		acc.late = false
 	case f.token != nil:
 		acc.held = d.server.pairs[f.call.token.ClientID]             // it may be one that was kept aside
 		if again := f.token.issued + d.server.caches; again > d.at { // until then the server hands out nothing better
 			acc.calm = again
-			if d.at+2*time.Second >= f.token.expires {
-				return
-			}
+		}
+		if d.server.caches > 0 && d.at+2*time.Second >= f.token.expires { // nothing may be left of it
+			acc.late = false
+			return
 		}
 		acc.fresh, acc.refused, acc.confirmed = f.token, simMoment{}, false
+		f.token.early, acc.late = !acc.late, true
 		if d.life.noDates && r.still > 0 || d.at-f.token.sent > time.Minute {
 			acc.fresh = nil // the time service will seem to age it; or it is one of earlier
 		}
@@ -125,7 +138,7 @@ func (d *simDevice) tellDate(f simFlight) {
 
 func (r *simRules) fails(d *simDevice, f simFlight, e *dcr.Error) {
 	acc := f.account
-	acc.last, acc.fails = e.Kind, true
+	acc.last, acc.fails, acc.late = e.Kind, true, false
 	if e.ServerCode != "temporarily_unavailable" && !f.dropped {
 		acc.excuses = 0
 	}
@@ -136,6 +149,7 @@ func (r *simRules) fails(d *simDevice, f simFlight, e *dcr.Error) {
 		if e.RetryAfter > time.Second {
 			r.shutSaved = simShut{at: d.at, until: r.shutUntil, ahead: d.clocks.wall - d.at, bootID: d.clocks.BootID()}
 		}
+		r.shutStays = max(r.shutStays, r.shutUntil)
 		acc.calm = max(acc.calm, d.at, r.shutUntil)
 		r.worry(d, r.shutUntil)
 		d.players.rules.throttledFor(d, f.call.sent.Boot, e.RetryAfter)

@@ -18,6 +18,18 @@ func (d *simDevice) askForPatience(i simIncident) {
 
 func (d *simDevice) startIn(t time.Duration) { d.after(t, d.start) }
 
+func (d *simDevice) flap(i simIncident) { d.again(int(math.Pow(500, i.size)), i.length, d.linkUp) }
+
+func (d *simDevice) reloads(i simIncident) { d.again(int(math.Pow(500, i.size)), i.length, d.reload) }
+
+// again does something so many times, at intervals.
+func (d *simDevice) again(times int, every time.Duration, f func()) {
+	f()
+	if times > 1 {
+		d.after(every, func() { d.again(times-1, every, f) })
+	}
+}
+
 func (d *simDevice) crash(i simIncident) { d.crashLoop(int(math.Pow(200, i.size)), i.length) }
 
 func (d *simDevice) crashLoop(times int, every time.Duration) {

@@ -108,6 +108,7 @@ var simKinds = []simKind{
 	{2, time.Second, time.Minute, "the players of all apps flood the gateway for %v", (*simDevice).floodAll},
 	{2, time.Second, 20 * time.Minute, "a player of %a calls past the gateway for %v", (*simDevice).direct},
 	{8, 0, 0, "a link comes up", func(d *simDevice, _ simIncident) { d.linkUp() }},
+	{3, time.Second / 10, 10 * time.Second, "a link comes up again and again, every %v", (*simDevice).flap},
 
 	// people
 	{4, 0, 0, "an admin refreshes %a", func(d *simDevice, i simIncident) { d.adminRefresh(i.app) }},
@@ -127,6 +128,8 @@ var simKinds = []simKind{
 		d.reload()
 		d.after(i.length, func() { d.staging = !d.staging; d.reload() })
 	}},
+
+	{2, time.Second / 10, 10 * time.Second, "an admin reloads again and again, every %v", (*simDevice).reloads},
 
 	// the daemon and the power
 	{4, 0, 0, "the daemon is restarted", func(d *simDevice, _ simIncident) {

@@ -109,6 +109,9 @@ func (d *simDevice) serve(f *simFlight, there time.Duration) {
 	case callToken:
 		granted, amnesia := !d.is(simUnauthorized, app), d.is(simAmnesia, app)
 		f.answer, f.token, refused = d.server.token(f.account.key, f.call.token, granted, amnesia, d.at, there)
+		if f.token != nil && f.token.sent == d.at {
+			f.token.stood, f.token.blind = d.rules.stood, d.rules.blind
+		}
 	}
 	if refused != nil {
 		f.err = refused

@@ -29,10 +29,24 @@ func (r *simRules) weigh(d *simDevice) {
 			acc.fails = false // the daemon may wait for the disk now, which no link mends
 		}
 		acc.calm = max(acc.calm, d.active(simUnapproved, n), d.active(simUnauthorized, n), d.active(simAmnesia, n))
+		v := d.view(acc.name)
+		clad := v != nil && v.valid(d.clocks.Now())
+		if acc.clad && !clad {
+			acc.bare = d.at
+		}
+		acc.clad = clad
 		if d.apps[n].bad || !d.apps[n].present {
 			acc.calm = d.at
 		}
 	}
+}
+
+// view returns what the daemon shows of an app, nil if it shows nothing.
+func (d *simDevice) view(app string) *AppView {
+	if d.broker == nil {
+		return nil
+	}
+	return d.broker.Views()[app]
 }
 
 // worry says that something is wrong until a moment.
@@ -42,10 +56,16 @@ func (r *simRules) worry(d *simDevice, until time.Duration) { r.calm = max(r.cal
 // the server must be ready soon.
 func (r *simRules) linkUp(d *simDevice) {
 	r.weigh(d)
+	causes := d.at-r.cutCalls >= linkEvery
+	if causes {
+		r.cutCalls = d.at
+	}
 	for _, acc := range r.accounts {
+		if causes && len(acc.calls) > 0 {
+			acc.calls = acc.calls[:len(acc.calls)-1]
+		}
 		if acc.fails && acc.last == dcr.Offline && max(r.calm, acc.calm) <= d.at {
 			acc.cut = simMoment{d.at, true}
-			acc.calls = nil
 		}
 	}
 }
@@ -62,8 +82,10 @@ func (r *simRules) due(d *simDevice, acc *simAccount) time.Duration {
 	if acc.slow {
 		bound = readyByAPerson
 	}
-	if m := d.broker.engine.machine(acc.name); m != nil && m.suspected() && !m.condemned() { // not believed at once
-		bound += time.Hour
+	if m := d.broker.engine.machine(acc.name); m != nil && m.suspected() && !m.condemned() {
+		if calm = max(calm, acc.bare); m.valid(d.clocks.Now()) {
+			bound += time.Hour // nobody hurries
+		}
 	}
 	if p := acc.held; p != nil && !d.server.knows(p) && acc.replaced.was { // the once-a-day limit
 		calm, bound = max(calm, acc.replaced.at+simDay+r.stood), readyByAPerson

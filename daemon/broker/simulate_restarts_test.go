@@ -11,6 +11,7 @@ import (
 // saves takes note of what is on disk for certain.
 func (r *simRules) saves(d *simDevice, key simKey, a storage.App) {
 	acc := r.account(key.endpoint, key.app)
+	acc.unsaved = false
 	acc.saved = simSaved{id: clientOf(a.Credentials), slow: a.Retry != nil && a.Retry.Slow}
 	if a.History.Replaced != nil {
 		acc.saved.replaced = acc.replaced
@@ -56,6 +57,7 @@ func (r *simRules) rebooted(d *simDevice) {
 // starts takes note of a start of the daemon that is about to be.
 func (r *simRules) starts(d *simDevice) {
 	r.calm = max(r.calm, d.at)
+	r.cutCalls = d.at - linkEvery
 	r.still = max(r.still, r.untold)
 	clear(r.shown)
 	for _, acc := range r.accounts {
@@ -67,9 +69,10 @@ func (r *simRules) starts(d *simDevice) {
 		if d.clocks.noID || acc.fresh != acc.saved.token {
 			acc.fresh = nil
 		}
-		if d.clocks.noID {
-			acc.calls = nil // each start is a new boot to it, whose tokens it can't trust
+		if d.clocks.noID || acc.unsaved {
+			acc.calls = nil // each start is a new boot to it, whose tokens it can't trust; or not all was written
 		}
+		acc.late = false
 	}
 	r.shutUntil = min(r.shutUntil, r.shutSaved.until)
 	if r.unsure {
@@ -130,7 +133,7 @@ func (r *simRules) configured(d *simDevice) {
 	}
 	for _, m := range d.broker.engine.active {
 		acc := r.account(m.endpoint, m.app.ID)
-		acc.calm, acc.calls = d.at, nil
+		acc.calm = d.at
 		if acc.slow && acc.about != m.app.SoftwareStatement {
 			acc.slow, acc.cut = false, simMoment{d.at, true}
 		}

@@ -36,10 +36,11 @@ const (
 	// something that passes.
 	quickSteps = 9
 
-	// A backoff with a cap of a minute makes some 20 calls in 10 minutes, one of
-	// an hour far less.
-	loopCalls  = 45
+	// A backoff that begins with seconds makes some 10 calls in 10 minutes. A link
+	// that comes up may cause one more, not more often than every 30 s.
+	loopCalls  = 30
 	loopWithin = 10 * time.Minute
+	linkEvery  = 30 * time.Second
 )
 
 // simBroken is a rule that was broken.
@@ -60,10 +61,12 @@ type simRules struct {
 	throttled time.Duration // when the last 429 came
 	shutUntil time.Duration // what it asked for, as far as the device can know
 	shutSaved simShut       // what of that must be on disk
+	shutStays time.Duration // until when it lasts by the boot clock
 	shutSeems time.Duration // until when it lasts as far as the device can tell
 	unsure    bool          // what is on disk is not known, since a write of it was cut off
 	calm      time.Duration // since when nothing keeps any app from the server
 	vouched   time.Duration // since when something vouches for the time, without a break
+	cutCalls  time.Duration // when a link was last allowed to cause calls
 	shown     map[string]*AppView
 
 	stood       time.Duration // how long the boot clock stood still, all in all
@@ -107,6 +110,10 @@ type simAccount struct {
 	fails   bool          // since then nothing succeeded
 	calls   []time.Duration
 	short   time.Duration // until when the last token lives, if that is not long
+	late    bool          // a token came since the start, the last registration and the last failure
+	unsaved bool          // a call was made while nothing could be written
+	clad    bool          // there is a valid token
+	bare    time.Duration // since when there is none
 }
 
 // simMoment is a moment that may not have come yet.

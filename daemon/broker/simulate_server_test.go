@@ -55,6 +55,9 @@ type simToken struct {
 	issued  time.Duration
 	expires time.Duration
 	life    time.Duration
+
+	stood, blind time.Duration // as in simRules, when it was sent
+	early        bool          // it may be refreshed from 0.2 of its life on
 }
 
 // simBucket is a token bucket: so many at once, refilled at one a second.
