@@ -23,9 +23,11 @@ func TestRelease(t *testing.T) {
 	key := filepath.Join(dir, "key")
 	must(t, nil, "ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "throw-away", "-f", key)
 	first, second := filepath.Join(dir, "first"), filepath.Join(dir, "second")
-	for place, out := range map[string]string{"clone": first, "another/deeper": second} {
-		clone := filepath.Join(dir, place)
-		must(t, nil, "git", "clone", "-q", ".", clone)
+	source := "." // the second is a clone of the first: HEAD may have moved on
+	for _, place := range []struct{ folder, out string }{{"clone", first}, {"another/deeper", second}} {
+		clone, out := filepath.Join(dir, place.folder), place.out
+		must(t, nil, "git", "clone", "-q", source, clone)
+		source = clone
 		must(t, []string{"ARCHES=armv7", "KEY=" + key}, filepath.Join(clone, "scripts/release"), out)
 	}
 	must(t, nil, "diff", "-r", first, second)
