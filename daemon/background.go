@@ -15,6 +15,7 @@ import (
 func (d *Daemon) followNetwork(ctx context.Context) error {
 	err := device.Watch(ctx, func() {
 		if d.hardware.Probe() {
+			d.upstream.Load().Drop()
 			d.changed()
 		}
 		if !d.hardware.Connected() {

@@ -167,9 +167,20 @@ func New(cfg Config) (_ *Daemon, err error) {
 
 func (d *Daemon) brokerConfig(gate *throttle.Gate) broker.Config {
 	return broker.Config{
-		Clock: d.cfg.Clock, Alarm: d.cfg.Alarm, Store: d.store, Gate: gate, Random: d.cfg.Random,
+		Clock: d.cfg.Clock, Alarm: d.alarm(), Store: d.store, Gate: gate, Random: d.cfg.Random,
 		BuildDate: d.cfg.BuildDate, Log: d.cfg.Log, Changed: d.changed,
 		Waited: func(app string, wait time.Duration) { d.api.Waited(app, wait) },
+	}
+}
+
+// alarm returns the alarm, which also has connections dropped at a resume: they
+// may lead nowhere by then.
+func (d *Daemon) alarm() broker.Alarm {
+	started := time.Now() // Go's monotonic clock stands still in a suspend
+	boot := func() time.Duration { return d.cfg.Clock.Now().Boot }
+	return &wakeful{
+		Alarm: d.cfg.Alarm, boot: boot, awake: func() time.Duration { return time.Since(started) },
+		slept: boot(), resumed: func() { d.upstream.Load().Drop() },
 	}
 }
 

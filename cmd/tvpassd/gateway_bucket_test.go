@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+)
+
+// expectBucket wants that no more requests came than the device's bucket lets
+// leave: 10 at once, and one a second. A busy machine delivers some late, and
+// then they come closer together than they left.
+func expectBucket(t *testing.T, seen []arrival) {
+	t.Helper()
+	const capacity, late = 10, 4
+	for i, first := range seen {
+		for j, last := range seen[i:] {
+			if most := capacity + late + last.at.Sub(first.at).Seconds(); float64(j+1) > most {
+				t.Fatalf("%d requests came within %v", j+1, last.at.Sub(first.at))
+			}
+		}
+	}
+}
+
+// flood has calls of an app made as fast as the daemon answers, until ctx ends.
+func (l *apiLab) flood(ctx context.Context, app string) {
+	for i := 0; ctx.Err() == nil; i++ {
+		r, err := l.try(ctx, "GET", fmt.Sprintf("/v1/apps/%s/api/v2/%s/profiles/%d", app, app, i), "", "Prefer", "wait=5")
+		switch {
+		case err != nil: // the daemon is not there
+			pause(ctx, 100*time.Millisecond)
+		case r.StatusCode != 200: // by its Retry-After it would be a second or more
+			pause(ctx, 50*time.Millisecond)
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// Five apps flood while the daemon is killed again and again: never more leaves
+// than the bucket lets, its own calls and the players' together.
+func TestGatewayBucketThroughKills(t *testing.T) {
+	l := newAPILab(t, nil)
+	apps := []string{"ref30", "two", "three", "four", "five"}
+	for _, app := range apps[1:] {
+		l.addApp(app, "")
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var floods sync.WaitGroup
+	for _, app := range apps {
+		floods.Go(func() { l.flood(ctx, app) })
+		floods.Go(func() { l.flood(ctx, app) })
+	}
+	for range 8 {
+		l.up()
+		before := len(l.requests())
+		l.until("two requests", func() bool { return len(l.requests()) >= before+2 })
+		l.daemon.kill()
+	}
+	l.up()
+	before := len(l.calls())
+	l.until("calls of the last daemon", func() bool { return len(l.calls()) >= before+5 })
+	stop()
+	floods.Wait()
+	expectBucket(t, l.requests())
+}
+
+// While five apps flood, a token call of the daemon's own leaves before all of
+// them, and an app that polls has its turn.
+func TestGatewayIsFair(t *testing.T) {
+	l := newAPILab(t, nil)
+	apps := []string{"a", "b", "c", "d", "e"}
+	for _, app := range apps {
+		l.addApp(app, "")
+	}
+	l.up()
+	l.token()
+	ctx, stop := context.WithCancel(t.Context())
+	var floods sync.WaitGroup
+	for _, app := range apps {
+		for range 8 {
+			floods.Go(func() { l.flood(ctx, app) })
+		}
+	}
+	l.until("full queues", func() bool { return l.status().Throttle.Waiting >= 16 })
+
+	// between counts the players' calls that came after so many requests and
+	// before a certain one.
+	between := func(after int, is func(arrival) bool) (n int) {
+		l.until("the request", func() bool {
+			n = 0
+			for _, c := range l.requests()[after:] {
+				if is(c) {
+					return true
+				}
+				if c.api {
+					n++
+				}
+			}
+			return false
+		})
+		return n
+	}
+	for range 2 { // more would be one a second, as admins may have
+		tokens := len(l.issued())
+		l.run("refresh", "--app", "ref30").expect(t, 0)
+		asked := len(l.requests())
+		n := 0
+		if len(l.issued()) == tokens {
+			n = between(asked, func(c arrival) bool { return !c.api })
+		}
+		if n > 2 {
+			t.Errorf("%d calls of players left before a due call of the daemon's own", n)
+		}
+		l.until("a token", func() bool { return len(l.issued()) > tokens })
+	}
+	for i := range 3 {
+		asked, path := len(l.requests()), fmt.Sprintf("/api/v2/POLL/profiles/code/%d", i)
+		r, err := l.try(t.Context(), "GET", "/v1/apps/ref30"+path, "", "Prefer", "wait=60")
+		l.must(err)
+		r.expect(t, 200, "received-status=200")
+		// Its turn comes after one call of each. A busy machine takes a while to ask.
+		if n := between(asked, func(c arrival) bool { return c.uri == path }); n > 2*len(apps)+2 {
+			t.Errorf("poll %d: %d calls of others left before it", i, n)
+		}
+	}
+	stop()
+	floods.Wait()
+	expectBucket(t, l.requests())
+}
