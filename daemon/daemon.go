@@ -20,10 +20,13 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
 	"github.com/tvpassd/tvpassd/daemon/clock"
@@ -33,6 +36,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/hardware"
 	"github.com/tvpassd/tvpassd/daemon/localapi"
 	"github.com/tvpassd/tvpassd/daemon/throttle"
+	"github.com/tvpassd/tvpassd/device/hostfile"
 	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/ipc/server"
 	"github.com/tvpassd/tvpassd/storage"
@@ -94,8 +98,8 @@ type Daemon struct {
 }
 
 // New reads the configuration, opens the state and makes the socket. An error
-// means that the configuration or the state is unusable; retrying does not
-// help.
+// means that the configuration or the state is unusable; unless [MayPass] says
+// otherwise, retrying does not help.
 func New(cfg Config) (_ *Daemon, err error) {
 	conf, err := config.Load(cfg.ConfigFile)
 	if err != nil {
@@ -112,20 +116,9 @@ func New(cfg Config) (_ *Daemon, err error) {
 			err = errors.Join(err, d.store.Close())
 		}
 	}()
-	if mended := d.store.Mended(); mended != "" {
-		cfg.Log.Error("the state was damaged: "+mended, "code", localapi.CodeMended)
-	}
-	if err := d.store.Unwritten(); err != nil {
-		cfg.Log.Error("the state can be read, but not written", "code", ipc.CodeStorage, "err", err)
-	}
+	d.logState(conf)
 	if err := d.resolve(conf, ""); err != nil {
 		return nil, err
-	}
-	if d.place, err = storage.Locate(conf.StateDir); err != nil {
-		cfg.Log.Warn("it can't be known whether the state lasts", "code", codeVolatile, "err", err)
-	}
-	if detail, advice := d.place.Loss(); detail != "" && !conf.AcceptVolatileState {
-		cfg.Log.Warn(detail+": "+advice, "code", codeVolatile)
 	}
 	d.hardware = hardware.New(hardware.Config{
 		Root: cfg.Root, Findings: cfg.Findings, RuntimeDir: cfg.RuntimeDir, Overrides: conf.Device,
@@ -138,31 +131,57 @@ func New(cfg Config) (_ *Daemon, err error) {
 	if d.socket, err = d.listen(conf.Socket); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, d.socket.Close())
-		}
-	}()
 	gate := d.gate(conf.Socket)
 	if d.broker, err = broker.New(d.brokerConfig(gate), setup); err != nil {
-		return nil, err
+		return nil, errors.Join(err, d.socket.Close())
 	}
-	boot := func() time.Duration { return cfg.Clock.Now().Boot }
+	d.join(gate)
+	d.adopt(conf, up)
+	return d, nil
+}
+
+// MayPass reports whether an error of [New] may pass without a person: a lack of
+// memory, files or space, or a file system that fails, hangs or is not writable
+// yet.
+func MayPass(err error) bool {
+	lacks := []error{unix.ENOBUFS, unix.ENOSPC, unix.EDQUOT, unix.EROFS}
+	return hostfile.MayPass(err) || slices.ContainsFunc(lacks, func(lack error) bool { return errors.Is(err, lack) })
+}
+
+// logState logs what is wrong with the state and where it lies.
+func (d *Daemon) logState(conf *config.Config) {
+	log := d.cfg.Log
+	if mended := d.store.Mended(); mended != "" {
+		log.Error("the state was damaged: "+mended, "code", localapi.CodeMended)
+	}
+	if err := d.store.Unwritten(); err != nil {
+		log.Error("the state can be read, but not written", "code", ipc.CodeStorage, "err", err)
+	}
+	var err error
+	if d.place, err = storage.Locate(conf.StateDir); err != nil {
+		log.Warn("it can't be known whether the state lasts", "code", codeVolatile, "err", err)
+	}
+	if detail, advice := d.place.Loss(); detail != "" && !conf.AcceptVolatileState {
+		log.Warn(detail+": "+advice, "code", codeVolatile)
+	}
+}
+
+// join puts the gateway and the local API in front of the broker.
+func (d *Daemon) join(gate *throttle.Gate) {
+	boot := func() time.Duration { return d.cfg.Clock.Now().Boot }
 	line := throttle.NewLine(gate, boot, func(d time.Duration, f func()) throttle.Timer { return time.AfterFunc(d, f) })
 	d.gateway = gateway.New(gateway.Config{
-		Tokens: localapi.GatewayTokens{Broker: d.broker}, Line: line, Version: cfg.Version, Now: boot,
+		Tokens: localapi.GatewayTokens{Broker: d.broker}, Line: line, Version: d.cfg.Version, Now: boot,
 		Identifier: func() string { return d.hardware.Identifier().Header() },
 		Awake:      d.janitor.call,
 		Ended:      func(o *gateway.Outcome) { d.api.Ended(o) },
 	})
 	d.api = localapi.New(localapi.Config{
-		Broker: d.broker, Hardware: d.hardware, Store: d.store, Line: line, Log: cfg.Log,
-		Version: cfg.Version, Undated: cfg.Undated,
-		Started: cfg.Clock.Now().Boot, Reload: d.Reload, Socket: d.socket.Gone,
+		Broker: d.broker, Hardware: d.hardware, Store: d.store, Line: line, Log: d.cfg.Log,
+		Version: d.cfg.Version, Undated: d.cfg.Undated,
+		Started: boot(), Reload: d.Reload, Socket: d.socket.Gone,
 		Changed: func() string { return d.drift.Changed(d.conf.Load()) },
 	})
-	d.adopt(conf, up)
-	return d, nil
 }
 
 func (d *Daemon) brokerConfig(gate *throttle.Gate) broker.Config {

@@ -67,6 +67,34 @@ func TestAnAcceptErrorThatDoesNotPass(t *testing.T) {
 	stop()
 }
 
+// What may pass by itself ends a start so that it is restarted; what only a
+// person can mend ends it for good.
+func TestAStartThatFails(t *testing.T) {
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Fatal("this test needs strace: apt-get install strace")
+	}
+	for _, tc := range []struct {
+		name, file, fault string // file "": calls on any
+		code              int
+		says              string
+	}{
+		{"a failing disk", "config.toml", "read:error=EIO", 1, "config.toml: can't be read: input/output error"},
+		{"no permission", "config.toml", "read:error=EACCES", exitConfig, "config.toml: can't be read: permission denied"},
+		{"too many open files", "", "bind:error=ENFILE", 1, "too many open files in system"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			l := newLab(t)
+			args := []string{"-f", "-qq", "-o", "/dev/null", "-e", "inject=" + tc.fault}
+			if tc.file != "" {
+				args = append(args, "-P", l.path(tc.file))
+			}
+			args = append(args, programs.tvpassd, "run", "--config", l.path("config.toml"))
+			l.exec(nil, "", strace, args...).expect(t, tc.code, tc.says)
+		})
+	}
+}
+
 func TestARemovedSocketComesBack(t *testing.T) {
 	l := newLab(t)
 	d := l.up()

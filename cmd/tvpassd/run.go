@@ -20,9 +20,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/hardware"
 	"github.com/tvpassd/tvpassd/daemon/service"
-	"github.com/tvpassd/tvpassd/device/hostfile"
 	"github.com/tvpassd/tvpassd/ipc"
-	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
 func runCommand(set *flag.FlagSet) func(*env, []string) error {
@@ -80,7 +78,7 @@ func (e *env) runDaemon(user string) (err error) {
 		Random: mathrand.New(mathrand.NewPCG(binary.NativeEndian.Uint64(seed[:]), binary.NativeEndian.Uint64(seed[8:]))),
 		Log:    log, Level: level, Notifier: service.NewNotifier(log), Hangup: hangup,
 	})
-	if server.MayPass(err) || hostfile.MayPass(err) {
+	if daemon.MayPass(err) {
 		return err // a restart may help
 	}
 	if err != nil {

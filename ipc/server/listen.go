@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,13 +40,6 @@ func Listen(o SocketOptions) (*Socket, error) {
 		return nil, fmt.Errorf("listen on %s: %w", o.Path, err)
 	}
 	return &Socket{options: o, listener: l, own: own}, nil
-}
-
-// MayPass reports whether err of [Listen] is a lack of memory, files or space:
-// trying again later may help.
-func MayPass(err error) bool {
-	return slices.ContainsFunc([]error{unix.ENOMEM, unix.ENOBUFS, unix.EMFILE, unix.ENFILE, unix.ENOSPC, unix.EDQUOT},
-		func(lack error) bool { return errors.Is(err, lack) })
 }
 
 func listen(o SocketOptions) (net.Listener, fs.FileInfo, error) {
