@@ -41,7 +41,7 @@ func TestTokenFlags(t *testing.T) {
 // user can read a command line.
 func TestReportCommand(t *testing.T) {
 	l := newLab(t)
-	l.up()
+	d := l.up()
 	first := l.token()
 	report := func(code int, stdin, want string, flags ...string) {
 		t.Helper()
@@ -52,6 +52,13 @@ func TestReportCommand(t *testing.T) {
 	report(64, first, "unexpected argument", "more")
 	report(0, "another", "none\n")
 	report(0, first, "none\n", "--status", "403")
+	report(0, "another", "none\n", "--status", "429")
+	const throttled = "a player reports that the server throttles this device"
+	if strings.Contains(d.stderr.String(), throttled) {
+		t.Error("a report without the token counts")
+	}
+	report(0, first, "none\n", "--status", "429")
+	d.until("report of a 429", func() bool { return strings.Contains(d.stderr.String(), throttled) })
 	report(0, first+"\n", "refresh\n", "--app", "ref30")
 	if l.token() == first {
 		t.Error("the refused token is served")

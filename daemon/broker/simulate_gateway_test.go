@@ -312,6 +312,14 @@ func (d *simDevice) reportThrottled(app int) {
 	})
 }
 
+// cutWhileShut has a Retry-After outlive a boot.
+func (d *simDevice) cutWhileShut(i simIncident) {
+	d.begin(simThrottled, 0, i.length)
+	d.asked = time.Duration(i.size * float64(time.Hour)).Truncate(time.Second)
+	d.adminRefresh(i.app)
+	d.after(i.length, func() { d.powerCut(i.length) })
+}
+
 // repeat has f happen again and again.
 func (d *simDevice) repeat(every, length time.Duration, f func()) {
 	f()

@@ -103,6 +103,7 @@ var simKinds = []simKind{
 	}},
 	{6, 0, 0, "a player of %a reports its token", func(d *simDevice, i simIncident) { d.report(i.app) }},
 	{6, time.Millisecond, 20 * time.Second, "a storm of players empties the bucket for %v", (*simDevice).storm},
+	{2, time.Second, time.Minute, "the server has %a wait, and the power is cut after %v", (*simDevice).cutWhileShut},
 	{3, time.Second, 2 * time.Minute, "a player of %a polls through the gateway for %v", (*simDevice).poll},
 	{3, time.Second, time.Minute, "a player of %a floods the gateway for %v", (*simDevice).flood},
 	{2, time.Second, time.Minute, "the players of all apps flood the gateway for %v", (*simDevice).floodAll},

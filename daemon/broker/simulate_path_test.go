@@ -40,8 +40,7 @@ func (d *simDevice) send(c *call) {
 		d.tell("-> %s for %s", c.kind, acc.name)
 	}
 	d.rules.leaves(d, f)
-	d.players.rules.own.take(d.clocks.boot)
-	d.players.rules.leaves(d, string(c.kind)+" for "+acc.name)
+	d.players.rules.leavesOwn(d, string(c.kind)+" for "+acc.name)
 	d.tally.requests[c.kind]++
 
 	latency := between(20*time.Millisecond, 400*time.Millisecond, d.random)

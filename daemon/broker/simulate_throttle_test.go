@@ -25,6 +25,7 @@ type simThrottle struct {
 	boot      time.Duration // by the boot clock
 	row       int           // so many 429s in a row
 	shut      time.Duration // what follows from that
+	shutBoot  time.Duration // likewise, by the boot clock, and from reports
 
 	passed map[string]map[string]int // by app: the turns of other apps since it waits
 	ghosts []simGhost
@@ -78,7 +79,12 @@ func (r *simThrottle) empty(at time.Duration) {
 }
 
 // forget is what a start without a memory knows of 429s.
-func (r *simThrottle) forget() { r.throttled, r.row, r.shut = simMoment{}, 0, 0 }
+func (r *simThrottle) forget() { r.throttled, r.row, r.shut, r.shutBoot = simMoment{}, 0, 0, 0 }
+
+// opens is when the gate opens at the latest.
+func (r *simThrottle) opens(d *simDevice) time.Duration {
+	return max(r.shut, d.at+r.shutBoot-d.clocks.boot, d.rules.shutUntil, d.rules.shutSeems, d.rules.throttled+time.Second)
+}
 
 // capacity is how many calls may leave at once.
 func (r *simThrottle) capacity(at time.Duration) float64 {
@@ -102,6 +108,13 @@ func (r *simThrottle) leaves(d *simDevice, what string) {
 	for _, c := range d.players.calls {
 		c.ahead++
 	}
+}
+
+// leavesOwn judges a call of the daemon's own.
+func (r *simThrottle) leavesOwn(d *simDevice, what string) {
+	r.own.take(d.clocks.boot)
+	r.holding = false // the next one has a second of its own
+	r.leaves(d, what)
 }
 
 // leavesPlayer judges a player's call.
@@ -167,8 +180,7 @@ func (r *simThrottle) waits(d *simDevice, c *simPlayerCall) {
 
 // keepShut takes note of how long the gate is shut while a call waits.
 func (r *simThrottle) keepShut(d *simDevice, c *simPlayerCall) {
-	until := max(r.shut, d.rules.shutUntil, d.rules.shutSeems, d.rules.throttled+time.Second)
-	if from := max(c.shutEnd, d.at); until > from {
+	if from, until := max(c.shutEnd, d.at), r.opens(d); until > from {
 		c.shut += until - from
 		c.shuts++
 		c.shutEnd = until
@@ -182,9 +194,10 @@ func (r *simThrottle) throttledFor(d *simDevice, sent, asks time.Duration) {
 		r.row = min(r.row+1, 4)
 	}
 	r.throttled, r.boot = simMoment{d.at, true}, d.clocks.boot
-	r.shut = max(r.shut, d.at+max(time.Second<<(r.row-1), min(asks, time.Hour)))
+	wait := max(time.Second<<(r.row-1), min(asks, time.Hour))
+	r.shut, r.shutBoot = max(r.shut, d.at+wait), max(r.shutBoot, d.clocks.boot+wait)
 	r.holding = false
-	r.empty(d.clocks.boot + r.shut - d.at - time.Second)
+	r.empty(r.shutBoot - time.Second)
 	d.rules.worry(d, r.shut)
 	for _, c := range d.players.calls {
 		r.keepShut(d, c)
@@ -217,6 +230,7 @@ func (r *simThrottle) reported(d *simDevice, app string) {
 	}
 	r.lastTold, r.reporters[app] = d.clocks.boot, d.clocks.boot
 	d.rules.throttled = d.at
+	r.shutBoot = max(r.shutBoot, d.clocks.boot+time.Second)
 	r.holding = false
 	r.empty(d.clocks.boot)
 	for _, c := range d.players.calls {
@@ -254,8 +268,7 @@ func (r *simThrottle) look(d *simDevice) {
 	}
 	r.known.capacity = r.capacity(d.at)
 	level := r.known.at(d.clocks.boot)
-	shut := max(r.shut, d.rules.throttled+time.Second, d.rules.shutUntil, d.rules.shutSeems)
-	idle := total.Waiting == 0 && level >= 2 && d.at > shut
+	idle := total.Waiting == 0 && level >= 2 && d.at > r.opens(d)
 	kept := r.ghosts[:0]
 	for _, g := range r.ghosts {
 		g.couldLeave = g.couldLeave || idle
@@ -281,8 +294,7 @@ func (r *simThrottle) judgeOwn(d *simDevice) {
 	if o := d.broker.Overview(); o.Shared && d.clocks.boot-r.foreign > 11*time.Minute {
 		d.breaks("m", "others are said to use up the throttle")
 	}
-	shut := max(r.shut, d.rules.shutUntil, d.rules.shutSeems, d.rules.throttled+time.Second)
-	holds := d.broker.engine.waits.holding && r.own.at(d.clocks.boot) >= 2 && d.at >= shut
+	holds := d.broker.engine.waits.holding && r.own.at(d.clocks.boot) >= 2 && d.at >= r.opens(d)
 	switch {
 	case holds && !r.holding:
 		r.free = d.at

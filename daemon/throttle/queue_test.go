@@ -217,12 +217,13 @@ func TestToldAtOnce(t *testing.T) {
 	shut := func(t time.Duration) func(*desk) {
 		return func(d *desk) { d.gate.Throttled(d.now, t, d.now) }
 	}
-	queued := func(app string, n int) func(*desk) {
+	queuedFor := func(wait time.Duration, app string, n int) func(*desk) {
 		return func(d *desk) {
 			d.gate.all = bucket(d.now - time.Second)
-			d.enter(time.Minute, numbered(app, n)...)
+			d.enter(wait, numbered(app, n)...)
 		}
 	}
+	queued := func(app string, n int) func(*desk) { return queuedFor(time.Minute, app, n) }
 	for _, tc := range []struct {
 		name   string
 		before func(*desk)
@@ -236,6 +237,9 @@ func TestToldAtOnce(t *testing.T) {
 		{"just beyond the margin", shut(10 * time.Second), 10*time.Second - 1, 11 * time.Second},
 		{"seven of the app", queued("x", 7), 6 * time.Second, 8 * time.Second},
 		{"seven of another app", queued("y", 7), 6 * time.Second, 0},
+		{"one before it will be gone", queuedFor(1500*time.Millisecond, "x", 2), 500 * time.Millisecond, 2 * time.Second},
+		{"there is a spare one", queuedFor(1500*time.Millisecond, "x", 2), 1500 * time.Millisecond, 2 * time.Second},
+		{"there is a spare one of another app", queuedFor(1500*time.Millisecond, "y", 2), 1500 * time.Millisecond, 0},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			d := newDesk(t)
