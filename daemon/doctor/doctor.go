@@ -70,49 +70,49 @@ type Config struct {
 // check is one check to make.
 type check struct {
 	id    string
-	needs []string // checks that must have come out well for this one to say anything of its own
+	needs string // checks that must have come out well for this one to say anything of its own
 	judge func(*facts) Check
 }
 
 // checks returns the checks in the order in which they are shown.
 func (f *facts) checks() []check {
 	list := []check{
-		{"config", nil, judgeConfig},
-		{"apps", []string{"config"}, judgeApps},
-		{"permissions", []string{"config"}, judgePermissions},
+		{"config", "", judgeConfig},
+		{"apps", "config", judgeApps},
+		{"permissions", "config", judgePermissions},
 	}
 	for _, app := range f.apps() {
-		list = append(list, check{"statement:" + app.ID, nil, func(*facts) Check { return judgeStatement(app) }})
+		list = append(list, check{"statement:" + app.ID, "", func(*facts) Check { return judgeStatement(app) }})
 	}
 	list = append(list, []check{
-		{"state_dir", []string{"config"}, judgeStateDir},
-		{"persistence", []string{"config"}, judgePersistence},
-		{"disk", []string{"state_dir"}, judgeDisk},
-		{"database", []string{"state_dir"}, judgeDatabase},
-		{"service", nil, judgeService},
-		{"socket", nil, judgeSocket},
-		{"daemon", []string{"socket"}, judgeDaemon},
-		{"build", nil, judgeBuild},
-		{"clock", nil, judgeClock},
-		{"route", []string{"config"}, judgeRoute},
-		{"proxy", []string{"config"}, judgeProxy},
-		{"dns", []string{"route", "proxy"}, judgeDNS},
-		{"captive_portal", []string{"dns"}, judgePortal},
-		{"tcp", []string{"captive_portal"}, judgeTCP},
-		{"tls", []string{"tcp", "clock"}, judgeTLS},
-		{"endpoint", []string{"tls"}, judgeEndpoint},
-		{"throttle", nil, judgeThrottle},
-		{"device", []string{"config"}, judgeDevice},
-		{"identifier", []string{"config"}, judgeIdentifier},
+		{"state_dir", "config", judgeStateDir},
+		{"persistence", "config", judgePersistence},
+		{"disk", "state_dir", judgeDisk},
+		{"database", "state_dir", judgeDatabase},
+		{"service", "", judgeService},
+		{"socket", "", judgeSocket},
+		{"daemon", "socket", judgeDaemon},
+		{"build", "", judgeBuild},
+		{"clock", "", judgeClock},
+		{"route", "config", judgeRoute},
+		{"proxy", "config", judgeProxy},
+		{"dns", "route proxy", judgeDNS},
+		{"captive_portal", "dns", judgePortal},
+		{"tcp", "captive_portal", judgeTCP},
+		{"tls", "tcp clock", judgeTLS},
+		{"endpoint", "tls", judgeEndpoint},
+		{"throttle", "", judgeThrottle},
+		{"device", "config", judgeDevice},
+		{"identifier", "config", judgeIdentifier},
 	}...)
 	if f.status != nil {
 		for _, app := range f.status.Apps {
-			list = append(list, check{"token:" + app.App, nil, func(f *facts) Check { return judgeToken(f, app) }})
+			list = append(list, check{"token:" + app.App, "", func(f *facts) Check { return judgeToken(f, app) }})
 		}
 		return list
 	}
 	for _, app := range f.apps() {
-		list = append(list, check{"token:" + app.ID, []string{"daemon"}, nil})
+		list = append(list, check{"token:" + app.ID, "daemon", nil})
 	}
 	return list
 }
@@ -149,7 +149,7 @@ func (f *facts) hidden(c check) string {
 		return "" // it is about a file
 	}
 	for _, done := range f.done {
-		if !slices.Contains(c.needs, done.ID) {
+		if !among(c.needs, done.ID) {
 			continue
 		}
 		if cause, ok := strings.CutPrefix(done.Detail, behindWords); ok && done.Status == Skipped {
@@ -167,12 +167,15 @@ const behindWords = "see "
 // behind is the outcome of a check whose failure would be a consequence.
 func behind(cause string) Check { return skip(behindWords + cause) }
 
+// among reports whether a word is one of some words.
+func among(words, word string) bool { return slices.Contains(strings.Fields(words), word) }
+
 // blame returns the check that found the cause of a failure, out of those that
 // could; "" if none did. If the failure is total, the cause is one.
-func (f *facts) blame(total bool, ids ...string) string {
+func (f *facts) blame(total bool, ids string) string {
 	for i := range f.done {
 		c := &f.done[i]
-		if !slices.Contains(ids, c.ID) || c.Status != Failed && c.Status != Warning {
+		if !among(ids, c.ID) || c.Status != Failed && c.Status != Warning {
 			continue
 		}
 		if total {
@@ -184,8 +187,8 @@ func (f *facts) blame(total bool, ids ...string) string {
 }
 
 // firstFailed returns the first of some earlier checks that failed; "" if none did.
-func (f *facts) firstFailed(ids []string) string {
-	for _, id := range ids {
+func (f *facts) firstFailed(ids string) string {
+	for id := range strings.FieldsSeq(ids) {
 		if f.failed(id) {
 			return id
 		}

@@ -95,7 +95,7 @@ func (f *facts) judgeDown() Check {
 // stopper returns the failed check that keeps a daemon from running; "" if there is
 // none.
 func (f *facts) stopper() string {
-	if id := f.firstFailed([]string{"config", "state_dir"}); id != "" {
+	if id := f.firstFailed("config state_dir"); id != "" {
 		return id
 	}
 	if f.server.rootsErr != nil {
@@ -138,19 +138,27 @@ func setupFault(status int, user string) fault {
 	if user == "tvpass" {
 		people = "tvpassd install makes user and group tvpass"
 	}
-	faults := map[int]fault{
-		203: {"the program is missing, or made for another processor", "install the package for this device again" + again},
-		216: {"the group of user " + user + " does not exist", people + again},
-		217: {"the user " + user + " does not exist", people + again},
-		226: {"its sandbox can't be set up: a directory of the unit is missing or read-only, " +
-			"or the kernel has no namespaces", "journalctl -u tvpassd -n 20 names the step; " + drop},
-		228: {"the kernel has no system call filter (seccomp)", drop},
-		233: {"/run/tvpassd can't be made", "see that /run is writable and not full" + again},
-		238: {"the state directory can't be made", "see that /var/lib is there, writable and not full, " +
-			"and that nothing else is called /var/lib/tvpassd" + again},
+	switch status {
+	case 203:
+		return fault{"the program is missing, or made for another processor",
+			"install the package for this device again" + again}
+	case 216:
+		return fault{"the group of user " + user + " does not exist", people + again}
+	case 217:
+		return fault{"the user " + user + " does not exist", people + again}
+	case 226:
+		return fault{"its sandbox can't be set up: a directory of the unit is missing or read-only, " +
+			"or the kernel has no namespaces", "journalctl -u tvpassd -n 20 names the step; " + drop}
+	case 228:
+		return fault{"the kernel has no system call filter (seccomp)", drop}
+	case 233:
+		return fault{"/run/tvpassd can't be made", "see that /run is writable and not full" + again}
+	case 238:
+		return fault{"the state directory can't be made", "see that /var/lib is there, writable and not full, " +
+			"and that nothing else is called /var/lib/tvpassd" + again}
 	}
-	if why, known := faults[status]; known || status < 200 || status > 245 {
-		return why
+	if status < 200 || status > 245 {
+		return fault{}
 	}
 	return fault{"a setting of the unit can't be applied", "journalctl -u tvpassd -n 20 names the step; " + drop}
 }
@@ -315,24 +323,22 @@ func (f *facts) judgedElsewhere(code string) bool {
 }
 
 // causes returns the checks that may have found the cause of an app's failure.
-func causes(app string, e *ipc.LastError) []string {
+func causes(app string, e *ipc.LastError) string {
 	switch e.Code {
 	case ipc.CodeClockUnset:
-		return []string{"clock"}
+		return "clock"
 	case ipc.CodeThrottled:
-		return []string{"throttle"}
+		return "throttle"
 	case ipc.CodeStorage:
-		return []string{"state_dir", "disk", "database"}
+		return "state_dir disk database"
 	case ipc.CodeRejected:
-		return []string{"statement:" + app}
+		return "statement:" + app
 	}
-	return nil
+	return ""
 }
 
 // wayToServer are the checks of what lies between the device and the server.
-func wayToServer() []string {
-	return []string{"clock", "route", "proxy", "dns", "captive_portal", "tcp", "tls", "endpoint"}
-}
+const wayToServer = "clock route proxy dns captive_portal tcp tls endpoint"
 
 func judgeToken(f *facts, a ipc.AppStatus) Check {
 	if a.State == ipc.StateReady {
@@ -345,10 +351,10 @@ func judgeToken(f *facts, a ipc.AppStatus) Check {
 	}
 	detail, todo := a.State, "tvpassd status shows how it goes"
 	if e != nil {
-		cause := f.blame(total, causes(a.App, e)...)
+		cause := f.blame(total, causes(a.App, e))
 		away := e.Code == ipc.CodeOffline || e.Code == ipc.CodeServerError
 		if away {
-			cause = f.firstFailed(wayToServer())
+			cause = f.firstFailed(wayToServer)
 		}
 		if cause != "" {
 			return behind(cause)
