@@ -163,7 +163,8 @@ func TestGatewayTellsNoAddressBehindAProxy(t *testing.T) {
 	p.until("the proxy", func() bool { return l.exists("listening") })
 	l.configure("", "[device]", `model = "Box"`, `version = "1"`)
 	const http = "[http]\n"
-	l.write("config.toml", strings.Replace(l.read("config.toml"), http, http+"proxy = \"http://"+serverAddress+":3128\"\n", 1))
+	through := http + "proxy = \"http://" + serverAddress + ":3128\"\n"
+	l.write("config.toml", strings.Replace(l.read("config.toml"), http, through, 1))
 	l.up()
 	for range 2 {
 		l.curl("/v1/api/v2/REF30/configuration", "-o", l.path("answer")).expect(t, 200)

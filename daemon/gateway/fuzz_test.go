@@ -1,0 +1,208 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/daemon/gateway"
+	"github.com/tvpassd/tvpassd/daemon/throttle"
+	"github.com/tvpassd/tvpassd/ipc/server"
+)
+
+// forgetful is a memory of the gate that keeps nothing.
+type forgetful struct{}
+
+func (forgetful) Load() (throttle.State, error) { return throttle.State{}, fs.ErrNotExist }
+func (forgetful) Save(throttle.State) error     { return nil }
+
+// fixedToken is what every app has.
+type fixedToken struct{}
+
+func (fixedToken) Token(context.Context, string, time.Duration) (string, error) { return "t0ken", nil }
+func (fixedToken) Report(context.Context, string, string) error                 { return nil }
+
+// rig is the way of a request from the socket to the server, without a daemon.
+type rig struct {
+	socket string
+
+	mu   sync.Mutex // guards what follows
+	seen []*http.Request
+	now  time.Duration
+}
+
+// clock goes on by a minute at each look, so that the throttle stays open.
+func (r *rig) clock() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now += time.Minute
+	return r.now
+}
+
+func (r *rig) ServeHTTP(_ http.ResponseWriter, req *http.Request) {
+	_, _ = io.Copy(io.Discard, req.Body)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.seen = append(r.seen, req)
+}
+
+// take returns the requests that have come, and forgets them.
+func (r *rig) take() []*http.Request {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	seen := r.seen
+	r.seen = nil
+	return seen
+}
+
+func newRig(tb testing.TB) *rig {
+	tb.Helper()
+	dir, err := os.MkdirTemp("", "rig") // a socket's path is short
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { os.RemoveAll(dir) })
+	r := &rig{socket: filepath.Join(dir, "sock"), now: time.Hour}
+	upstream, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	web := &http.Server{Handler: r}
+	go web.Serve(upstream)
+	tb.Cleanup(func() { web.Close() })
+	endpoint := "http://" + upstream.Addr().String()
+	client, err := dcr.New(dcr.Config{
+		Endpoint: endpoint, Timeout: time.Minute, UserAgent: "tvpassd/1", Now: time.Now,
+		DeviceInfo: func(application string, _ netip.AddrPort) string { return "info of " + application },
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	line := throttle.NewLine(throttle.New("boot", r.clock(), forgetful{}), r.clock,
+		func(d time.Duration, f func()) throttle.Timer { return time.AfterFunc(d, f) })
+	g := gateway.New(gateway.Config{
+		Tokens: fixedToken{}, Line: line, Identifier: func() string { return "fingerprint x" }, Version: "1", Now: r.clock,
+		Awake: func() func() { return func() {} }, Ended: func(*gateway.Outcome) {},
+	})
+	g.Adopt(&gateway.Settings{
+		Enabled: true, Endpoint: endpoint, Timeout: time.Minute, Upstream: client, Apps: map[string]string{"one": "ONE"},
+	})
+	policy := &server.Policy{Apps: map[string]server.Allow{"one": {Everyone: true}}}
+	s := server.New(server.Config{
+		Policy: func() *server.Policy { return policy }, Gateway: g, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+	})
+	listener, err := server.Listen(server.SocketOptions{Path: r.socket, Mode: 0o600})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- s.Run(ctx, listener) }()
+	tb.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			tb.Error(err)
+		}
+	})
+	return r
+}
+
+// send sends bytes to the socket, and waits until the connection has ended.
+func (r *rig) send(t *testing.T, request []byte) string {
+	t.Helper()
+	c, err := net.Dial("unix", r.socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	go func() { // the answer may come before all of it is read
+		_, _ = c.Write(request)
+		_ = c.(*net.UnixConn).CloseWrite()
+	}()
+	answer, err := io.ReadAll(c)
+	if err != nil && !errors.Is(err, net.ErrClosed) && !strings.Contains(err.Error(), "reset by peer") {
+		t.Fatal(err)
+	}
+	return string(answer)
+}
+
+var (
+	goodPath  = regexp.MustCompile(`^/api/v2(/[A-Za-z0-9._~-]+){1,8}$`)
+	longName  = regexp.MustCompile(`[^/]{129}`)
+	dots      = regexp.MustCompile(`/\.\.?(/|$)`)
+	goodQuery = regexp.MustCompile(`^([A-Za-z0-9._~=&-]|%[0-9A-F]{2})*$`)
+	goodName  = regexp.MustCompile(`^(Ap|Ad|Adobe|X-Roku-Reserved)-[A-Za-z0-9-]*$`)
+)
+
+// Whatever comes on the socket, what leaves is a call of the API with the
+// daemon's three headers, and with nothing that the gateway does not know.
+func FuzzSocketToServer(f *testing.F) {
+	for _, seed := range []string{
+		"GET /v1/apps/one/api/v2/R/configuration?a=b HTTP/1.1\r\nHost: x\r\nAP-X: y\r\n\r\n",
+		"POST /v1/api/v2/R/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nAuthorization: Bearer x\r\n\r\na=b",
+		"POST /v1/apps/one/api/v2/R HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nConnection: AP-X\r\n\r\n" +
+			"3\r\na=b\r\n0\r\n\r\n",
+		"GET /v1/apps/one/api/v2/../../o/client/token HTTP/1.1\r\nHost: x\r\n\r\n" +
+			"GET /v1/api/v2/x HTTP/1.0\r\nX_Device-Info: x\r\n\r\n",
+		"GET http://evil/v1/apps/one/api/v2/x HTTP/1.1\r\nHost: x\r\nAccept-Encoding: br\r\nPrefer: wait=0\r\n\r\n",
+		"GET /v1/apps/one/api/v2/authenticate/R/C%2f..?%zz;b HTTP/1.1\r\n" +
+			"Host: x\r\nContent-Length: 1\r\nX-Forwarded-For: y\r\n\r\nx",
+	} {
+		f.Add([]byte(seed))
+	}
+	r := newRig(f)
+	f.Fuzz(func(t *testing.T, request []byte) {
+		r.send(t, request)
+		for _, got := range r.take() {
+			check(t, got)
+		}
+	})
+}
+
+// check judges a request that has come to the server.
+func check(t *testing.T, r *http.Request) {
+	t.Helper()
+	path, query, _ := strings.Cut(r.RequestURI, "?")
+	first, _, _ := strings.Cut(strings.TrimPrefix(path, "/api/v2/"), "/")
+	if !goodPath.MatchString(path) || longName.MatchString(path) || dots.MatchString(path) || first == "authenticate" {
+		t.Errorf("the path %q has left", path)
+	}
+	if !goodQuery.MatchString(query) {
+		t.Errorf("the query %q has left", query)
+	}
+	if r.Method != http.MethodGet && r.Method != http.MethodPost || r.Proto != "HTTP/1.1" || len(r.TransferEncoding) > 0 {
+		t.Errorf("%s %s %v has left", r.Method, r.Proto, r.TransferEncoding)
+	}
+	own := map[string]string{
+		"Authorization": "Bearer t0ken", "Ap-Device-Identifier": "fingerprint x", "X-Device-Info": "info of ONE",
+	}
+	for name, values := range r.Header {
+		want, isOwn := own[name]
+		delete(own, name)
+		switch {
+		case len(values) != 1 || len(values[0]) > 8<<10 || isOwn && values[0] != want:
+			t.Errorf("%s has left: %q", name, values)
+		case isOwn || goodName.MatchString(name):
+		case name == "Content-Length" || name == "User-Agent" || name == "Content-Type" || name == "Accept" ||
+			name == "Accept-Language" || name == "Accept-Encoding":
+		default:
+			t.Errorf("%s has left: %q", name, values)
+		}
+	}
+	if len(own) > 0 {
+		t.Errorf("%v are missing", own)
+	}
+}
