@@ -37,6 +37,7 @@ test: ## every test, with the race detector
 	cd scripts/examples/oauth2 && go test -race ./...
 
 check: ## gofmt, vet, staticcheck, known vulnerabilities, the list of modules in the binary
+	@scripts/setup check
 	scripts/check
 
 demo: ## a player gets a token, in a temporary directory and without root
