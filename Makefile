@@ -40,7 +40,7 @@ check: ## gofmt, vet, staticcheck, known vulnerabilities, the list of modules in
 	@scripts/setup check
 	scripts/check
 
-demo: ## a player gets a token, in a temporary directory and without root
+demo: ## a player signs a viewer in, in a temporary directory and without root
 	@scripts/setup demo
 	$(MAKE) --no-print-directory build
 	scripts/demo
