@@ -65,8 +65,8 @@ func running(then func(*scene)) func(*scene) {
 	}
 }
 
-// fault has the server go wrong from the first call on, and asks once the daemon
-// has met it.
+// fault has the server go wrong from the first call on, and asks once the
+// daemon has met it.
 func fault(json string, ask func(*scene)) func(*scene) {
 	return func(s *scene) {
 		s.order("POST", "/fault", json)
@@ -88,8 +88,8 @@ func badStatement(then func(*scene)) func(*scene) {
 	}
 }
 
-// passed starts the daemon with a socket that somebody else holds, as systemd does,
-// and removes its path.
+// passed starts the daemon with a socket that somebody else holds, as systemd
+// does, and removes its path.
 func passed(then func(*scene)) func(*scene) {
 	return func(s *scene) {
 		activate, err := exec.LookPath("systemd-socket-activate")
@@ -106,8 +106,8 @@ func passed(then func(*scene)) func(*scene) {
 	}
 }
 
-// disk runs the daemon on a small disk of its own, spoils the disk, and asks the
-// doctor once status says so.
+// disk runs the daemon on a small disk of its own, spoils the disk, and asks
+// the doctor once status says so.
 func disk(spoil, words string) func(*scene) {
 	return func(s *scene) {
 		s.must(os.Mkdir(s.path("state"), 0o700))
@@ -194,8 +194,8 @@ func askInside(s *scene) {
 		"--config", s.path("config.toml"))
 }
 
-// portal answers every name with a page, as the network of a hotel does: HTTP in
-// the server's place, and nothing on the port of TLS.
+// portal answers every name with a page, as the network of a hotel does: HTTP
+// in the server's place, and nothing on the port of TLS.
 const portal = `import http.server
 class Page(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -218,12 +218,15 @@ func situations() []situation {
 		{"bad unit", func(s *scene) { s.service("bad-setting", "inactive", "success", 0); s.doctor() }, 2,
 			"service: systemd can't load the unit of tvpassd", "systemctl daemon-reload", true},
 		{"no program", ends(203), 2, "service: systemd can't start it: the program is missing", "install the package", true},
-		{"no group", ends(216), 2, "service: systemd can't start it: the group of user tvpass does not exist", "tvpassd install", true},
-		{"no user", ends(217), 2, "service: systemd can't start it: the user tvpass does not exist", "tvpassd install", true},
+		{"no group", ends(216), 2, "service: systemd can't start it: the group of user tvpass does not exist",
+			"tvpassd install", true},
+		{"no user", ends(217), 2, "service: systemd can't start it: the user tvpass does not exist", "tvpassd install",
+			true},
 		{"no namespace", ends(226), 2, "service: systemd can't start it: its sandbox can't be set up", "journalctl", true},
 		{"no state directory", ends(238), 2, "service: systemd can't start it: the state directory can't be made",
 			"/var/lib is there, writable", true},
-		{"another step of systemd", ends(209), 2, "service: systemd can't start it: a setting of the unit", "journalctl", true},
+		{"another step of systemd", ends(209), 2, "service: systemd can't start it: a setting of the unit", "journalctl",
+			true},
 		{"killed, and the manager does not notice", running(func(s *scene) { s.daemon.kill(); s.doctor() }), 2,
 			"socket: ", "tvpassd restart", true},
 		{"killed, and no manager answers", running(func(s *scene) {
@@ -265,8 +268,8 @@ func situations() []situation {
 			s.got = s.run("status")
 		}), 1, "warning reload_needed", "then `tvpassd reload`", false},
 		{"a proxy that is misread", func(s *scene) {
-			s.fakeSystem(map[string]string{"systemctl": serviceRuns, "tvpassd": "HTTPS_PROXY=http://me:12/pr0xy@proxy.example:3128 " +
-				"exec " + programs.tvpassd + " \"$@\"\n"})
+			s.fakeSystem(map[string]string{"systemctl": serviceRuns, "tvpassd": "" +
+				"HTTPS_PROXY=http://me:12/pr0xy@proxy.example:3128 exec " + programs.tvpassd + " \"$@\"\n"})
 			s.replace(s.endpoint, "https://sp.example")
 			s.daemon = s.start(s.path("bin/tvpassd"), "run", "--config", s.path("config.toml"))
 			s.t.Cleanup(s.daemon.kill)
@@ -288,9 +291,10 @@ func situations() []situation {
 			s.service("loaded", "failed", "exit-code", 78)
 			s.doctor()
 		}, 2, "state_dir: ", "mount what it leads to", true},
-		{"the disk is read-only", disk("mount -o remount,ro state", "\"storage\""), 2, "disk: the disk under ", "dmesg", true},
-		{"the disk is full", disk("dd if=/dev/zero of=state/filler 2>/dev/null || true", "\"storage\""), 2, "disk: 0 kB are free",
-			"delete what fills the disk", true},
+		{"the disk is read-only", disk("mount -o remount,ro state", "\"storage\""), 2,
+			"disk: the disk under ", "dmesg", true},
+		{"the disk is full", disk("dd if=/dev/zero of=state/filler 2>/dev/null || true", "\"storage\""), 2,
+			"disk: 0 kB are free", "delete what fills the disk", true},
 		{"the state does not last", func(s *scene) {
 			s.replace("accept_volatile_state = true", "accept_volatile_state = false")
 			s.service("loaded", "active", "success", 0)
@@ -321,14 +325,14 @@ func situations() []situation {
 		{"a certificate for another name", certified(time.Now(), "127.0.0.2:0", true, askDoctor), 2,
 			"tls: what answers as 127.0.0.2",
 			"correct the endpoint", true},
-		{"HTML without a portal", fault(`{"kind":"html"}`, askDoctor), 2, "endpoint: 127.0.0.1 answers HTTP 200, and not as Adobe",
-			"correct environment or endpoint", true},
-		{"HTML without a portal, status", fault(`{"kind":"html"}`, askStatus), 2, "app ref30: NO TOKEN, waiting: server_error",
-			"check environment or endpoint in config.toml", false},
+		{"HTML without a portal", fault(`{"kind":"html"}`, askDoctor), 2,
+			"endpoint: 127.0.0.1 answers HTTP 200, and not as Adobe", "correct environment or endpoint", true},
+		{"HTML without a portal, status", fault(`{"kind":"html"}`, askStatus), 2,
+			"app ref30: NO TOKEN, waiting: server_error", "check environment or endpoint in config.toml", false},
 		{"an expired certificate, status", certified(time.Now().AddDate(-3, 0, 0), "127.0.0.1:0", true, askStatus), 2,
 			"app ref30: NO TOKEN, waiting: offline", "and not at the device's time: check the clock", false},
-		{"the server has trouble", fault(`{"kind":"status","status":503}`, askDoctor), 2, "endpoint: 127.0.0.1 has trouble of its own",
-			"the daemon retries by itself", true},
+		{"the server has trouble", fault(`{"kind":"status","status":503}`, askDoctor), 2,
+			"endpoint: 127.0.0.1 has trouble of its own", "the daemon retries by itself", true},
 		{"throttled", fault(`{"kind":"429","retry_after":"600"}`, askDoctor), 2, "throttle: ", "so many requests", true},
 		{"a refused statement", func(s *scene) {
 			s.order("POST", "/statement", `{"approved":false}`)
@@ -407,7 +411,8 @@ func (sit situation) judge(t *testing.T, got result) {
 		!strings.Contains(all, "FAILED "+sit.first)) {
 		t.Errorf("not one failure, %q", sit.first)
 	}
-	if !sit.doctor && !strings.HasPrefix(text, sit.first) && !strings.Contains(text[:min(len(text), 300)], "\n"+sit.first) {
+	start := text[:min(len(text), 300)]
+	if !sit.doctor && !strings.HasPrefix(text, sit.first) && !strings.Contains(start, "\n"+sit.first) {
 		t.Errorf("%q does not come first", sit.first)
 	}
 }

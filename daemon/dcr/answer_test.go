@@ -41,13 +41,19 @@ func TestCredentials(t *testing.T) {
 		body   string
 		want   *Credentials // nil: a server error
 	}{
-		{"everything", 201, `{"client_id":"i","client_secret":"s","client_id_issued_at":1234567890,"redirect_uris":["a:b"],"grant_types":["g","h"],"scopes":["x"]}`, &full},
+		{"everything", 201, `{"client_id":"i","client_secret":"s","client_id_issued_at":1234567890,` +
+			`"redirect_uris":["a:b"],"grant_types":["g","h"],"scopes":["x"]}`, &full},
 		{"the least", 200, `{"client_id":"i","client_secret":"s"}`, &least},
-		{"other 2xx, other white space, other fields", 202, " {\n\"client_secret\": \"s\", \"more\": {\"a\": [1]}, \"client_id\": \"i\" }\n", &least},
-		{"of another type where nobody needs it", 201, `{"client_id":"i","client_secret":"s","client_id_issued_at":"now","redirect_uris":"a:b","grant_types":[1],"scopes":{}}`, &least},
-		{"issued in milliseconds", 201, `{"client_id":"i","client_secret":"s","client_id_issued_at":1234567890000}`, &issued},
+		{"other 2xx, other white space, other fields", 202,
+			" {\n\"client_secret\": \"s\", \"more\": {\"a\": [1]}, \"client_id\": \"i\" }\n", &least},
+		{"of another type where nobody needs it", 201,
+			`{"client_id":"i","client_secret":"s","client_id_issued_at":"now",` +
+				`"redirect_uris":"a:b","grant_types":[1],"scopes":{}}`, &least},
+		{"issued in milliseconds", 201, `{"client_id":"i","client_secret":"s","client_id_issued_at":1234567890000}`,
+			&issued},
 		{"issued in digits", 201, `{"client_id":"i","client_secret":"s","client_id_issued_at":"1234567890"}`, &issued},
-		{"issued in microseconds", 201, `{"client_id":"i","client_secret":"s","client_id_issued_at":1234567890000000}`, &least},
+		{"issued in microseconds", 201, `{"client_id":"i","client_secret":"s","client_id_issued_at":1234567890000000}`,
+			&least},
 		{"a BOM", 201, "\ufeff" + `{"client_id":"i","client_secret":"s"}`, &least},
 		{"the longest", 201, `{"client_id":"` + name + `","client_secret":"` + name + `"}`, &longest},
 		{"a client_id too long", 201, `{"client_id":"` + name + `x","client_secret":"s"}`, nil},
@@ -87,7 +93,8 @@ func TestTokens(t *testing.T) {
 		name, body string
 		want       *Token // nil: a server error
 	}{
-		{"everything", `{"id":"n","access_token":"a.b-c","created_at":1930132800000,"expires_in":21600,"token_type":"bearer"}`, named},
+		{"everything", `{"id":"n","access_token":"a.b-c","created_at":1930132800000,"expires_in":21600,` +
+			`"token_type":"bearer"}`, named},
 		{"the least", `{"access_token":"a.b-c","expires_in":1}`, token(time.Second)},
 		{"token_type in another case", `{"access_token":"a.b-c","expires_in":1,"token_type":"Bearer"}`, token(time.Second)},
 		{"an id that is a number", `{"access_token":"a.b-c","expires_in":1,"id":7}`, token(time.Second)},
@@ -142,7 +149,8 @@ func TestRefusals(t *testing.T) {
 		want   Error // but for Detail and Date
 	}{
 		{"a code", 400, `{"error":"invalid_client"}`, Error{Kind: Rejected, ServerCode: "invalid_client"}},
-		{"a code from another server", 401, `{"error":"Other.Code-7","error_description":"` + labSecret + `"}`, Error{Kind: Rejected, ServerCode: "Other.Code-7"}},
+		{"a code from another server", 401, `{"error":"Other.Code-7","error_description":"` + labSecret + `"}`,
+			Error{Kind: Rejected, ServerCode: "Other.Code-7"}},
 		{"a code with a status that is not the client's fault", 500, `{"error":"invalid_client"}`, Error{Kind: ServerError}},
 		{"a code that echoes the secret", 400, `{"error":"` + labSecret + `"}`, Error{Kind: ServerError}},
 		{"a code that echoes the client_id", 400, `{"error":"` + labID + `"}`, Error{Kind: ServerError}},
@@ -156,7 +164,8 @@ func TestRefusals(t *testing.T) {
 		{"throttled", 429, "<html>", Error{Kind: Throttled}},
 		{"throttled with a code", 429, `{"error":"invalid_client"}`, Error{Kind: Throttled}},
 		{"503", 503, "busy", Error{Kind: ServerError}},
-		{"a redirect", 302, `{"access_token":"a","expires_in":1,"client_id":"i","client_secret":"s"}`, Error{Kind: ServerError}},
+		{"a redirect", 302, `{"access_token":"a","expires_in":1,"client_id":"i","client_secret":"s"}`,
+			Error{Kind: ServerError}},
 		{"a redirect that wants the body again", 307, "", Error{Kind: ServerError}},
 		{"not modified", 304, "", Error{Kind: ServerError}},
 		{"a captive portal", 200, "<!DOCTYPE html><title>Welcome</title>", Error{Kind: ServerError}},
@@ -270,9 +279,11 @@ func TestRetryAfter(t *testing.T) {
 		{"a fraction beyond all numbers", []string{"Retry-After", "99999999999999999999.5"}, (1 << 31) * time.Second},
 		{"beyond all numbers", []string{"Retry-After", "99999999999999999999"}, (1<<31 - 1) * time.Second},
 		{"words", []string{"Retry-After", "soon"}, 0},
-		{"a date by the server's clock", []string{"Retry-After", "Thu, 01 Jan 1970 01:00:00 GMT", date, "Thu, 01 Jan 1970 00:59:00 GMT"}, time.Minute},
+		{"a date by the server's clock", []string{"Retry-After", "Thu, 01 Jan 1970 01:00:00 GMT", date,
+			"Thu, 01 Jan 1970 00:59:00 GMT"}, time.Minute},
 		{"a date that has passed", []string{"Retry-After", "Thu, 01 Jan 1970 00:00:00 GMT"}, 0},
-		{"a date of a server that tells no time", []string{"Retry-After", labTime.Add(time.Hour).Format(http.TimeFormat), date, ""}, time.Hour},
+		{"a date of a server that tells no time",
+			[]string{"Retry-After", labTime.Add(time.Hour).Format(http.TimeFormat), date, ""}, time.Hour},
 	} {
 		for _, status := range []int{429, 503} {
 			_, err := answers(t, status, "", test.header...).client(t).Token(t.Context(), labTokenRequest)
@@ -295,7 +306,8 @@ func TestOddAnswers(t *testing.T) {
 		{"HTTP/1.0", "HTTP/1.0 201 Created\r\n\r\n" + `{"client_id":"i","client_secret":"s"}`, nil},
 		{"early hints without end", strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 9000), ServerError},
 		{"100 Continue and no more", "HTTP/1.1 100 Continue\r\n\r\n", ServerError},
-		{"a switch of protocols", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n", ServerError},
+		{"a switch of protocols", "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n",
+			ServerError},
 		{"another protocol", "SSH-2.0-OpenSSH\r\n", ServerError},
 		{"half of a status line", "HTTP/1.1 201 Cr", ServerError},
 		{"half of a header", "HTTP/1.1 201 Created\r\nContent-Le", ServerError},
@@ -343,7 +355,8 @@ func TestEarlyAnswer(t *testing.T) {
 		if _, err := conn.Read(make([]byte, 1)); err != nil {
 			t.Error(err)
 		}
-		if _, err := io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nContent-Length: 27\r\nConnection: close\r\n\r\n"+`{"error":"invalid_request"}`); err != nil {
+		if _, err := io.WriteString(conn, "HTTP/1.1 400 Bad Request\r\nContent-Length: 27\r\nConnection: close\r\n\r\n"+
+			`{"error":"invalid_request"}`); err != nil {
 			t.Error(err)
 		}
 		_, _ = io.Copy(io.Discard, conn) // until the client goes

@@ -32,9 +32,12 @@ const (
 // whom (hosts file, search list, order of servers); lookup carries its queries,
 // in a way that copes with the name servers of home routers:
 //
-//   - Some answer a query with EDNS0 (RFC 6891) by an error, nonsense or not at all. They are asked again without.
-//   - Some never answer for AAAA records. After [lonely] the look-up goes on with the A records alone.
-//   - Some are slow. An answer counts until the end of the look-up, whoever has been asked since.
+//   - Some answer a query with EDNS0 (RFC 6891) by an error, nonsense or not at
+//     all. They are asked again without.
+//   - Some never answer for AAAA records. After [lonely] the look-up goes on
+//     with the A records alone.
+//   - Some are slow. An answer counts until the end of the look-up, whoever has
+//     been asked since.
 //
 // glibc and musl, with which such routers are tested, send no EDNS0.
 type lookup struct {

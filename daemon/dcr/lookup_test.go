@@ -151,7 +151,8 @@ func TestConverse(t *testing.T) {
 		{[]string{"edns=true kind=cut"}, good, "sends broken answers when asked with EDNS0"},
 		{[]string{"edns=true kind=question"}, good, "sends broken answers when asked with EDNS0"},
 		{[]string{"edns=true kind=wrong-id"}, good, "does not answer when asked with EDNS0"},
-		{[]string{"edns=true kind=truncate", "proto=tcp kind=drop"}, good, "sends answers that are cut short when asked with EDNS0"},
+		{[]string{"edns=true kind=truncate", "proto=tcp kind=drop"}, good,
+			"sends answers that are cut short when asked with EDNS0"},
 		{[]string{"kind=truncate"}, good, ""},
 		{[]string{"kind=forge"}, good, ""},
 		{[]string{"kind=delay delay=1200ms"}, good, ""},
@@ -261,7 +262,8 @@ func TestNoNameServer(t *testing.T) {
 
 func FuzzJudge(f *testing.F) {
 	query := []byte("\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00\x02sp\x07example\x00\x00\x01\x00\x01")
-	for _, seed := range []string{"", "\x12\x34\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00" + string(query[12:]) + "\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x1e\x00\x04\xc0\x00\x02\x0a",
+	for _, seed := range []string{"", "\x12\x34\x81\x80\x00\x01\x00\x01\x00\x00\x00\x00" + string(query[12:]) +
+		"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x1e\x00\x04\xc0\x00\x02\x0a",
 		string(query), "\x12\x34\x83\x83\x00\x01\x00\x00\x00\x00\x00\x00" + string(query[12:])} {
 		f.Add([]byte(seed))
 	}

@@ -142,7 +142,8 @@ func TestOffline(t *testing.T) {
 		{"no TLS", strings.Replace(plain.URL, "http:", "https:", 1), "", labTime, "does not speak TLS"},
 		{"TLS 1.1", old.URL, old.caFile, labTime, "protocol version"},
 		{"nobody there", "https://" + vacant(t), "", labTime, "connection refused"},
-		{"no such name", "https://" + noName, "", labTime, "the name " + noName + " can't be resolved: there is no such name"},
+		{"no such name", "https://" + noName, "", labTime,
+			"the name " + noName + " can't be resolved: there is no such name"},
 	} {
 		c := newClient(
 			t,

@@ -85,7 +85,8 @@ func TestProxyFails(t *testing.T) {
 	}))
 	for _, test := range []struct{ name, address, want string }{
 		{"refuses", refusing.Listener.Addr().String(), "the proxy refuses to connect to sp.example (HTTP 407)"},
-		{"is not there", vacant(t), "the proxy that [http] proxy or HTTPS_PROXY names can't be reached (connection refused)"},
+		{"is not there", vacant(t),
+			"the proxy that [http] proxy or HTTPS_PROXY names can't be reached (connection refused)"},
 		{"has no name", noName + ":3128", "the name " + noName + " can't be resolved"},
 	} {
 		_, err := newClient(t, "https://sp.example", throughProxy(test.address)).Token(t.Context(), labTokenRequest)

@@ -48,7 +48,8 @@ func (c *counts) waited(app string, d time.Duration) {
 func (c *counts) write(m *metrics, views []*broker.AppView) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	m.family("tvpassd_token_requests_total", "counter", "Requests of players for a token or headers since the start, by how they ended.")
+	m.family("tvpassd_token_requests_total", "counter",
+		"Requests of players for a token or headers since the start, by how they ended.")
 	for _, v := range views {
 		outcomes := map[string]int64{}
 		for key, n := range c.answers {
@@ -60,7 +61,8 @@ func (c *counts) write(m *metrics, views []*broker.AppView) {
 			m.sample(float64(outcomes[o]), "app", v.App.ID, "outcome", o)
 		}
 	}
-	m.family("tvpassd_token_wait_seconds", "histogram", "How long players waited for a token who were not answered from memory.")
+	m.family("tvpassd_token_wait_seconds", "histogram",
+		"How long players waited for a token who were not answered from memory.")
 	for _, v := range views {
 		if d, waited := c.waits[v.App.ID]; waited {
 			m.histogram(d, "app", v.App.ID)

@@ -33,12 +33,13 @@ const CodeUndated = "build_date_missing"
 const replacedFor = 24 * time.Hour
 
 // items lists what is not as it should be. A cause hides its consequences: the
-// troubles of an app stand in its own status, and while the clock is unset it is
-// obvious that no server can be reached.
+// troubles of an app stand in its own status, and while the clock is unset it
+// is obvious that no server can be reached.
 func (a *API) items(o broker.Overview) []Item {
 	var list []Item
 	if !o.ClockSet {
-		list = append(list, Item{Code: ipc.CodeClockUnset, Detail: "the clock is not set, so the server's certificate can't be checked: set it, or wait for the time service"})
+		list = append(list, Item{Code: ipc.CodeClockUnset,
+			Detail: "the clock is not set, so the server's certificate can't be checked: set it, or wait for the time service"})
 	}
 	if a.cfg.Undated {
 		list = append(list, Item{Code: CodeUndated, Detail: UndatedDetail})
@@ -48,19 +49,24 @@ func (a *API) items(o broker.Overview) []Item {
 			Detail: fmt.Sprintf("state can't be written: %v", err)})
 	}
 	if o.Shared {
-		list = append(list, Item{Code: "throttle_shared", Detail: "the server throttles this device, though tvpassd keeps to 1 call a second: " +
-			"a player calls the server itself, or others share the device's address: have players call through tvpassd's socket"})
+		list = append(list, Item{Code: "throttle_shared",
+			Detail: "the server throttles this device, though tvpassd keeps to 1 call a second: " +
+				"a player calls the server itself, or others share the device's address: " +
+				"have players call through tvpassd's socket"})
 	}
 	if mended := a.cfg.Store.Mended(); mended != "" {
-		list = append(list, Item{Code: CodeMended, Detail: mended, Public: "the state was damaged, and mended as far as it could be: tvpassd status tells root more"})
+		list = append(list, Item{Code: CodeMended, Detail: mended,
+			Public: "the state was damaged, and mended as far as it could be: tvpassd status tells root more"})
 	}
 	if err := a.cfg.Socket(); err != nil {
 		list = append(list, Item{Code: server.CodeSocketRemoved, Detail: err.Error()})
 	}
 	for id, v := range a.cfg.Broker.Views() {
 		if at := v.Replaced(); !at.IsZero() && o.Reading.Wall.Sub(at).Abs() < replacedFor {
-			list = append(list, Item{Code: "credentials_replaced", App: id, Detail: fmt.Sprintf("app %s: the server no longer knew this device, "+
-				"so it was registered again: viewers must sign in to their TV provider again; if this happens again, ask who revokes the registrations", id)})
+			list = append(list, Item{Code: "credentials_replaced", App: id,
+				Detail: fmt.Sprintf("app %s: the server no longer knew this device, "+
+					"so it was registered again: viewers must sign in to their TV provider again; "+
+					"if this happens again, ask who revokes the registrations", id)})
 		}
 	}
 	for _, w := range a.cfg.Hardware.Warnings() {

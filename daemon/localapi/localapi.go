@@ -1,9 +1,9 @@
-// Package localapi is what the daemon shows on its socket: tokens, status, health
-// and metrics, in the words of package ipc.
+// Package localapi is what the daemon shows on its socket: tokens, status,
+// health and metrics, in the words of package ipc.
 //
-// It owns none of it. It asks the broker for tokens and states, the hardware for
-// the device, the store for its health, and puts their answers together for one
-// caller at a time. Who the callers are and what each may do is package
+// It owns none of it. It asks the broker for tokens and states, the hardware
+// for the device, the store for its health, and puts their answers together for
+// one caller at a time. Who the callers are and what each may do is package
 // ipc/server's.
 package localapi
 
@@ -66,7 +66,7 @@ type Config struct {
 	Started  time.Duration // of the boot clock
 	Line     Line
 	Reload   func(ctx context.Context, accept string) error // reads the configuration again
-	Changed  func() string                                  // a file of the configuration that changed since; "" if none did
+	Changed  func() string                                  // a file of the configuration that changed since, or ""
 	Socket   func() error                                   // why players can't find the socket, or nil
 }
 
@@ -89,13 +89,14 @@ type API struct {
 	gateway  gatewayCounts
 }
 
-// New returns an API. The caller puts settings in force before the first request.
+// New returns an API. The caller puts settings in force before the first
+// request.
 func New(cfg Config) *API {
 	return &API{cfg: cfg, counts: counts{answers: map[answerKey]int64{}, waits: map[string]broker.Durations{}}}
 }
 
-// Adopt puts settings in force. Callers whose right to an app they change look at
-// their policy again.
+// Adopt puts settings in force. Callers whose right to an app they change look
+// at their policy again.
 func (a *API) Adopt(s Settings) {
 	old := a.settings.Swap(&s)
 	if old != nil && old.Policy != s.Policy {

@@ -13,9 +13,9 @@ import (
 )
 
 // WriteMetrics is part of server.Views. It writes Prometheus' text format by
-// hand: the client library would add 2.3 MB to the binary. The number of series is
-// bounded by apps and outcomes. What can only be counted for all apps together is
-// for admins: it would tell a caller what the apps of others do.
+// hand: the client library would add 2.3 MB to the binary. The number of series
+// is bounded by apps and outcomes. What can only be counted for all apps
+// together is for admins: it would tell a caller what the apps of others do.
 func (a *API) WriteMetrics(w io.Writer, viewer server.Viewer) error {
 	m := &metrics{w: bufio.NewWriter(w)}
 	a.deviceMetrics(m, a.Status(viewer))
@@ -40,7 +40,8 @@ func (a *API) WriteMetrics(w io.Writer, viewer server.Viewer) error {
 func (a *API) deviceMetrics(m *metrics, st ipc.Status) {
 	m.family("tvpassd_build_info", "gauge", "The running version.")
 	m.sample(1, "version", st.Version)
-	m.family("tvpassd_start_time_seconds", "gauge", "Start of the daemon since unix epoch in seconds, by the box's clock.")
+	m.family("tvpassd_start_time_seconds", "gauge",
+		"Start of the daemon since unix epoch in seconds, by the box's clock.")
 	m.sample(float64(st.StartedAt.Unix()))
 	m.family("tvpassd_health", "gauge", "1 for the health that tvpassd status shows.")
 	for _, h := range []string{ipc.Healthy, ipc.Degraded, ipc.Failed} {
@@ -56,7 +57,8 @@ func (a *API) deviceMetrics(m *metrics, st ipc.Status) {
 	}
 	m.family("tvpassd_clock_set", "gauge", "1 if the clock can be right.")
 	m.sample(flag(st.Clock.Set))
-	m.family("tvpassd_clock_skew_seconds", "gauge", "How far the server's clock is ahead of the box's; 0 where it is not known.")
+	m.family("tvpassd_clock_skew_seconds", "gauge",
+		"How far the server's clock is ahead of the box's; 0 where it is not known.")
 	m.sample(float64(st.Clock.SkewMS) / 1000)
 	m.family("tvpassd_throttle_open", "gauge", "1 if a request may leave for the server now.")
 	m.sample(flag(st.Throttle.Open))
@@ -67,13 +69,15 @@ func (a *API) deviceMetrics(m *metrics, st ipc.Status) {
 // sumMetrics count what all apps do together, since the start.
 func (a *API) sumMetrics(m *metrics) {
 	waits, written := a.cfg.Broker.Overview().GateWaits, a.cfg.Store.Written()
-	m.family("tvpassd_throttle_waits_total", "counter", "Times that a due request had to wait, for the daemon's own limit or after a 429.")
+	m.family("tvpassd_throttle_waits_total", "counter",
+		"Times that a due request had to wait, for the daemon's own limit or after a 429.")
 	m.sample(float64(waits.Count))
 	m.family("tvpassd_throttle_wait_seconds_total", "counter", "Time in which a due request had to wait.")
 	m.sample(waits.Sum.Seconds())
 	m.family("tvpassd_storage_writes_total", "counter", "Writes to the state directory.")
 	m.sample(float64(written.Writes))
-	m.family("tvpassd_storage_written_bytes_total", "counter", "Bytes written to the state directory, without the file system's own.")
+	m.family("tvpassd_storage_written_bytes_total", "counter",
+		"Bytes written to the state directory, without the file system's own.")
 	m.sample(float64(written.Bytes))
 }
 
@@ -83,7 +87,8 @@ func (a *API) tokenMetrics(m *metrics, views []*broker.AppView) {
 	m.family("tvpassd_app_state", "gauge", "1 for the state of the app that tvpassd status shows.")
 	for _, v := range views {
 		state := v.State(now)
-		for _, s := range []string{ipc.StateReady, ipc.StateRefreshing, ipc.StateRegistering, ipc.StateRejected, ipc.StateStale, ipc.StateWaiting} {
+		for _, s := range []string{ipc.StateReady, ipc.StateRefreshing, ipc.StateRegistering, ipc.StateRejected,
+			ipc.StateStale, ipc.StateWaiting} {
 			m.sample(flag(s == state), "app", v.App.ID, "state", s)
 		}
 	}
@@ -103,7 +108,8 @@ func (a *API) tokenMetrics(m *metrics, views []*broker.AppView) {
 	}
 }
 
-// upstreamMetrics tell of the requests to the server. What it answered with 429 has the outcome throttled.
+// upstreamMetrics tell of the requests to the server. What it answered with 429
+// has the outcome throttled.
 func upstreamMetrics(m *metrics, views []*broker.AppView) {
 	m.family("tvpassd_upstream_requests_total", "counter", "Requests to the server since the start, by how they ended.")
 	for _, v := range views {
@@ -113,7 +119,8 @@ func upstreamMetrics(m *metrics, views []*broker.AppView) {
 			}
 		}
 	}
-	m.family("tvpassd_upstream_request_duration_seconds", "histogram", "How long requests to the server took, whatever came of them.")
+	m.family("tvpassd_upstream_request_duration_seconds", "histogram",
+		"How long requests to the server took, whatever came of them.")
 	for _, v := range views {
 		for i, endpoint := range broker.Endpoints() {
 			m.histogram(v.Calls()[i].Took, "app", v.App.ID, "endpoint", endpoint)
@@ -121,7 +128,8 @@ func upstreamMetrics(m *metrics, views []*broker.AppView) {
 	}
 }
 
-// metrics writes the text format. Errors of writing stay in the buffer until it is flushed.
+// metrics writes the text format. Errors of writing stay in the buffer until it
+// is flushed.
 type metrics struct {
 	w    *bufio.Writer
 	name string

@@ -59,13 +59,15 @@ func newAPI(t *testing.T) *API {
 		t.Fatal(err)
 	}
 	b, err := broker.New(broker.Config{
-		Clock: at, Alarm: at, Store: store, Gate: throttle.New("boot", at.now.Boot, throttle.File(t.TempDir()+"/gate")), Random: rand.New(rand.NewPCG(1, 2)), Log: slog.New(slog.DiscardHandler),
+		Clock: at, Alarm: at, Store: store, Random: rand.New(rand.NewPCG(1, 2)), Log: slog.New(slog.DiscardHandler),
+		Gate: throttle.New("boot", at.now.Boot, throttle.File(t.TempDir()+"/gate")),
 	}, broker.Setup{Endpoint: "http://127.0.0.1:1", Apps: []broker.App{{ID: "ref30", SoftwareStatement: "a.b.c"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	a := New(Config{
-		Broker: b, Hardware: plainDevice{}, Store: store, Line: emptyLine{}, Log: slog.New(slog.DiscardHandler), Version: "1.2.3",
+		Broker: b, Hardware: plainDevice{}, Store: store, Line: emptyLine{},
+		Log: slog.New(slog.DiscardHandler), Version: "1.2.3",
 		Socket: func() error { return nil }, Changed: func() string { return "" },
 	})
 	a.Adopt(Settings{Endpoint: "http://127.0.0.1:1", Policy: &server.Policy{Replaced: make(chan struct{})}})
@@ -149,12 +151,14 @@ tvpassd_storage_written_bytes_total
 // However many requests there are, an app has as many series as before.
 func TestSeriesAreBoundedByTheApps(t *testing.T) {
 	s := counts{answers: map[answerKey]int64{}, waits: map[string]broker.Durations{}}
-	codes := []string{ipc.CodeNotReady, ipc.CodeThrottled, ipc.CodeOffline, ipc.CodeServerError, ipc.CodeRejected, ipc.CodeClockUnset, ipc.CodeStorage}
+	codes := []string{ipc.CodeNotReady, ipc.CodeThrottled, ipc.CodeOffline, ipc.CodeServerError, ipc.CodeRejected,
+		ipc.CodeClockUnset, ipc.CodeStorage}
 	for n := range 1000 {
 		s.count("one", nil)
 		s.count("one", context.DeadlineExceeded)
 		s.count("one", broker.ErrUnknownApp)
-		s.count("one", &broker.NoTokenError{Failure: broker.Failure{Code: codes[n%len(codes)], ServerCode: strings.Repeat("x", n), Detail: "why"}})
+		s.count("one", &broker.NoTokenError{Failure: broker.Failure{Code: codes[n%len(codes)],
+			ServerCode: strings.Repeat("x", n), Detail: "why"}})
 		s.waited("one", time.Duration(n)*time.Second)
 	}
 	if len(s.answers) != len(codes)+2 || len(s.waits) != 1 {

@@ -113,7 +113,8 @@ func (a *API) Reset(ctx context.Context, app string) error {
 	err := a.cfg.Broker.Reset(ctx, app)
 	switch {
 	case err == nil:
-		a.cfg.Log.Warn("an admin had the app's client credentials forgotten: the device registers anew, and viewers must sign in again", "app", app, "code", "credentials_reset")
+		a.cfg.Log.Warn("an admin had the app's client credentials forgotten: the device registers anew, "+
+			"and viewers must sign in again", "app", app, "code", "credentials_reset")
 	case !errors.Is(err, broker.ErrUnknownApp) && !errors.Is(err, broker.ErrStopped) && ctx.Err() == nil:
 		return ipc.NewProblem(ipc.CodeStorage, fmt.Sprintf("nothing was forgotten, for the state can't be written: %v", err))
 	}

@@ -59,7 +59,8 @@ func newStatus(t *testing.T, apps map[string]storage.App, change func(*broker.Ov
 		t.Fatal(err)
 	}
 	a := New(Config{
-		Broker: told{b, change}, Hardware: plainDevice{}, Store: store, Line: emptyLine{}, Log: slog.New(slog.DiscardHandler),
+		Broker: told{b, change}, Hardware: plainDevice{}, Store: store, Line: emptyLine{},
+		Log:    slog.New(slog.DiscardHandler),
 		Socket: func() error { return nil }, Changed: func() string { return "" },
 	})
 	a.Adopt(Settings{Endpoint: statusEndpoint, Policy: &server.Policy{Replaced: make(chan struct{})}})
@@ -69,8 +70,9 @@ func newStatus(t *testing.T, apps map[string]storage.App, change func(*broker.Ov
 // withToken is an app whose token was asked for some time ago.
 func withToken(ago time.Duration) storage.App {
 	return storage.App{
-		Credentials: &storage.Credentials{ClientID: "client-of-an-app", ClientSecret: "secret", RegisteredAt: statusNow.Add(-ago)},
-		History:     storage.History{Registrations: 1},
+		Credentials: &storage.Credentials{ClientID: "client-of-an-app", ClientSecret: "secret",
+			RegisteredAt: statusNow.Add(-ago)},
+		History: storage.History{Registrations: 1},
 		Token: &storage.Token{
 			AccessToken: "token", Life: time.Hour, RefreshAfter: 40 * time.Minute, ServerSent: statusNow.Add(-ago),
 			Sent: storage.Stamp{BootID: "boot", Boot: time.Hour - ago, Wall: statusNow.Add(-ago)},
@@ -110,14 +112,16 @@ func TestStatusOfClockAndThrottle(t *testing.T) {
 			t.Errorf("the throttle is %+v", st.Throttle)
 		}
 	}
-	if st := newStatus(t, nil, same).Status(server.Viewer{Admin: true}); st.Clock.SkewMS != 0 || !st.Throttle.Open || st.Throttle.OpensInMS != 0 {
+	if st := newStatus(t, nil, same).Status(server.Viewer{Admin: true}); st.Clock.SkewMS != 0 || !st.Throttle.Open ||
+		st.Throttle.OpensInMS != 0 {
 		t.Errorf("at rest: %+v, %+v", st.Clock, st.Throttle)
 	}
 }
 
 func TestRetryAfterIsRoundedUp(t *testing.T) {
 	for after, want := range map[time.Duration]int64{
-		0: 0, time.Nanosecond: 1, time.Millisecond: 1, time.Millisecond + 1: 2, time.Second: 1000, 1500 * time.Microsecond: 2,
+		0: 0, time.Nanosecond: 1, time.Millisecond: 1,
+		time.Millisecond + 1: 2, time.Second: 1000, 1500 * time.Microsecond: 2,
 	} {
 		err := problem(&broker.NoTokenError{Failure: broker.Failure{Code: ipc.CodeOffline}, RetryAfter: after})
 		if p, ok := errors.AsType[*ipc.Problem](err); !ok || p.RetryAfterMS != want {
@@ -171,9 +175,11 @@ func TestEachSeesTheWarningsThatConcernThem(t *testing.T) {
 		path   bool
 	}{
 		{"alice", server.Viewer{Apps: []string{"alpha", "beta"}}, []string{"storage"}, []string{"alpha", "beta"}, false},
-		{"bob", server.Viewer{Apps: []string{"gamma"}}, []string{"credentials_replaced", "storage"}, []string{"gamma"}, false},
+		{"bob", server.Viewer{Apps: []string{"gamma"}}, []string{"credentials_replaced", "storage"}, []string{"gamma"},
+			false},
 		{"a stranger", server.Viewer{}, []string{"storage"}, nil, false},
-		{"an admin", server.Viewer{Admin: true}, []string{"app_disabled", "credentials_replaced", "storage"}, []string{"alpha", "beta", "gamma"}, true},
+		{"an admin", server.Viewer{Admin: true}, []string{"app_disabled", "credentials_replaced", "storage"},
+			[]string{"alpha", "beta", "gamma"}, true},
 	} {
 		st := a.Status(tc.viewer)
 		var codes, apps []string

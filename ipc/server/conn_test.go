@@ -16,7 +16,8 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// A caller who says that it has said all, as `nc -N` does, still waits for its answer; one who leaves is let go.
+// A caller who says that it has said all, as `nc -N` does, still waits for its
+// answer; one who leaves is let go.
 func TestAHalfClosedCallerIsServed(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
@@ -122,7 +123,8 @@ func TestBodiesPassUntouched(t *testing.T) {
 	for i, body := range bodies {
 		kind := fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
 		if i == len(bodies)-1 { // the last one, as [conn.idle] says
-			kind = fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n1;x=y\r\nh\r\n0\r\nHost: /trailer\r\n\r\n", len(body), body)
+			kind = fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n1;x=y\r\nh\r\n0\r\nHost: /trailer\r\n\r\n",
+				len(body), body)
 			body += "h"
 		}
 		requests += "GET /a HTTP/1.1\r\nHost: /run/tvpassd.sock\r\n\r\n" +

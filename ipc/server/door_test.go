@@ -16,7 +16,8 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// closed waits until the server has closed a connection, and returns what it wrote before.
+// closed waits until the server has closed a connection, and returns what it
+// wrote before.
 func closed(t testing.TB, c net.Conn) string {
 	t.Helper()
 	text, err := io.ReadAll(c)
@@ -42,7 +43,8 @@ func TestAFloodOfOneUserStarvesNobodyElse(t *testing.T) {
 		l.dial(stranger)
 	}
 	for range 20 {
-		// These come after the five, for a listener hands out connections in their order.
+		// These come after the five, for a listener hands out connections in
+		// their order.
 		a := l.read(l.dial(stranger), "GET")
 		if p := a.problem(t); p.Code != ipc.CodeTooManyRequests || a.StatusCode != 429 ||
 			a.Header.Get("Retry-After") != "1" {
@@ -265,7 +267,8 @@ func TestBodiesInMemoryAreLimited(t *testing.T) {
 	}
 }
 
-// However few files an init lets the daemon open, its users can't take the last one.
+// However few files an init lets the daemon open, its users can't take the last
+// one.
 func TestTheTotalFitsTheOpenFiles(t *testing.T) {
 	for files, want := range map[uint64]int{0: 16, 16: 16, 64: 48, 256: 192, 600: 450, 680: 510, 4096: 512,
 		math.MaxUint64: 512} {

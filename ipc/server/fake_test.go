@@ -229,7 +229,8 @@ func (b *fakeBackend) Configuration() ipc.Configuration {
 // patience is how long a failing test waits on a busy machine.
 const patience = 5 * time.Minute
 
-// lab is a server on a socket of its own. Its callers say who they are by the address that they call from.
+// lab is a server on a socket of its own. Its callers say who they are by the
+// address that they call from.
 type lab struct {
 	*fakeBackend
 	t      testing.TB
@@ -253,7 +254,8 @@ func byAddress(c net.Conn) (Peer, error) {
 
 // configFor is a server's configuration that has one backend answer everything.
 func configFor(b *fakeBackend) Config {
-	return Config{Policy: b.Policy, Tokens: b, Views: b, Orders: b, Log: discard(), Now: time.Now, HeaderTimeout: patience}
+	return Config{Policy: b.Policy, Tokens: b, Views: b, Orders: b, Log: discard(), Now: time.Now,
+		HeaderTimeout: patience}
 }
 
 func startLab(t testing.TB, change func(*Config)) *lab {

@@ -18,7 +18,8 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// helperSocket names the socket that the helper process asks at, in its environment.
+// helperSocket names the socket that the helper process asks at, in its
+// environment.
 const helperSocket = "TVPASSD_TEST_SOCKET"
 
 // as runs one of this package's tests in another process, as another user.
@@ -52,7 +53,8 @@ func publicDir(t *testing.T) string {
 	return dir
 }
 
-// The kernel tells who a caller is, with all groups, more of them than a first guess has room for.
+// The kernel tells who a caller is, with all groups, more of them than a first
+// guess has room for.
 func TestPeers(t *testing.T) {
 	if path := os.Getenv(helperSocket); path != "" {
 		c, err := net.Dial("unix", path)
@@ -138,7 +140,9 @@ func TestCurl(t *testing.T) {
 	}{
 		{"http://x/v1/token", `200 application/json {"app":"one","access_token":"s3cret-t0ken"`},
 		{"-I http://x/v1/token", `200 application/json HTTP/1.1 200 OK`},
-		{"http://x/v1/apps/one/token?wait=5", `400 application/problem+json {"title":"The request can't be read","status":400,"detail":"the parameter \"wait\" must`},
+		{"http://x/v1/apps/one/token?wait=5",
+			`400 application/problem+json {"title":"The request can't be read","status":400,` +
+				`"detail":"the parameter \"wait\" must`},
 		{"-d {} http://x/v1/apps/one/report", `400 application/problem+json {"title":`},
 		{`-d {"access_token":"x","status":401} http://x/v1/apps/one/report`,
 			`202 application/json {"action":"refresh"}`},
@@ -226,7 +230,8 @@ func refuseSockopt(t *testing.T, option uint32) {
 	}
 }
 
-// A kernel before 4.13 does not tell a caller's groups: those in /etc/group count.
+// A kernel before 4.13 does not tell a caller's groups: those in /etc/group
+// count.
 func TestPeersOnAnOldKernel(t *testing.T) {
 	const inside = "TVPASSD_TEST_OLD_KERNEL"
 	if os.Getenv(inside) != "" {

@@ -62,10 +62,13 @@ func TestEveryPathForEverybody(t *testing.T) {
 		{"GET /v1/apps/one/nothing", "", "not_found not_found not_found not_found not_found not_found"},
 		{"GET /v1/apps/one/token/x", "", "not_found not_found not_found not_found not_found not_found"},
 		{"OPTIONS *", "", "not_found not_found not_found not_found not_found not_found"},
-		{"POST /v1/apps/two/token", "", "method_not_allowed method_not_allowed method_not_allowed forbidden method_not_allowed forbidden"},
-		{"GET /v1/apps/one/report?x=%zz", "", "method_not_allowed method_not_allowed method_not_allowed method_not_allowed method_not_allowed forbidden"},
+		{"POST /v1/apps/two/token", "",
+			"method_not_allowed method_not_allowed method_not_allowed forbidden method_not_allowed forbidden"},
+		{"GET /v1/apps/one/report?x=%zz", "",
+			"method_not_allowed method_not_allowed method_not_allowed method_not_allowed method_not_allowed forbidden"},
 		{"GET /v1/reload", "", "method_not_allowed method_not_allowed method_not_allowed forbidden forbidden forbidden"},
-		{"GET /v1/apps/two/token?wait=5", "", "invalid_parameter invalid_parameter invalid_parameter forbidden invalid_parameter forbidden"},
+		{"GET /v1/apps/two/token?wait=5", "",
+			"invalid_parameter invalid_parameter invalid_parameter forbidden invalid_parameter forbidden"},
 	} {
 		method, path, _ := strings.Cut(test.request, " ")
 		var got []string
@@ -83,7 +86,8 @@ func TestEveryPathForEverybody(t *testing.T) {
 	}
 }
 
-// Nobody learns whether an app exists that isn't theirs: the answers are the same to the byte.
+// Nobody learns whether an app exists that isn't theirs: the answers are the
+// same to the byte.
 func TestForbiddenIsAsUnknown(t *testing.T) {
 	l := startLab(t, nil)
 	for _, test := range []string{"GET token", "GET headers", "GET watch", "POST report", "POST refresh",
@@ -249,7 +253,8 @@ func TestReports(t *testing.T) {
 	}
 }
 
-// Each problem of the backend's comes out with its status; what is no problem is ours to log and not theirs to read.
+// A problem of the backend's is answered with its status. Any other error is
+// logged, and callers do not see it.
 func TestProblems(t *testing.T) {
 	l := startLab(t, nil)
 	c := l.dial(alice)
@@ -332,7 +337,8 @@ func TestAReloadDuringAWait(t *testing.T) {
 	}
 }
 
-// The backend knows first that an app is gone. Whom that is told is for the server to say.
+// The backend knows first that an app is gone. Whom that is told is for the
+// server to say.
 func TestAnAppThatIsGone(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
@@ -384,7 +390,8 @@ func TestAdminsOrders(t *testing.T) {
 	if diff := cmp.Diff(want, l.noted()); diff != "" {
 		t.Error(diff)
 	}
-	// Three refreshes were at hand; the next is due in a second, and being refused doesn't put it off.
+	// Three refreshes were at hand; the next is due in a second, and being
+	// refused doesn't put it off.
 	for range 5 {
 		a := l.ask(root, "POST", "/v1/apps/one/refresh", "")
 		if p := a.problem(t); p.Code != ipc.CodeTooManyRequests || p.RetryAfterMS != 1000 ||

@@ -42,14 +42,17 @@ func TestEachSeesTheirOwn(t *testing.T) {
 	}
 }
 
-// A script finds lists where there are lists, null where something is unknown, and whole seconds.
+// A script finds lists where there are lists, null where something is unknown,
+// and whole seconds.
 func TestStatusJSON(t *testing.T) {
 	l := startLab(t, nil)
 	a := l.ask(alice, "GET", "/v1/status", "")
-	const want = `{"version":"1","started_at":"2026-03-01T11:00:00Z","uptime_s":0,"health":"healthy","warnings":[],"endpoint":"",` +
+	const want = `{"version":"1","started_at":"2026-03-01T11:00:00Z","uptime_s":0,"health":"healthy",` +
+		`"warnings":[],"endpoint":"",` +
 		`"device":{"info":{},"x_device_info":"","device_identifier":{"value":"v","source":"","header":""}},` +
-		`"clock":{"set":false,"skew_ms":0},"throttle":{"open":false,"opens_in_ms":0,"waiting":0},"storage":{"ok":false,"detail":""},` +
-		`"apps":[{"app":"one","state":"ready","client_id":"","registered_at":null,"registrations":0,"token_expires_at":null,` +
+		`"clock":{"set":false,"skew_ms":0},"throttle":{"open":false,"opens_in_ms":0,"waiting":0},` +
+		`"storage":{"ok":false,"detail":""},"apps":[{"app":"one","state":"ready","client_id":"",` +
+		`"registered_at":null,"registrations":0,"token_expires_at":null,` +
 		`"token_expires_in":null,"next_refresh_in":null,"last_contact_at":null,"last_error":null,"transitions":[]}]}` +
 		"\n"
 	if a.body != want {
@@ -63,8 +66,9 @@ func TestStatusJSON(t *testing.T) {
 	if err != nil || strings.Contains(string(text), ".123") || strings.Contains(string(text), "+01:00") {
 		t.Errorf("%s, %v", text, err)
 	}
-	if want := `"last_error":{"code":"offline","server_code":"","detail":"","at":"2026-03-01T11:00:00Z"}`; !strings.Contains(string(text), want) {
-		t.Errorf("%s lacks %s", text, want)
+	const last = `"last_error":{"code":"offline","server_code":"","detail":"","at":"2026-03-01T11:00:00Z"}`
+	if !strings.Contains(string(text), last) {
+		t.Errorf("%s lacks %s", text, last)
 	}
 	if strings.Contains(l.ask(stranger, "GET", "/v1/status", "").body, `"apps":null`) {
 		t.Error("no apps are null")

@@ -36,7 +36,8 @@ func (l *lab) watch(uid uint32, app string) *watching {
 	return w
 }
 
-// next is the next event, its name and its data with a space between; "" at the end.
+// next is the next event, its name and its data with a space between; "" at the
+// end.
 func (w *watching) next() string {
 	w.t.Helper()
 	var event []string
@@ -133,7 +134,8 @@ func TestWatchRefuses(t *testing.T) {
 	}
 }
 
-// Who may no longer use an app hears no more of it, and nobody hears of one that is gone.
+// Who may no longer use an app hears no more of it, and nobody hears of one
+// that is gone.
 func TestWatchEndsWithTheRight(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
@@ -162,7 +164,8 @@ func TestWatchEndsWithTheRight(t *testing.T) {
 	}
 }
 
-// A watcher who doesn't read for a while finds a few old events, then the newest: not a history.
+// A watcher who doesn't read for a while finds a few old events, then the
+// newest: not a history.
 func TestASlowWatcherGetsTheNewest(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
