@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -217,6 +218,22 @@ func TestLint(t *testing.T) {
 	for _, script := range scripts {
 		if out, err := run(t, nil, "shellcheck", "-x", script); err != nil {
 			t.Errorf("%v\n%s", err, out)
+		}
+	}
+}
+
+// The man page is well formed, and has every key of the configuration.
+func TestManPage(t *testing.T) {
+	t.Parallel()
+	need(t, "mandoc")
+	if out, err := run(t, nil, "mandoc", "-T", "lint", "-W", "warning", "docs/tvpassd.8"); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	named := strings.Fields(must(t, nil, "sed", "-n", `s/^\.\(It Va\|Va\|Ss\) //p`, "docs/tvpassd.8"))
+	for name := range strings.FieldsSeq(must(t, nil, "sed", "-n", `s/^#\([a-z_]*\) *= .*/\1/p; s/^#\(\[.*\]\)$/\1/p`,
+		"scripts/config.toml")) {
+		if !slices.Contains(named, name) {
+			t.Errorf("the man page lacks %s", name)
 		}
 	}
 }
