@@ -16,16 +16,10 @@ const (
 
 // abuse is what a gate knows of those who call the server without it.
 type abuse struct {
-	hurried   time.Duration            // when a call last left less than a second after another one
-	foreign   [sharedFrom]foreign      // the last 429s that this device did not cause
-	reported  time.Duration            // when a report of a 429 last counted
-	reporters map[string]time.Duration // by app, likewise
-}
-
-// foreign is a 429 that this device did not cause.
-type foreign struct {
-	at  time.Duration
-	was bool
+	hurried   time.Duration             // when a call last left less than a second after another one
+	foreign   [sharedFrom]time.Duration // when the last 429s came that this device did not cause; zero: none
+	reported  time.Duration             // when a report of a 429 last counted
+	reporters map[string]time.Duration  // by app, likewise
 }
 
 // newAbuse knows nothing of what left before now.
@@ -46,11 +40,11 @@ func (a *abuse) throttled(sent, now time.Duration) {
 		return
 	}
 	copy(a.foreign[:], a.foreign[1:])
-	a.foreign[sharedFrom-1] = foreign{now, true}
+	a.foreign[sharedFrom-1] = now
 }
 
 func (a *abuse) shared(now time.Duration) bool {
-	return a.foreign[0].was && now-a.foreign[0].at < sharedWithin
+	return a.foreign[0] > 0 && now-a.foreign[0] < sharedWithin
 }
 
 // reports reports whether a player's report of a 429 counts, and notes it if so.

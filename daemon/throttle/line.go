@@ -20,7 +20,6 @@ type Line struct {
 	mu    sync.Mutex // guards what follows
 	queue *Queue
 	timer Timer
-	ready map[*Ticket]chan error // of the calls that wait
 }
 
 // Turn is a call that may leave, until it is done.
@@ -32,7 +31,7 @@ type Turn struct {
 // NewLine returns a line in front of a gate. The readings of the boot clock come
 // from now, the timer from afterFunc, such as time.AfterFunc.
 func NewLine(gate *Gate, now func() time.Duration, afterFunc func(time.Duration, func()) Timer) *Line {
-	l := &Line{now: now, queue: NewQueue(gate), ready: map[*Ticket]chan error{}}
+	l := &Line{now: now, queue: NewQueue(gate)}
 	l.timer = afterFunc(never, l.wake)
 	l.timer.Stop()
 	gate.onFreed(l.wake)
@@ -91,21 +90,19 @@ func (t *Turn) Done() {
 
 // await waits for a ticket. It is called with the lock held, and releases it.
 func (l *Line) await(ctx context.Context, t *Ticket) error {
-	ready := make(chan error, 1)
-	l.ready[t] = ready
+	t.ready = make(chan error, 1)
 	l.advance()
 	l.mu.Unlock()
 	select {
-	case err := <-ready:
+	case err := <-t.ready:
 		return err
 	case <-ctx.Done():
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.ready[t] == nil { // its turn came at the same moment
-		return <-ready
+	if len(t.ready) > 0 { // its turn came at the same moment
+		return <-t.ready
 	}
-	delete(l.ready, t)
 	l.queue.End(t)
 	l.advance()
 	return ctx.Err()
@@ -122,21 +119,16 @@ func (l *Line) advance() {
 	now := l.now()
 	left, late, next := l.queue.Advance(now)
 	for _, t := range left {
-		l.tell(t, nil)
+		t.ready <- nil
 	}
 	for _, t := range late {
-		l.tell(t, l.queue.Late(t, now))
+		t.ready <- l.queue.Late(t, now)
 	}
 	if next < never {
 		l.timer.Reset(max(next-now, time.Millisecond))
 	} else {
 		l.timer.Stop()
 	}
-}
-
-func (l *Line) tell(t *Ticket, err error) {
-	l.ready[t] <- err
-	delete(l.ready, t)
 }
 
 // Load returns how many calls of an app wait and are in flight.

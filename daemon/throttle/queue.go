@@ -1,10 +1,6 @@
 package throttle
 
-import (
-	"fmt"
-	"slices"
-	"time"
-)
+import "time"
 
 const (
 	mostWaiting     = 32 // calls of players that wait
@@ -45,6 +41,7 @@ type Ticket struct {
 	deadline time.Duration // of the boot clock: until when it may wait
 	left     time.Duration // when it left
 	state    ticketState
+	ready    chan error // of a [Line]
 }
 
 type ticketState int
@@ -61,7 +58,7 @@ type ShutError struct {
 }
 
 func (e *ShutError) Error() string {
-	return fmt.Sprintf("no call may leave for the next %v", e.RetryAfter.Round(time.Millisecond))
+	return "no call may leave for the next " + e.RetryAfter.Round(time.Millisecond).String()
 }
 
 // NewQueue returns an empty queue in front of a gate.
@@ -118,16 +115,14 @@ func (q *Queue) Advance(now time.Duration) (left, late []*Ticket, next time.Dura
 	}
 	next, late, q.evicted = never, q.evicted, nil
 	for _, l := range q.apps {
-		l.waiting = slices.DeleteFunc(l.waiting, func(t *Ticket) bool {
-			if t.deadline > now {
+		for i := len(l.waiting) - 1; i >= 0; i-- {
+			if t := l.waiting[i]; t.deadline > now {
 				next = min(next, t.deadline)
-				return false
+			} else {
+				q.End(t)
+				late = append(late, t)
 			}
-			t.state = ticketEnded
-			q.waiting--
-			late = append(late, t)
-			return true
-		})
+		}
 	}
 	if q.first() != nil {
 		opens, full := q.gate.players(now)
@@ -139,13 +134,16 @@ func (q *Queue) Advance(now time.Duration) (left, late []*Ticket, next time.Dura
 // leave takes the first call out of a lane, whose turn then comes last.
 func (q *Queue) leave(l *lane, now time.Duration) *Ticket {
 	t := l.waiting[0]
-	l.waiting = slices.Delete(l.waiting, 0, 1)
+	q.End(t)
 	t.state, t.left = ticketFlies, now
 	l.flying++
-	q.waiting--
 	q.flying++
-	i := slices.Index(q.apps, l)
-	q.apps = append(slices.Delete(q.apps, i, i+1), l)
+	last := l
+	for i := len(q.apps) - 1; i >= 0; i-- {
+		if q.apps[i], last = last, q.apps[i]; last == l {
+			break
+		}
+	}
 	return t
 }
 
@@ -174,7 +172,9 @@ func (q *Queue) Throttled(t *Ticket, retryAfter, wait, now time.Duration) error 
 		return shutError(leaves, now)
 	}
 	t.state = ticketWaits
-	t.lane.waiting = slices.Insert(t.lane.waiting, 0, t)
+	t.lane.waiting = append(t.lane.waiting, t)
+	copy(t.lane.waiting[1:], t.lane.waiting)
+	t.lane.waiting[0] = t
 	q.waiting++
 	return nil
 }
@@ -190,7 +190,12 @@ func (q *Queue) End(t *Ticket) {
 		q.land(t)
 	case ticketWaits:
 		t.state = ticketEnded
-		t.lane.waiting = slices.DeleteFunc(t.lane.waiting, func(w *Ticket) bool { return w == t })
+		for i, w := range t.lane.waiting {
+			if w == t {
+				t.lane.waiting = append(t.lane.waiting[:i], t.lane.waiting[i+1:]...)
+				break
+			}
+		}
 		q.waiting--
 	}
 }
@@ -243,7 +248,9 @@ func (q *Queue) lane(app string) *lane {
 		}
 	}
 	l := &lane{app: app}
-	q.apps = slices.Insert(q.apps, 0, l)
+	q.apps = append(q.apps, l)
+	copy(q.apps[1:], q.apps)
+	q.apps[0] = l
 	return l
 }
 
