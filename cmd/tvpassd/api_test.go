@@ -11,6 +11,7 @@ import (
 func TestAPICommand(t *testing.T) {
 	l := newLab(t, "-no-throttle")
 	l.up()
+	l.token()
 	api := func(code int, stdin string, want string, args ...string) result {
 		t.Helper()
 		args = append([]string{"api", "--config", l.path("config.toml")}, args...)
@@ -60,7 +61,7 @@ func TestAPICommandWaits(t *testing.T) {
 	l := newLab(t, "-fault", "path=token kind=hang")
 	l.up()
 	r := l.run("api", "-H", "Prefer: wait=0", "REF30/configuration")
-	r.expect(t, 1, "tvpassd: not_ready: ")
+	r.expect(t, 1, "tvpassd: ")
 	if n := len(l.requests("/configuration")); n > 0 || strings.Count(r.stderr, "\n") != 1 {
 		t.Errorf("%d calls, %q", n, r.stderr)
 	}

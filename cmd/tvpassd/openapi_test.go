@@ -375,6 +375,7 @@ func (r *recorder) gateway(t *testing.T) {
 	l.addApp("ref30", "allow_users = [61001]")
 	l.addApp("hidden", "allow_users = [0]")
 	l.up()
+	l.curlAs(player, "/v1/apps/ref30/token?wait=60s").expect(t, 200)
 	code := "none"
 	for _, c := range apiCalls {
 		method, path, body := split(strings.ReplaceAll(c.call, "CODE", code))
