@@ -323,6 +323,24 @@ func TestForgetDuringACall(t *testing.T) {
 	}
 }
 
+// A server or a middlebox may want one curve alone.
+func TestServersOfOneCurve(t *testing.T) {
+	for _, curve := range []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521} {
+		server := httptest.NewUnstartedServer(http.NotFoundHandler())
+		server.TLS = &tls.Config{CurvePreferences: []tls.CurveID{curve}}
+		server.StartTLS()
+		defer server.Close()
+		config := TLSConfig(time.Now)
+		config.RootCAs = server.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs
+		conn, err := tls.Dial("tcp", server.Listener.Addr().String(), config)
+		if err != nil {
+			t.Errorf("%v: %v", curve, err)
+			continue
+		}
+		conn.Close()
+	}
+}
+
 // The ClientHello fits into one packet, and into the 512 bytes that some
 // middleboxes expect.
 func TestClientHello(t *testing.T) {
