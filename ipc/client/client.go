@@ -194,7 +194,7 @@ func (c *Client) connection() *http.Transport {
 
 func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 	path := cmp.Or(c.Socket, ipc.DefaultSocket)
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+	conn, err := connect(ctx, path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return nil, fmt.Errorf("%w: nobody listens on %s; start it with `tvpassd start`, "+
@@ -204,6 +204,22 @@ func (c *Client) dial(ctx context.Context) (net.Conn, error) {
 			path, path)
 	}
 	return conn, err
+}
+
+// connect waits up to five seconds for a place in the daemon's queue: a user who
+// connects in a loop fills it. A blocking connect would wait; one of Go does not.
+func connect(ctx context.Context, path string) (net.Conn, error) {
+	for try := 1; ; try++ {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", path)
+		if !errors.Is(err, syscall.EAGAIN) || try == 1000 {
+			return conn, err
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // finish reads an answer into v, or returns the problem that it is.

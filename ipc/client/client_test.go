@@ -306,6 +306,48 @@ func unprivileged(t *testing.T) {
 	})
 }
 
+// A user who connects in a loop fills the queue in front of the daemon for moments.
+func TestAFullQueue(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := os.NewFile(uintptr(fd), path)
+	defer file.Close()
+	if err := errors.Join(syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}), syscall.Listen(fd, 0)); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.FileListener(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	first, err := net.Dial("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	if _, err := net.Dial("unix", path); !errors.Is(err, syscall.EAGAIN) {
+		t.Fatalf("the queue is not full: %v", err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := connect(gone, path); err == nil {
+		t.Error("it waits for a caller who is gone")
+	}
+	time.AfterFunc(50*time.Millisecond, func() {
+		if c, err := l.Accept(); err == nil {
+			c.Close()
+		}
+	})
+	c, err := connect(t.Context(), path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+}
+
 func TestContext(t *testing.T) {
 	c, _ := run(t, newDaemon("one"))
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
