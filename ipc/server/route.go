@@ -239,12 +239,12 @@ const maxBody = 64 << 10 // unless the route says otherwise
 // too much in memory already. done lets go of it.
 func (c *call) readBody() (done func(), err error) {
 	done = func() {}
+	if c.r.ContentLength == 0 {
+		return done, nil
+	}
 	wanted, most := c.route.maxBody > 0, max(c.route.maxBody, maxBody)
 	tooLarge := ipc.NewProblem(ipc.CodeTooLarge, fmt.Sprintf("the body is larger than %d KiB", most>>10))
-	switch {
-	case c.r.ContentLength == 0:
-		return done, nil
-	case c.r.ContentLength > most:
+	if c.r.ContentLength > most {
 		return done, tooLarge
 	}
 	body := http.MaxBytesReader(c.w, c.r.Body, most)
