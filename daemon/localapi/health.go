@@ -164,7 +164,7 @@ func (a *API) Summary() string {
 	case len(st.Apps) == 0:
 		troubled = append(troubled, "no app is configured")
 	case len(troubled) == 0:
-		return fmt.Sprintf("%s: %d of %d apps have a token", st.Health, len(st.Apps), len(st.Apps))
+		return fmt.Sprintf("%s: apps with a token: %d of %d", st.Health, len(st.Apps), len(st.Apps))
 	}
 	return st.Health + ": " + strings.Join(troubled, ", ") + "; see tvpassd status"
 }
