@@ -280,8 +280,12 @@ func (c *conversation) ask(socket net.Conn) {
 func (c *conversation) fail(what string) {
 	select {
 	case <-c.over:
+		return
+	default:
+	}
+	c.fault(c.server, what) // before the end of the turn, or the look-up might end without it
+	select {
 	case c.failed <- struct{}{}:
-		c.fault(c.server, what)
 	default:
 	}
 }
