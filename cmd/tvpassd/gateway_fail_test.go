@@ -176,9 +176,11 @@ func TestGatewayUnreachable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := newAPILab(t, nil)
-			l.write("config.toml", strings.Replace(l.read("config.toml"), `timeout = "1m"`, `timeout = "2s"`, 1))
+			if name == "silent" { // the others answer, however long that takes
+				l.write("config.toml", strings.Replace(l.read("config.toml"), `timeout = "1m"`, `timeout = "2s"`, 1))
+			}
 			l.up()
-			l.until("a token", func() bool { return l.curl("/v1/token").code == 200 })
+			l.token()
 			l.forget()
 			l.replaceServer(tc.serve)
 			l.call("POST", "REF30/sessions", "x").fails(t, 503, "offline", tc.want, false)

@@ -46,6 +46,12 @@ type arrival struct {
 	status      int
 }
 
+// follows reports whether a came over the connection of the one before, which
+// the daemon drops when it has been idle for 2 s.
+func (a arrival) follows(before arrival) bool {
+	return a.remote == before.remote || a.at.Sub(before.at) > time.Second
+}
+
 // newAPILab starts a server and writes a configuration with the app ref30. A nil
 // answer is that of fine.
 func newAPILab(t *testing.T, answer http.HandlerFunc) *apiLab {

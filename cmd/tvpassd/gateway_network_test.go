@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // globalLab is a lab whose device has a global address, and whose server is
@@ -75,6 +76,7 @@ func (l *globalLab) up() {
 func (l *globalLab) arrived() (calls []struct {
 	Path       string         `json:"path"`
 	RemoteAddr string         `json:"remote_addr"`
+	At         time.Time      `json:"at"`
 	DeviceInfo map[string]any `json:"device_info"`
 }) {
 	l.t.Helper()
@@ -118,8 +120,11 @@ func TestGatewayTellsItsAddress(t *testing.T) {
 			t.Errorf("call %d tells %s and comes from %s", i, got, c.RemoteAddr)
 		}
 	}
-	if calls[0].RemoteAddr != calls[1].RemoteAddr || calls[2].RemoteAddr != calls[3].RemoteAddr {
-		t.Errorf("connections were not kept: %+v", calls)
+	for i := 1; i < len(calls); i += 2 {
+		soon := calls[i].At.Sub(calls[i-1].At) < time.Second // the daemon keeps it for 2 s
+		if soon && calls[i].RemoteAddr != calls[i-1].RemoteAddr {
+			t.Errorf("a connection was not kept: %+v", calls)
+		}
 	}
 	for i, want := range []string{deviceAddress, deviceAddress, "93.184.216.35", "93.184.216.35"} {
 		if host, _, _ := net.SplitHostPort(calls[i].RemoteAddr); host != want {

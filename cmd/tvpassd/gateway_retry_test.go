@@ -181,7 +181,7 @@ func TestGatewayAfter429(t *testing.T) {
 			l.addApp("other", "")
 			l.up()
 			l.token()
-			l.curl("/v1/apps/other/token?wait=30s").expect(t, 200)
+			l.tokenOf(nil, "other")
 			l.forget()
 			done := make(chan reply, 1)
 			go func() {
@@ -278,7 +278,7 @@ func TestGatewayLostAnswers(t *testing.T) {
 			l.call(tc.method, tc.path, tc.body).fails(t, 503, "server_error", "http_response_incomplete", true)
 			ordinary() // what the daemon repeats has arrived by now
 			calls := l.calls()
-			if len(calls) != 3 || calls[1].remote != calls[0].remote {
+			if len(calls) != 3 || !calls[1].follows(calls[0]) {
 				t.Errorf("%d calls left, want 3, the lost one over a kept connection", len(calls))
 			}
 		})

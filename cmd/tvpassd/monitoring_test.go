@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -82,6 +83,17 @@ func TestAlerts(t *testing.T) {
 	l.exec(nil, "", promtool(t), "check", "rules", monitoring+"alerts.yml").
 		expect(t, 0, fmt.Sprint(len(alerts), " rules found"))
 	l.exec(nil, "", promtool(t), "test", "rules", monitoring+"alerts_test.yml").expect(t, 0, "SUCCESS")
+}
+
+// vacant returns an address where nobody listens, until somebody takes it.
+func vacant(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
 }
 
 // prometheus starts a real one that has the recorded day, and returns its address.
