@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -199,13 +200,39 @@ func TestAHealthyDayIsUnderTwentyLines(t *testing.T) {
 	}
 }
 
-// A box whose server can't be reached for a day has few lines, however the
-// server can't be reached.
+// outage is a server that answers well or not at all, and counts the calls.
+type outage struct {
+	mu    sync.Mutex // guards what follows
+	down  func(w http.ResponseWriter, calls int)
+	up    bool
+	calls int
+}
+
+func (o *outage) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.calls++
+	if o.up {
+		grant(w, r, 6*time.Hour)
+	} else {
+		o.down(w, o.calls)
+	}
+}
+
+// set ends or begins the outage, and returns how many calls came since.
+func (o *outage) set(up bool) (calls int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	calls, o.calls, o.up = o.calls, 0, up
+	return calls
+}
+
+// A device whose server can't be reached for a day has few lines, whatever keeps
+// it from the server.
 func TestADayOfflineIsUnderSixtyLines(t *testing.T) {
-	calls := 0
-	troubles := map[string]func(w http.ResponseWriter){
-		"no answer": silent,
-		"a new trouble with every call": func(w http.ResponseWriter) {
+	for name, down := range map[string]func(w http.ResponseWriter, calls int){
+		"no answer": func(w http.ResponseWriter, _ int) { silent(w) },
+		"a new trouble with every call": func(w http.ResponseWriter, calls int) {
 			switch calls % 4 {
 			case 0:
 				silent(w)
@@ -217,58 +244,42 @@ func TestADayOfflineIsUnderSixtyLines(t *testing.T) {
 				http.Error(w, `{"error":"unauthorized_client"}`, http.StatusBadRequest)
 			}
 		},
-	}
-	for name, trouble := range troubles {
+	} {
 		t.Run(name, func(t *testing.T) {
-			var mu sync.Mutex
-			calls = 0
-			up := true
-			d := newDay(t, func(w http.ResponseWriter, r *http.Request) {
-				mu.Lock()
-				defer mu.Unlock()
-				calls++
-				if up {
-					grant(w, r, 6*time.Hour)
-				} else {
-					trouble(w)
-				}
-			})
-			set := func(to bool) (before int) {
-				mu.Lock()
-				defer mu.Unlock()
-				before, up, calls = calls, to, 0
-				return before
-			}
+			o := &outage{down: down, up: true}
+			d := newDay(t, o.ServeHTTP)
 			d.pass(time.Hour)
-			set(false)
+			o.set(false)
 			d.pass(24 * time.Hour)
 			for _, app := range d.api.Status(server.Viewer{Admin: true}).Apps {
 				if app.State != ipc.StateWaiting && app.State != ipc.StateRejected {
 					t.Errorf("%s is %s after a day without the server", app.App, app.State)
 				}
 			}
-			if n := set(true); n < 20 {
+			if n := o.set(true); n < 20 {
 				t.Errorf("%d calls: this was no day", n)
 			}
 			d.pass(7 * time.Hour)
 			d.expectState(ipc.StateReady)
 			lines := d.read(60)
 			for _, app := range []string{"app=one", "app=two"} {
-				var story []string
-				for _, line := range lines {
-					if strings.Contains(line, app) {
-						story = append(story, line)
-					}
-				}
-				for i, want := range map[int]string{0: "token at hand", 1: "no new token", len(story) - 1: "token at hand"} {
-					if !strings.Contains(story[i], want) {
-						t.Errorf("line %d of %s is %s, want %s", i+1, app, story[i], want)
-					}
-				}
-				if !strings.Contains(strings.Join(story, "\n"), "the token has expired") {
-					t.Errorf("%s does not tell that the token has expired", app)
-				}
+				expectOutage(t, app, lines)
 			}
 		})
+	}
+}
+
+// expectOutage wants an app's lines to begin and end with a token, and to say in
+// between that there is none.
+func expectOutage(t *testing.T, app string, lines []string) {
+	t.Helper()
+	of := slices.DeleteFunc(slices.Clone(lines), func(line string) bool { return !strings.Contains(line, app) })
+	for i, want := range map[int]string{0: "token at hand", 1: "no new token", len(of) - 1: "token at hand"} {
+		if !strings.Contains(of[i], want) {
+			t.Errorf("line %d of %s is %s, want %s", i+1, app, of[i], want)
+		}
+	}
+	if !strings.Contains(strings.Join(of, "\n"), "the token has expired") {
+		t.Errorf("no line says that the token of %s has expired", app)
 	}
 }

@@ -43,34 +43,36 @@ func (l *lab) unpack(path string) map[string]string {
 	return files
 }
 
-// What a ticket needs is in the bundle, whether the daemon runs or not, and of
-// the secrets not a byte, wherever they stood.
-func TestBundle(t *testing.T) {
-	l := healthyLab(t)
-	l.up()
-	token := l.token()
-	id := field(t, l.curl("/v1/token").stdout, "id")
-	statement := strings.TrimSpace(l.read("apps.d/ref30.jwt"))
-	secrets := []string{token, token[len(token)/2:], id, statement, "pr0xy-pass/word", "short-secret"}
-	secrets = append(secrets, strings.Split(statement, ".")...)
-	secrets = append(secrets, strings.Split(token, ".")...)
-	var credentials []string
+// secrets returns what no bundle may hold, and the client credentials, which are
+// among it.
+func (l *lab) secrets() (all, credentials []string) {
+	l.t.Helper()
+	token, statement := l.token(), strings.TrimSpace(l.read("apps.d/ref30.jwt"))
+	all = []string{token, token[len(token)/2:], field(l.t, l.curl("/v1/token").stdout, "id"), statement,
+		"pr0xy-pass/word", "short-secret"}
+	all = append(all, strings.Split(statement, ".")...)
+	all = append(all, strings.Split(token, ".")...)
 	for _, name := range []string{"client_id", "client_secret"} {
 		_, after, _ := strings.Cut(l.read("state/tvpassd.copy"), `"`+name+`":"`)
 		secret, _, _ := strings.Cut(after, `"`)
 		if len(secret) < 8 {
-			t.Fatalf("the copy of the credentials holds no %s", name)
+			l.t.Fatalf("the copy of the credentials holds no %s", name)
 		}
 		credentials = append(credentials, secret)
 	}
-	secrets = append(secrets, credentials...)
-	identifier := field(t, l.run("device", "--json").stdout, "x_device_info") // hidden as a whole
+	device := l.run("device", "--json").stdout
 	var shown ipc.Device
-	l.must(json.Unmarshal([]byte(l.run("device", "--json").stdout), &shown))
-	secrets = append(secrets, identifier, shown.Identifier.Value,
+	l.must(json.Unmarshal([]byte(device), &shown))
+	all = append(all, field(l.t, device, "x_device_info"), shown.Identifier.Value,
 		strings.TrimPrefix(shown.Identifier.Header, "fingerprint "))
-	// All of it also where it does not belong: in comments, in files that can't
-	// be parsed, in the log.
+	return append(all, credentials...), credentials
+}
+
+// plant writes secrets where they do not belong: into comments, files that can't
+// be parsed, and the log.
+func (l *lab) plant(credentials []string) {
+	l.t.Helper()
+	token, statement := l.token(), strings.TrimSpace(l.read("apps.d/ref30.jwt"))
 	folded := statement[:40] + "\n  " + statement[40:]
 	l.write("apps.d/inline.toml", "# my pr0xy-pass/word\n[[app]]\nid = \"inline\"\nsoftware_statement = \"\"\"\n"+
 		folded+"\"\"\"\n# once: "+statement+"\n")
@@ -83,34 +85,45 @@ func TestBundle(t *testing.T) {
 		"tvpassd[1]: client_id="+credentials[0]+"&client_secret="+credentials[1]+"&grant_type=client_credentials\n"+
 		"tvpassd[1]: proxy http://me:pr0xy-pass/word@proxy:3128 refuses\n")
 	l.fakeSystem(map[string]string{"journalctl": "cat " + l.path("journal") + "\n"})
+}
 
-	check := func(files map[string]string, status string) {
-		t.Helper()
-		for name, want := range map[string]string{
-			"version.txt": "tvpassd 1.2.3 (commit ", "status.json": status, "status.txt": "", "doctor.json": `"worst"`,
-			"doctor.txt": "checks: ", "device.json": `"model"`, "config/config.toml": "state_dir = \"state\"",
-			"config/apps.d/ref30.toml":  "software_statement_file = \"ref30.jwt\"",
-			"config/apps.d/inline.toml": "[[app]]\nid = \"inline\"\nsoftware_statement = \"[masked]\"\n",
-			"config/apps.d/broken.toml": "id = \"broken\"\n# line 3: not valid TOML; the rest is left out\n",
-			"config/check.txt":          "broken.toml", "disk.txt": "tvpassd.db", "log.txt": "a line of the log",
-		} {
-			content, there := files[name]
-			if !there || !strings.Contains(content, want) {
-				t.Errorf("%s lacks %q:\n%s", name, want, content)
-			}
-			delete(files, name)
-			for _, secret := range secrets {
-				if strings.Contains(content, secret) {
-					t.Errorf("%.10s... is in %s:\n%s", secret, name, content)
-				}
-			}
+// expectBundle wants all that a ticket needs in a bundle, and no secret.
+func (l *lab) expectBundle(path, status string, secrets []string) {
+	l.t.Helper()
+	files := l.unpack(path)
+	for name, want := range map[string]string{
+		"version.txt": "tvpassd 1.2.3 (commit ", "status.json": status, "status.txt": "", "doctor.json": `"worst"`,
+		"doctor.txt": "checks: ", "device.json": `"model"`, "config/config.toml": "state_dir = \"state\"",
+		"config/apps.d/ref30.toml":  "software_statement_file = \"ref30.jwt\"",
+		"config/apps.d/inline.toml": "[[app]]\nid = \"inline\"\nsoftware_statement = \"[masked]\"\n",
+		"config/apps.d/broken.toml": "id = \"broken\"\n# line 3: not valid TOML; the rest is left out\n",
+		"config/check.txt":          "broken.toml", "disk.txt": "tvpassd.db", "log.txt": "a line of the log",
+	} {
+		content, there := files[name]
+		if !there || !strings.Contains(content, want) {
+			l.t.Errorf("%s lacks %q:\n%s", name, want, content)
 		}
-		if len(files) > 0 {
-			t.Errorf("there is more: %q", files)
+		delete(files, name)
+		for _, secret := range secrets {
+			if strings.Contains(content, secret) {
+				l.t.Errorf("%.10s... is in %s:\n%s", secret, name, content)
+			}
 		}
 	}
+	if len(files) > 0 {
+		l.t.Errorf("there is more: %q", files)
+	}
+}
+
+// What a ticket needs is in the bundle, whether the daemon runs or not. Nothing
+// of the secrets is, wherever they stood.
+func TestBundle(t *testing.T) {
+	l := healthyLab(t)
+	l.up()
+	secrets, credentials := l.secrets()
+	l.plant(credentials)
 	l.runFaked(nil, nil, "bundle", "--output", l.path("up.tar.gz")).expect(t, 0, "up.tar.gz: 13 files, secrets masked\n")
-	check(l.unpack(l.path("up.tar.gz")), `"state": "ready"`)
+	l.expectBundle(l.path("up.tar.gz"), `"state": "ready"`, secrets)
 	info, err := os.Stat(l.path("up.tar.gz"))
 	l.must(err)
 	if info.Mode().Perm() != 0o600 {
@@ -123,7 +136,7 @@ func TestBundle(t *testing.T) {
 	r := l.runFaked(nil, nil, "bundle")
 	r.expect(t, 0, "tvpassd-bundle-20")
 	name, _, _ := strings.Cut(r.stdout, ":")
-	check(l.unpack(l.path(name)), `"health":"not_running"`)
+	l.expectBundle(l.path(name), `"health":"not_running"`, secrets)
 	l.expectCalls(1, 3) // the daemon's, and the doctor's two
 }
 

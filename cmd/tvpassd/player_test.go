@@ -21,26 +21,8 @@ func TestAPlayerGetsATokenItCanUse(t *testing.T) {
 	first := l.token()
 	l.expectCalls(1, 1)
 
-	// What stands in the answer.
-	var tok struct {
-		App       string    `json:"app"`
-		Type      string    `json:"token_type"`
-		ID        string    `json:"id"`
-		IssuedAt  time.Time `json:"issued_at"`
-		ExpiresAt time.Time `json:"expires_at"`
-		ExpiresIn int       `json:"expires_in"`
-	}
-	r := l.curl("/v1/token", "-D", l.path("headers"))
-	l.must(json.Unmarshal([]byte(r.stdout), &tok))
-	life := tok.ExpiresAt.Sub(tok.IssuedAt)
-	if tok.App != "ref30" || tok.Type != "bearer" || tok.ID == "" || life != 6*time.Hour || tok.ExpiresIn < 21500 ||
-		tok.ExpiresIn > 21600 {
-		t.Errorf("the token object is %s", r.stdout)
-	}
-	if headers := l.read("headers"); !strings.Contains(headers, "Cache-Control: no-store") ||
-		!strings.Contains(headers, "Content-Type: application/json") {
-		t.Errorf("the headers are %s", headers)
-	}
+	l.expectTokenObject()
+	l.expectOwnCalls()
 
 	// The three headers are good for a protected call.
 	headers := l.run("headers")
@@ -53,16 +35,6 @@ func TestAPlayerGetsATokenItCanUse(t *testing.T) {
 	}
 	l.run("token").expect(t, 0, first+"\n")
 	l.run("token", "--app", "ref30").expect(t, 0, first+"\n")
-
-	// The daemon's own calls say who they are and where from.
-	for _, req := range append(l.requests("/register"), l.requests("/token")...) {
-		if req.UserAgent != "tvpassd/1.2.3" {
-			t.Errorf("User-Agent %q", req.UserAgent)
-		}
-		if _, told := req.DeviceInfo["connectionIp"]; told || req.DeviceInfo["osName"] != "Linux" {
-			t.Errorf("device info %v", req.DeviceInfo)
-		}
-	}
 
 	// A restart, a kill: the same token, and nothing is asked for again.
 	d.stop()
@@ -79,6 +51,44 @@ func TestAPlayerGetsATokenItCanUse(t *testing.T) {
 		t.Errorf("another token after a kill")
 	}
 	l.expectCalls(1, 1)
+}
+
+// expectTokenObject wants ref30's token as it is documented.
+func (l *lab) expectTokenObject() {
+	l.t.Helper()
+	var tok struct {
+		App       string    `json:"app"`
+		Type      string    `json:"token_type"`
+		ID        string    `json:"id"`
+		IssuedAt  time.Time `json:"issued_at"`
+		ExpiresAt time.Time `json:"expires_at"`
+		ExpiresIn int       `json:"expires_in"`
+	}
+	r := l.curl("/v1/token", "-D", l.path("headers"))
+	l.must(json.Unmarshal([]byte(r.stdout), &tok))
+	life := tok.ExpiresAt.Sub(tok.IssuedAt)
+	if tok.App != "ref30" || tok.Type != "bearer" || tok.ID == "" || life != 6*time.Hour || tok.ExpiresIn < 21500 ||
+		tok.ExpiresIn > 21600 {
+		l.t.Errorf("the token object is %s", r.stdout)
+	}
+	if headers := l.read("headers"); !strings.Contains(headers, "Cache-Control: no-store") ||
+		!strings.Contains(headers, "Content-Type: application/json") {
+		l.t.Errorf("the headers are %s", headers)
+	}
+}
+
+// expectOwnCalls wants the daemon's own calls to say who makes them and from what
+// device.
+func (l *lab) expectOwnCalls() {
+	l.t.Helper()
+	for _, req := range append(l.requests("/register"), l.requests("/token")...) {
+		if req.UserAgent != "tvpassd/1.2.3" {
+			l.t.Errorf("User-Agent %q", req.UserAgent)
+		}
+		if _, told := req.DeviceInfo["connectionIp"]; told || req.DeviceInfo["osName"] != "Linux" {
+			l.t.Errorf("device info %v", req.DeviceInfo)
+		}
+	}
 }
 
 // Behaviour 1: two hundred players at once, one registration, one token.

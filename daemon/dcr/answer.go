@@ -48,23 +48,9 @@ func (c *Client) read(ctx context.Context, resp *http.Response, sent string, wit
 		return nil, fail(ServerError,
 			"%s answers with a redirect, which is not followed: check environment or endpoint in config.toml", host)
 	}
-	body, err := readBody(resp)
-	if err == nil && ctx.Err() != nil && !json.Valid(body) { // giving a call up ends the body like a server does
-		err = context.Cause(ctx)
-	}
-	slow, isNet := errors.AsType[net.Error](err)
-	coding, isCoding := errors.AsType[codingError](err)
-	switch {
-	case isNet && slow.Timeout(), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
-		return nil, c.noAnswer(err, &progress{})
-	case isCoding:
-		return nil, fail(ServerError,
-			"the answer of %s (HTTP %d) is compressed (%s), which was not asked for: check what stands between",
-			host, resp.StatusCode, string(coding))
-	case err != nil:
-		return nil, fail(ServerError, "the answer of %s (HTTP %d) is cut short", host, resp.StatusCode)
-	case len(body) > maxBody:
-		return nil, fail(ServerError, "the answer of %s (HTTP %d) is longer than 1 MiB", host, resp.StatusCode)
+	body, err := c.whole(ctx, resp, fail)
+	if err != nil {
+		return nil, err
 	}
 	isObject := json.Unmarshal(body, &ans.fields) == nil && ans.fields != nil
 	code := readable(ans.text("error"))
@@ -88,6 +74,33 @@ func (c *Client) read(ctx context.Context, resp *http.Response, sent string, wit
 			host, resp.StatusCode)
 	}
 	return ans, nil
+}
+
+// whole reads the body of an answer. fail makes the error of one that can't be
+// used.
+func (c *Client) whole(
+	ctx context.Context, resp *http.Response, fail func(kind Kind, format string, args ...any) *Error,
+) ([]byte, error) {
+	host := c.endpoint.Host
+	body, err := readBody(resp)
+	if err == nil && ctx.Err() != nil && !json.Valid(body) { // giving a call up ends the body like a server does
+		err = context.Cause(ctx)
+	}
+	slow, isNet := errors.AsType[net.Error](err)
+	coding, isCoding := errors.AsType[codingError](err)
+	switch {
+	case isNet && slow.Timeout(), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return nil, c.noAnswer(err, &progress{})
+	case isCoding:
+		return nil, fail(ServerError,
+			"the answer of %s (HTTP %d) is compressed (%s), which was not asked for: check what stands between",
+			host, resp.StatusCode, string(coding))
+	case err != nil:
+		return nil, fail(ServerError, "the answer of %s (HTTP %d) is cut short", host, resp.StatusCode)
+	case len(body) > maxBody:
+		return nil, fail(ServerError, "the answer of %s (HTTP %d) is longer than 1 MiB", host, resp.StatusCode)
+	}
+	return body, nil
 }
 
 // codingError is the name of a Content-Encoding that is not supported.
