@@ -338,7 +338,7 @@ func TestASecondDaemon(t *testing.T) {
 	l.run("run").expect(t, 78, "another tvpassd uses this state directory")
 	l.write("config.toml", strings.Replace(l.read("config.toml"), `"state"`, `"state2"`, 1))
 	l.run("run").expect(t, 78, "in use by a running daemon")
-	l.token()
+	l.storedToken()
 	first.kill() // the socket stays, and nobody listens on it
 	l.write("config.toml", strings.Replace(l.read("config.toml"), `"state2"`, `"state"`, 1))
 	l.up()

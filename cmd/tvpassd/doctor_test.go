@@ -77,7 +77,7 @@ func healthyLab(t *testing.T) *lab {
 func TestDoctor(t *testing.T) {
 	l := healthyLab(t)
 	l.up()
-	l.token()
+	l.storedToken()
 	before := len(l.requests(""))
 	r := l.runFaked(nil, nil, "doctor")
 	r.expect(t, 0, "pass     config: ", "pass     statement:ref30: issued by", "root \"CN=passsim throw-away",

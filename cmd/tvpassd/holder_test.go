@@ -18,7 +18,7 @@ func (l *lab) give(who *syscall.Credential, names ...string) {
 // restart ends the daemon and starts it again.
 func (l *lab) restart() {
 	l.t.Helper()
-	l.daemon.kill()
+	l.daemon.stop()
 	l.up()
 }
 

@@ -363,6 +363,18 @@ func (l *lab) tokenOf(who *syscall.Credential, app string) (accessToken string) 
 	return ""
 }
 
+// storedToken gets ref30's token and waits until it is on disk: the daemon hands
+// a token out first and stores it then.
+func (l *lab) storedToken() (accessToken string) {
+	l.t.Helper()
+	accessToken = l.token()
+	l.daemon.until("the token on disk", func() bool {
+		content, err := os.ReadFile(l.path("state/tvpassd.db"))
+		return err == nil && strings.Contains(string(content), accessToken)
+	})
+	return accessToken
+}
+
 // field is a string in a JSON object.
 func field(t *testing.T, object, name string) string {
 	t.Helper()

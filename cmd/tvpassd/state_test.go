@@ -118,7 +118,7 @@ func TestAStateWithoutLocks(t *testing.T) {
 	for range 2 {
 		l.daemon = run()
 		l.daemon.until("socket", func() bool { return l.exists("sock") })
-		l.token()
+		l.storedToken()
 		for _, before := range [][]string{nil, {"unshare", "--net"}} {
 			second := run(before...)
 			if code := second.exit(); code != 78 ||
