@@ -21,6 +21,7 @@ import (
 const (
 	apiWithin  = 5 * time.Minute // a call waits for the throttle, a TV provider, a slow line
 	maxAPIBody = 256 << 10       // bytes that the gateway takes
+	maxRefusal = 1 << 20         // bytes that are read of an answer other than 2xx
 )
 
 // apiCall is a call of the REST API V2 as the command line has it.
@@ -111,14 +112,20 @@ func (e *env) api(call apiCall, path string, body []byte) error {
 			return err
 		}
 		defer resp.Body.Close()
-		var refusal head
-		if _, err := io.Copy(io.MultiWriter(e.body(), &refusal), resp.Body); err != nil {
-			return fmt.Errorf("read the server's answer: %w", err)
-		}
 		if resp.StatusCode/100 == 2 {
+			if _, err = io.Copy(e.body(), resp.Body); err != nil {
+				return fmt.Errorf("read the server's answer: %w", err)
+			}
 			return nil
 		}
-		return fmt.Errorf("the server answered %s%s", resp.Status, refusal.words())
+		refusal, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
+		if err != nil {
+			return fmt.Errorf("read the server's answer: %w", err)
+		}
+		if _, err := e.body().Write(refusal); err != nil {
+			return err
+		}
+		return errors.New("the server answered " + resp.Status + words(refusal))
 	})
 }
 
@@ -131,22 +138,14 @@ func (e *env) body() io.Writer {
 	return e.screen
 }
 
-// head keeps the beginning of what is written to it.
-type head struct{ bytes.Buffer }
-
-func (h *head) Write(p []byte) (int, error) {
-	_, _ = h.Buffer.Write(p[:min(len(p), maxAPIBody-h.Len())]) // a bytes.Buffer does not fail
-	return len(p), nil
-}
-
 // words returns the code and the message of a refusal (Adobe's page "Enhanced
 // error codes"), to stand behind its status.
-func (h *head) words() (words string) {
+func words(answer []byte) (words string) {
 	var refusal struct{ Code, Message string }
-	if json.Unmarshal(h.Bytes(), &refusal) != nil { // HTML, for example
+	if json.Unmarshal(answer, &refusal) != nil { // HTML, for example
 		return ""
 	}
-	for _, text := range []string{refusal.Code, refusal.Message} {
+	for _, text := range [...]string{refusal.Code, refusal.Message} {
 		if text != "" {
 			words += ": " + text
 		}

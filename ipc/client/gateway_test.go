@@ -57,7 +57,7 @@ func (g *fakeGateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		h.Set("Proxy-Status", "tvpassd; error=connection_limit_reached")
 		h.Set("Content-Type", "application/problem+json")
 		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprint(w, `{"title":"t","status":503,"detail":"wait","code":"throttled","retry_after_ms":1500}`)
+		fmt.Fprint(w, `{"title":"t","status":503,"detail":"wait","code":"throttled","retry_after_ms":1500,"sent":false}`)
 	case strings.Contains(r.URL.Path, "/old-daemon"):
 		h.Del("Proxy-Status")
 	default:
@@ -194,7 +194,8 @@ func TestGatewayTellsAnswersFromErrors(t *testing.T) {
 		t.Errorf("%s, want the server's 401", resp.Status)
 	}
 	_, err = pass.Get("https://sp.example/api/v2/throttled")
-	if p, ok := errors.AsType[*ipc.Problem](err); !ok || p.Code != ipc.CodeThrottled || p.RetryAfterMS != 1500 {
+	if p, ok := errors.AsType[*ipc.Problem](err); !ok || p.Code != ipc.CodeThrottled || p.RetryAfterMS != 1500 ||
+		p.Sent == nil || *p.Sent {
 		t.Errorf("%v, want the daemon's problem", err)
 	}
 	if _, err = pass.Get("https://sp.example/api/v2/old-daemon"); err == nil {
