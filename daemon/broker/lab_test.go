@@ -46,11 +46,12 @@ type labStore struct {
 	gate  storage.Gate
 	fails error
 	saves int
+	shuts int // how often the gate was saved
 }
 
 func (s *labStore) App(endpoint, app string) (storage.App, error) { return s.apps[endpoint+app], nil }
 func (s *labStore) Gate() (storage.Gate, error)                   { return s.gate, nil }
-func (s *labStore) SaveGate(g storage.Gate) error                 { s.gate = g; return s.fails }
+func (s *labStore) SaveGate(g storage.Gate) error                 { s.gate = g; s.shuts++; return s.fails }
 func (s *labStore) SaveApp(endpoint, app string, a storage.App) error {
 	if s.fails == nil {
 		s.apps[endpoint+app] = a

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/daemon/throttle"
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
@@ -136,6 +137,71 @@ func TestAnAppWaitsWhileTheGateIsShut(t *testing.T) {
 	l.expectState(ipc.StateReady)
 	if late := *l.engine.machine("late").rec.Transitions; len(late) != 1 || late[0].State != ipc.StateReady {
 		t.Errorf("the wait is told: %v", late)
+	}
+}
+
+// A 429 to a call of a player is stored if it lasts: short ones would wear the
+// flash out.
+func TestAPlayers429(t *testing.T) {
+	l := newLab(t)
+	l.pass(10 * time.Second)
+	queue := throttle.NewQueue(l.engine.gate)
+	refused := func(retryAfter time.Duration) {
+		now := l.clock.Now().Boot
+		if _, err := queue.Enter("ref30", time.Minute, now); err != nil {
+			t.Fatal(err)
+		}
+		left, _, _ := queue.Advance(now)
+		if err := queue.Throttled(left[0], retryAfter, 0, now); err == nil {
+			t.Fatal("the call waits, though its wait is over")
+		}
+		<-l.engine.gate.Shuts() // wakes the broker
+		l.engine.step(l.clock.Now())
+	}
+	for range 50 {
+		refused(2 * time.Second)
+		l.pass(10 * time.Second)
+	}
+	if l.store.shuts != 0 {
+		t.Errorf("short ones are stored %d times", l.store.shuts)
+	}
+	refused(time.Hour)
+	if l.store.shuts != 1 || l.store.gate.Wait != time.Hour {
+		t.Errorf("a long one is stored %d times, as %v", l.store.shuts, l.store.gate.Wait)
+	}
+	l.reboot(time.Minute, l.world, true)
+	l.engine.refresh(l.machine(), l.clock.Now())
+	l.requests = nil
+	l.pass(30 * time.Minute)
+	if len(l.requests) > 0 {
+		t.Errorf("%d calls within Retry-After", len(l.requests))
+	}
+}
+
+// While a registration waits, players do not take the tokens that it needs.
+func TestPlayersDoNotHoldARegistrationBack(t *testing.T) {
+	l := newLab(t, "a", "b")
+	l.pass(time.Minute)
+	queue := throttle.NewQueue(l.engine.gate)
+	now := l.clock.Now()
+	for n := range 16 {
+		if _, err := queue.Enter(string(rune('a'+n%2)), time.Minute, now.Boot); err != nil {
+			t.Fatal(err)
+		}
+	}
+	left, _, _ := queue.Advance(now.Boot)
+	for _, call := range left {
+		queue.End(call)
+	}
+	for _, m := range l.engine.machines {
+		if err := l.engine.reset(m, now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.engine.step(now)
+	registers := l.engine.gate.OpensFor(2, now.Boot)
+	if _, _, next := queue.Advance(now.Boot); registers == now.Boot || next <= registers {
+		t.Errorf("a player's call may leave in %v, a registration in %v", next-now.Boot, registers-now.Boot)
 	}
 }
 

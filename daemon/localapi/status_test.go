@@ -118,6 +118,16 @@ func TestStatusOfClockAndThrottle(t *testing.T) {
 	}
 }
 
+func TestWarningOfASharedThrottle(t *testing.T) {
+	for _, shared := range []bool{false, true} {
+		st := newStatus(t, nil, func(o *broker.Overview) { o.Shared = shared }).Status(server.Viewer{Admin: true})
+		warns := slices.ContainsFunc(st.Warnings, func(w ipc.Warning) bool { return w.Code == "throttle_shared" })
+		if warns != shared {
+			t.Errorf("the warnings are %v", st.Warnings)
+		}
+	}
+}
+
 func TestRetryAfterIsRoundedUp(t *testing.T) {
 	for after, want := range map[time.Duration]int64{
 		0: 0, time.Nanosecond: 1, time.Millisecond: 1,
