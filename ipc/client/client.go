@@ -1,5 +1,5 @@
 // Package client makes requests to a running tvpassd over its Unix socket. The
-// commands use it, and so may players written in Go.
+// commands use it, and so may players written in Go, which begin with [Gateway].
 //
 // It owns the way to the socket and the errors of that way. The types are those of
 // package ipc, and so is the error that the daemon answers with: [*ipc.Problem].
