@@ -116,7 +116,7 @@ func (p *simPlayers) until(d *simDevice) time.Duration {
 	return min(next, p.rules.next())
 }
 
-// players does what is due.
+// playersTurn does what is due for players.
 func (d *simDevice) playersTurn() {
 	p := &d.players
 	if p.queue == nil || len(p.calls) == 0 && len(p.rules.ghosts) == 0 {
