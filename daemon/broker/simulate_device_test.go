@@ -120,7 +120,8 @@ func (d *simDevice) live() (broken *simBroken) {
 		if standing > 1000 {
 			d.breaks("g", "time stands still")
 		}
-		next := d.next()
+		until := d.rules.next(d)
+		next := min(d.next(), until)
 		if len(incidents) > 0 {
 			next = min(next, incidents[0].at)
 		}
@@ -128,7 +129,11 @@ func (d *simDevice) live() (broken *simBroken) {
 			d.pass(next - d.at)
 			standing = 0
 		}
-		d.look()
+		if d.at < until {
+			d.rules.weigh(d) // a player would see what it saw last
+		} else {
+			d.look()
+		}
 		d.keepTime()
 		for len(incidents) > 0 && incidents[0].at <= d.at {
 			d.happen(incidents[0])
@@ -147,7 +152,7 @@ func (d *simDevice) live() (broken *simBroken) {
 
 // next is the next moment at which anything happens by itself.
 func (d *simDevice) next() time.Duration {
-	next := min(simLength, d.timeAt, d.rules.next(d), d.players.until(d))
+	next := min(simLength, d.timeAt, d.players.until(d))
 	for _, t := range d.later {
 		next = min(next, t.at)
 	}

@@ -15,7 +15,7 @@ const simLength = simYear / 4
 
 // simFilesEvery is every how many lives are stored by the real storage package,
 // which takes longer than all the rest.
-const simFilesEvery = 200
+const simFilesEvery = 400
 
 // simLife is everything that is drawn for a device: what kind of device it is,
 // and what happens to it. Running it needs nothing else.
@@ -202,14 +202,14 @@ func drawLife(seed uint64) simLife {
 	if chance(0.01) {
 		l.tokenLife = 40 * time.Minute
 	}
-	if chance(0.97) {
+	if chance(0.99) {
 		l.timeService = time.Second + logUniform(random, time.Second, 6*time.Hour)
 	}
 	switch l.bootClock {
 	case bootsAt1970, bootsRestored:
 		l.standsStill = chance(0.3)
 	}
-	if chance(0.1) && !l.noDates { // without a Date nobody knows how old a token is
+	if chance(0.04) && !l.noDates { // without a Date nobody knows how old a token is
 		l.caches = time.Duration(float64(l.tokenLife) * pick(random, 0.5, 0.9, 1.1))
 	}
 	l.incidents = drawIncidents(random, l.apps)
@@ -217,14 +217,15 @@ func drawLife(seed uint64) simLife {
 }
 
 // drawIncidents draws what happens: it never rains but it pours, for most can
-// go wrong when things come together.
+// go wrong when things come together. Most devices live quietly, some are never
+// left alone.
 func drawIncidents(random *rand.Rand, apps int) []simIncident {
 	weights := make([]float64, len(simKinds))
 	for k := range simKinds { // one device is unplugged every night, another is in a place without a network
 		weights[k] = simKinds[k].weight * math.Pow(4, 2*random.Float64()-1)
 	}
 	var incidents []simIncident
-	for range 10 + random.IntN(90) {
+	for range 3 + int(77*math.Pow(random.Float64(), 4)) {
 		at := time.Duration(random.Float64() * float64(simLength))
 		if random.IntN(30) == 0 {
 			at = logUniform(random, 10*time.Second, time.Hour) // before the first token

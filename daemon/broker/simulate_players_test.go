@@ -146,7 +146,7 @@ func (r *simRules) judge(d *simDevice) {
 			}
 		}
 	}
-	if err := d.broker.Overview().StorageErr; err != nil {
+	if err := d.broker.published.Load().storageErr; err != nil {
 		r.reveal(d, "the storage error", err.Error())
 	}
 }
