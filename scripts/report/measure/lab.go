@@ -27,6 +27,7 @@ type lab struct {
 	passsim   *process
 	admin     string // base URL of the simulator's admin API
 	endpoint  string
+	ca        string // file with the simulator's certificate
 	statement string
 	state     string
 	socket    string
@@ -57,28 +58,14 @@ func readOr(path, fallback string) string {
 // measurements are of.
 func newLab(ctx context.Context, f files) (l *lab, err error) {
 	l = &lab{files: f, state: f.own("state"), socket: f.own("tvpassd.sock")}
-	passsim := filepath.Join(f.project, "bin/passsim")
-	l.passsim, err = start(ctx, f.own("passsim.log"), -1, passsim,
-		"-listen", "127.0.0.1:0", "-addr-out", f.own("addr"), "-tls",
-		"-ca-out", f.own("ca.pem"), "-admin", "127.0.0.1:0", "-admin-out", f.own("admin"))
-	if err != nil {
-		return nil, fmt.Errorf("start the simulator (make build makes it): %w", err)
+	if err := l.simulate(ctx, "passsim"); err != nil {
+		return nil, err
 	}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, l.passsim.stop())
 		}
 	}()
-	err = l.passsim.until("its addresses are known", func() bool { return f.read("addr") != "" && f.read("admin") != "" })
-	if err != nil {
-		return nil, err
-	}
-	l.endpoint, l.admin = f.read("addr"), f.read("admin")
-	statement, err := exec.CommandContext(ctx, passsim, "-statement", app).Output()
-	if err != nil {
-		return nil, fmt.Errorf("get a software statement of the simulator: %w", err)
-	}
-	l.statement = strings.TrimSpace(string(statement))
 	if l.args, err = l.configure("config.toml", l.state); err != nil {
 		return nil, err
 	}
@@ -90,13 +77,47 @@ func newLab(ctx context.Context, f files) (l *lab, err error) {
 	return l, errors.Join(err, daemon.stop())
 }
 
+// simulate starts a simulator, whose files begin with a name, and gets a
+// software statement of it. The caller stops it.
+func (l *lab) simulate(ctx context.Context, name string, args ...string) (err error) {
+	passsim := filepath.Join(l.files.project, "bin/passsim")
+	file := func(suffix string) string { return l.files.own(name + suffix) }
+	l.ca = file(".pem")
+	l.passsim, err = start(ctx, file(".log"), -1, passsim, append(args,
+		"-listen", "127.0.0.1:0", "-addr-out", file(".addr"), "-tls",
+		"-ca-out", l.ca, "-admin", "127.0.0.1:0", "-admin-out", file(".admin"))...)
+	if err != nil {
+		return fmt.Errorf("start the simulator (make build makes it): %w", err)
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.passsim.stop())
+		}
+	}()
+	err = l.passsim.until("its addresses are known", func() bool {
+		l.endpoint, l.admin = readOr(file(".addr"), ""), readOr(file(".admin"), "")
+		return l.endpoint != "" && l.admin != ""
+	})
+	if err != nil {
+		return err
+	}
+	statement, err := exec.CommandContext(ctx, passsim, "-statement", app).Output()
+	if err != nil {
+		return fmt.Errorf("get a software statement of the simulator: %w", err)
+	}
+	l.statement = strings.TrimSpace(string(statement))
+	return nil
+}
+
 // configure writes a configuration whose state lives in the given directory,
-// and returns the arguments for a daemon on it.
-func (l *lab) configure(name, state string) ([]string, error) {
+// and returns the arguments for a daemon on it. It has one app, and others if any
+// are named.
+func (l *lab) configure(name, state string, others ...string) ([]string, error) {
 	config := fmt.Sprintf("endpoint = %q\nstate_dir = %q\naccept_volatile_state = true\n"+
-		"[socket]\npath = %q\ngroup = \"\"\n[http]\nca_file = %q\n"+
-		"[[app]]\nid = %q\nsoftware_statement = %q\n",
-		l.endpoint, state, l.socket, l.files.own("ca.pem"), app, l.statement)
+		"[socket]\npath = %q\ngroup = \"\"\n[http]\nca_file = %q\n", l.endpoint, state, l.socket, l.ca)
+	for _, id := range append([]string{app}, others...) {
+		config += fmt.Sprintf("[[app]]\nid = %q\nsoftware_statement = %q\n", id, l.statement)
+	}
 	return []string{"run", "--config", l.files.own(name)}, os.WriteFile(l.files.own(name), []byte(config), 0o600)
 }
 

@@ -64,6 +64,7 @@ func run(ctx context.Context, f files, watch time.Duration, stdout, stderr io.Wr
 		{"latency", latency},
 		{"instructions", instructions},
 		{"start", func(ctx context.Context, l *lab) ([]row, error) { return one(startUp(ctx, l)) }},
+		{"first tokens", firstTokens},
 		{"upstream calls", upstream}, // before the refreshes that the last one asks for
 		{"flash", flash},
 	} {

@@ -1,6 +1,10 @@
 // Command wear refreshes one app's token in a database a number of times, as
 // the daemon does, and prints the size of the database file in bytes. Under
-// strace it also shows what one refresh writes.
+// strace it also shows what one refresh writes. With -age it makes the tokens of
+// apps older instead, as if they were of an earlier boot.
+//
+//	wear -dir DIR [-n N] [-size BYTES]
+//	wear -dir DIR -age DURATION -endpoint URL APP...
 package main
 
 import (
@@ -19,10 +23,19 @@ func main() {
 	n := flag.Int("n", 1000, "refreshes")
 	size := flag.Int("size", 2048, "bytes of an access token")
 	dir := flag.String("dir", "", "state directory, kept")
+	by := flag.Duration("age", 0, "how much older to make tokens")
+	endpoint := flag.String("endpoint", "", "the server of these tokens")
 	flag.Parse()
-	if *dir == "" || flag.NArg() > 0 {
+	if *dir == "" || flag.NArg() > 0 != (*by > 0) {
 		flag.Usage()
 		os.Exit(64)
+	}
+	if *by > 0 {
+		if err := age(*dir, *by, *endpoint, flag.Args()); err != nil {
+			fmt.Fprintln(os.Stderr, "wear:", err)
+			os.Exit(1)
+		}
+		return
 	}
 	bytes, err := wear(*dir, *n, *size)
 	if err != nil {
@@ -70,4 +83,34 @@ func wear(dir string, n, size int) (int64, error) {
 		return 0, err
 	}
 	return info.Size(), nil
+}
+
+// age makes the tokens of apps older, as if they were of an earlier boot.
+func age(dir string, by time.Duration, endpoint string, apps []string) (err error) {
+	store, err := storage.Open(storage.Config{Dir: dir, Now: time.Now})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close()) }()
+	for _, id := range apps {
+		app, err := store.App(endpoint, id)
+		if err != nil {
+			return err
+		}
+		if app.Token == nil {
+			return fmt.Errorf("%s has no token", id)
+		}
+		tok := *app.Token
+		tok.Sent = storage.Stamp{BootID: "an earlier boot", Boot: tok.Sent.Boot, Wall: tok.Sent.Wall.Add(-by)}
+		for _, at := range []*time.Time{&tok.ServerSent, &tok.WallSent} {
+			if !at.IsZero() {
+				*at = at.Add(-by)
+			}
+		}
+		app.Token = &tok
+		if err := store.SaveApp(endpoint, id, app); err != nil {
+			return err
+		}
+	}
+	return nil
 }
