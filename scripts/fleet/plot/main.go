@@ -182,14 +182,21 @@ func encode(p *plot.Plot, file string) (err error) {
 // columns is how many points a line has at most.
 const columns = 900
 
-// line draws the highest second of each column. A logarithmic scale has no zero:
-// a second without requests is drawn as one request.
+// window is how many seconds a figure in a picture of hours is the mean of: in a
+// single second chance has too large a part.
+const window = 10
+
+// line draws the highest figure of each column. A logarithmic scale has no zero:
+// no request is drawn as one.
 func line(values []float64, unit float64, c color.Color) (*plotter.Line, error) {
 	width := max(len(values)/columns, 1)
 	var points plotter.XYs
 	for i := 0; i < len(values); i += width {
-		most := slices.Max(values[i:min(i+width, len(values))])
-		points = append(points, plotter.XY{X: float64(i) / unit, Y: max(most, 1)})
+		most := 1.0
+		for part := range slices.Chunk(values[i:min(i+width, len(values))], min(width, window)) {
+			most = max(most, mean(part))
+		}
+		points = append(points, plotter.XY{X: float64(i) / unit, Y: most})
 	}
 	l, err := plotter.NewLine(points)
 	if err != nil {
@@ -197,4 +204,12 @@ func line(values []float64, unit float64, c color.Color) (*plotter.Line, error) 
 	}
 	l.Color = c
 	return l, nil
+}
+
+func mean(values []float64) float64 {
+	var sum float64
+	for _, v := range values {
+		sum += v
+	}
+	return sum / float64(len(values))
 }
