@@ -3,7 +3,8 @@
 // credentials into an access token.
 //
 // It owns the wire: how the server is reached, one HTTP exchange for each call,
-// what counts as an answer, and a typed error for everything else. It remembers
+// what counts as an answer, and a typed error for everything else. Players'
+// requests to the REST API V2 go the same way (see [Client.Send]). It remembers
 // nothing but connections, TLS sessions and the server's last good address. It
 // never repeats a call: that is the broker's decision.
 package dcr

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -82,12 +83,7 @@ func find(path string) (rt *route, app, rest string) {
 
 // allows reports whether a method is one of the route's.
 func (rt *route) allows(method string) bool {
-	for allowed := range strings.SplitSeq(rt.allow, ", ") {
-		if allowed == method {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(strings.Split(rt.allow, ", "), method)
 }
 
 // call is one request.

@@ -3,7 +3,8 @@
 // It owns the socket (listen.go), who the callers are (peer.go), what each may do
 // (policy.go), who comes in (door.go), what net/http must not see (conn.go) and the
 // paths (route.go). It does not own what it shows: tokens, devices and states come
-// from [Tokens], [Views] and [Orders]. The types on the wire are those of package ipc.
+// from [Tokens], [Views] and [Orders], the server's answers from [Gateway]. The
+// types on the wire are those of package ipc.
 package server
 
 import (
