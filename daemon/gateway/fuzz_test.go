@@ -2,6 +2,8 @@ package gateway_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"io/fs"
@@ -18,6 +20,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 	"github.com/tvpassd/tvpassd/daemon/gateway"
 	"github.com/tvpassd/tvpassd/daemon/throttle"
 	"github.com/tvpassd/tvpassd/ipc/server"
@@ -37,7 +40,10 @@ func (fixedToken) Report(context.Context, string, string) error                 
 
 // rig is the way of a request from the socket to the server, without a daemon.
 type rig struct {
-	socket string
+	socket   string
+	endpoint string
+	roots    *x509.CertPool // of the endpoint
+	think    time.Duration  // of the server, for each request
 
 	mu   sync.Mutex // guards what follows
 	seen []*http.Request
@@ -54,6 +60,8 @@ func (r *rig) clock() time.Duration {
 
 func (r *rig) ServeHTTP(_ http.ResponseWriter, req *http.Request) {
 	_, _ = io.Copy(io.Discard, req.Body)
+	for began := time.Now(); time.Since(began) < r.think; {
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.seen = append(r.seen, req)
@@ -80,12 +88,20 @@ func newRig(tb testing.TB) *rig {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	ca, cert, err := dcrtest.NewCA(time.Now())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	r.roots = x509.NewCertPool()
+	r.roots.AppendCertsFromPEM(ca)
 	web := &http.Server{Handler: r}
-	go web.Serve(upstream)
+	go web.Serve(tls.NewListener(upstream, &tls.Config{Certificates: []tls.Certificate{cert}}))
 	tb.Cleanup(func() { web.Close() })
-	endpoint := "http://" + upstream.Addr().String()
+	endpoint := "https://" + upstream.Addr().String()
+	r.endpoint = endpoint
 	client, err := dcr.New(dcr.Config{
 		Endpoint: endpoint, Timeout: time.Minute, UserAgent: "tvpassd/1", Now: time.Now,
+		CAFile: "ca.pem", ReadFile: func(string) ([]byte, error) { return ca, nil },
 		DeviceInfo: func(application string, _ netip.AddrPort) string { return "info of " + application },
 	})
 	if err != nil {

@@ -67,6 +67,7 @@ func run(ctx context.Context, f files, watch time.Duration, stdout, stderr io.Wr
 		{"first tokens", firstTokens},
 		{"upstream calls", upstream}, // before the refreshes that the last one asks for
 		{"flash", flash},
+		{"the gateway", gateway},
 	} {
 		fmt.Fprintf(stderr, "report: measuring %s\n", m.name)
 		got, err := m.rows(ctx, l)
