@@ -10,8 +10,8 @@ import (
 )
 
 // followNetwork probes the device again when the network changes, and retries
-// calls that failed because the network was down. Without that news the daemon
-// works all the same, only later.
+// calls that failed because the network was down. Without it the daemon works,
+// too, but retries later.
 func (d *Daemon) followNetwork(ctx context.Context) error {
 	err := device.Watch(ctx, func() {
 		if d.hardware.Probe() {
@@ -31,21 +31,21 @@ func (d *Daemon) followNetwork(ctx context.Context) error {
 	return nil
 }
 
-// changed says that there is news. It never waits.
+// changed has followChanges look again. It never waits.
 func (d *Daemon) changed() {
 	select {
-	case d.news <- struct{}{}:
-	default: // it is known already
+	case d.changes <- struct{}{}:
+	default: // it has yet to look
 	}
 }
 
-// followNews keeps the service manager's status line true, and dates the
+// followChanges updates the service manager's status line, and the dates of the
 // warnings.
-func (d *Daemon) followNews(ctx context.Context) {
+func (d *Daemon) followChanges(ctx context.Context) {
 	last := ""
 	for {
 		select {
-		case <-d.news:
+		case <-d.changes:
 			if now := d.api.Summary(); now != last {
 				last = now
 				d.cfg.Notifier.Status(now)
@@ -85,7 +85,7 @@ func (d *Daemon) settle(ctx context.Context) error {
 	var parts sync.WaitGroup
 	parts.Go(func() { d.writeLater(ctx) })
 	parts.Go(func() { d.readLater(ctx) })
-	d.followNews(ctx)
+	d.followChanges(ctx)
 	parts.Wait()
 	return nil
 }

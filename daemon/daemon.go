@@ -48,7 +48,7 @@ type Manager interface {
 	Reloading()
 	Status(text string)
 	Stopping()
-	// Watchdog tells the manager at intervals that the daemon is alive, as long
+	// Watchdog reports to the manager at intervals that the daemon is alive, as long
 	// as alive says so, until ctx is done.
 	Watchdog(ctx context.Context, alive func() bool) error
 }
@@ -89,7 +89,7 @@ type Daemon struct {
 	api      *localapi.API
 	socket   *server.Socket
 	janitor  *janitor
-	news     chan struct{} // something changed that the service manager shows
+	changes  chan struct{} // something may have changed that the service manager shows
 
 	reloading sync.Mutex // one reload at a time
 	conf      atomic.Pointer[config.Config]
@@ -106,7 +106,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 		return nil, err
 	}
 	cfg.Level.Set(conf.LogLevel)
-	d := &Daemon{cfg: cfg, first: conf, news: make(chan struct{}, 1)}
+	d := &Daemon{cfg: cfg, first: conf, changes: make(chan struct{}, 1)}
 	d.janitor = newJanitor(func() { d.upstream.Load().Forget() })
 	if d.store, err = storage.Open(storage.Config{Dir: conf.StateDir, Now: d.wall}); err != nil {
 		return nil, fmt.Errorf("open the state: %w", err)
@@ -214,7 +214,7 @@ func (d *Daemon) gate(s config.Socket) *throttle.Gate {
 	}
 	g := throttle.New(d.cfg.Clock.BootID(), d.cfg.Clock.Now().Boot, throttle.File(file))
 	if err := g.Err(); err != nil {
-		d.cfg.Log.Warn("it is not known what left since the device booted: the first call waits a second",
+		d.cfg.Log.Warn("the calls since the boot are not known: the first call waits a second",
 			"code", "gate_forgetful", "err", err)
 	}
 	return g

@@ -211,8 +211,8 @@ func policyOf(conf *config.Config, owner uint32) *server.Policy {
 	return p
 }
 
-// codeGroupsUnknown is the code of a kernel that does not tell all groups of a
-// caller.
+// codeGroupsUnknown is the code of the warning that this kernel does not report
+// all groups of a caller.
 const codeGroupsUnknown = "groups_unknown"
 
 // usesGroups reports whether a policy asks for the groups of callers.

@@ -27,7 +27,7 @@ func splitKey(key string) (app, kind string, ok bool) {
 	return key[:i], key[i+1:], true
 }
 
-// App returns what is kept for an app: the zero App if nothing is.
+// App returns what is stored for an app, or the zero App.
 func (s *Store) App(endpoint, app string) (App, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,9 +12,9 @@ const (
 	noFreeList = math.MaxUint64 // the page of a free list that is not stored
 )
 
-// compose returns a database with these entries, as bbolt reads it and goes on
-// with it. bbolt can't make one on a file system without locks or shared memory
-// maps: there the database is written as a whole.
+// compose returns a database with these entries that bbolt can read and change.
+// bbolt itself can't make one on a file system without locks or shared memory
+// maps. There the database is written as a whole.
 func compose(all []entry) []byte {
 	const rootPage, bucketPage = 2, 3 // behind the meta pages
 	values := make([]leafElement, len(all))

@@ -62,10 +62,10 @@ func (s *Store) writeCopy() error {
 	return nil
 }
 
-// reconcile decides what is held, from the content of database and copy. The
-// one that has seen more changes is right: a power cut between the two writes
+// reconcile combines the content of database and copy. If both are readable, the
+// one with the higher generation is right: a power cut between the two writes
 // leaves the copy behind, and a database that fell back to its older meta page
-// is behind itself. If the database is damaged, each gives what the other
+// is behind the copy. If the database is damaged, each supplies what the other
 // lacks.
 func (s *Store) reconcile(found entries, dbErr error, kept identity, copyErr error) error {
 	id := identityOf(found)

@@ -77,8 +77,8 @@ func (s *Store) inspect() error {
 }
 
 // untouched reports whether an error of update left the database as it was: it
-// could not be opened, or a page found no room. After a sync that failed,
-// nobody knows.
+// could not be opened, or there was no room for a page. After a failed sync its
+// state is unknown.
 func untouched(err error) bool {
 	at, ok := errors.AsType[*fs.PathError](err)
 	return ok && (at.Op == "open" || at.Op == "lock" || at.Op == "write")

@@ -132,11 +132,11 @@ func writeFile(path string, content []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// replace puts a new file in the place of the one at path: after a power cut
-// there is either the old or the new. build makes and syncs the new file under
+// replace puts a new file in the place of the one at path: a power cut leaves
+// either the old file or the new one. build makes and syncs the new file under
 // the name that it is given. Some file systems do not let one file replace
-// another; there the content is written over the old one, if there is none or
-// if backed says that another file has its content.
+// another. There the new content is written into the file at path, but only if
+// no such file exists, or if backed is true: another file holds its content.
 func replace(path string, backed bool, build func(name string) error) error {
 	name := path + ".new"
 	if err := removeLeftover(name); err != nil {

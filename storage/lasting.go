@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Place describes where a directory is, as far as that decides whether files in
+// Place describes the file systems that a directory is on, and whether files in
 // it last.
 type Place struct {
 	Dir      string // as it was asked for

@@ -117,7 +117,7 @@ func (m mount) holds(path string) bool {
 }
 
 // mountID returns the number of the mount that a path is on. A kernel before
-// 3.15 does not tell: it is "" then.
+// 3.15 does not report it: the result is then "".
 func mountID(path string) string {
 	fd, err := unix.Open(path, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -228,8 +228,8 @@ func (s *Store) flush() error {
 // bytes, if no page of it is free.
 const roomToChange = 64 << 10
 
-// tryRoom finds out whether a save that failed would succeed now: nothing else
-// tells a disk that is still full from one that has room again.
+// tryRoom finds out whether a save that failed would succeed now. Only a write
+// shows whether a full disk has room again.
 func (s *Store) tryRoom() error {
 	if s.refused == 0 {
 		return nil

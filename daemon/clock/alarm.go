@@ -38,7 +38,7 @@ type Alarm struct {
 	standIn *time.Timer // rings while the timerfd fails
 	c       chan struct{}
 	deaf    atomic.Bool // the timerfd could not be read
-	told    sync.Once   // of a failure of the timerfd
+	warned  sync.Once   // of a failure of the timerfd
 	shut    sync.Once   // guards closing of closed
 	closed  chan struct{}
 	done    chan struct{} // closed when wait has returned
@@ -52,7 +52,7 @@ func NewAlarm(clock System, log *slog.Logger) *Alarm {
 	a.standIn = time.AfterFunc(math.MaxInt64, a.ring)
 	fd, err := unix.TimerfdCreate(unix.CLOCK_REALTIME, unix.TFD_NONBLOCK|unix.TFD_CLOEXEC)
 	if err != nil {
-		a.tell(fmt.Errorf("create: %w", err))
+		a.warn(fmt.Errorf("create: %w", err))
 		close(a.done)
 	} else {
 		a.timer = os.NewFile(uintptr(fd), "timerfd")
@@ -77,7 +77,7 @@ func (a *Alarm) Set(at time.Duration) {
 	switch {
 	case errors.Is(err, os.ErrClosed):
 	case err != nil:
-		a.tell(fmt.Errorf("set: %w", err))
+		a.warn(fmt.Errorf("set: %w", err))
 		fallthrough
 	case a.deaf.Load():
 		a.standIn.Reset(min(wait, lookEvery))
@@ -148,7 +148,7 @@ func (a *Alarm) wait() {
 		if !failed {
 			continue
 		}
-		a.tell(err)
+		a.warn(err)
 		select {
 		case <-time.After(lookEvery):
 		case <-a.closed:
@@ -157,7 +157,7 @@ func (a *Alarm) wait() {
 	}
 }
 
-// ring wakes the owner; rings that it has not taken are one.
+// ring wakes the owner. If a ring waits for it already, this one is dropped.
 func (a *Alarm) ring() {
 	select {
 	case a.c <- struct{}{}:
@@ -165,9 +165,9 @@ func (a *Alarm) ring() {
 	}
 }
 
-// tell logs the first failure of the timerfd.
-func (a *Alarm) tell(err error) {
-	a.told.Do(func() {
+// warn logs the first failure of the timerfd.
+func (a *Alarm) warn(err error) {
+	a.warned.Do(func() {
 		a.log.Warn("the kernel's timer fails: the daemon wakes up every 5s instead", "code", "timer_fails", "err", err)
 	})
 }
