@@ -28,9 +28,9 @@ func TestAPICommand(t *testing.T) {
 		}
 	}
 	l.write("form", form)
-	code := field(t, api(0, "", `"code":"`, "-d", form, "REF30/sessions").stdout, "code")
-	code = field(t, api(0, "", `"code":"`, "-d", "@"+l.path("form"), "REF30/sessions").stdout, "code")
-	code = field(t, api(0, form, `"code":"`, "-d", "-", "REF30/sessions").stdout, "code")
+	api(0, "", `"code":"`, "-d", form, "REF30/sessions")
+	api(0, "", `"code":"`, "-d", "@"+l.path("form"), "REF30/sessions")
+	code := field(t, api(0, form, `"code":"`, "-d", "-", "REF30/sessions").stdout, "code")
 	l.order("POST", "/sign-in", `{"code":"`+code+`"}`)
 	api(0, "", `"Cablevision"`, "REF30/profiles/code/"+code)
 	api(0, "", `"serializedToken"`, "-d", resources, "REF30/decisions/authorize/Cablevision")
