@@ -124,7 +124,7 @@ func (c *conn) hideHost(b []byte) int {
 			i += end - 1
 		case c.match == len(hostName):
 			b[i] = 'x'
-		case char|0x20 == hostName[c.match]: // upper or lower case
+		case char == hostName[c.match], char >= 'A' && char|0x20 == hostName[c.match]: // lower or upper case
 			c.match++
 		default:
 			c.match = otherLine

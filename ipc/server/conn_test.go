@@ -224,6 +224,7 @@ func FuzzRead(f *testing.F) {
 	f.Add([]byte("GET / HTTP/1.1\r\nHost: /x\r\n\r\nGET / HTTP/1.1\r\nhost:y\n\n"), uint8(3), uint8(0))
 	f.Add([]byte("\r\n\r\nHOST:\nhost: a"), uint8(1), uint8(7))
 	f.Add([]byte("h\no\ns\nt\n:\nhost:\rx"), uint8(200), uint8(255))
+	f.Add([]byte("host\x1a0"), uint8(9), uint8(0)) // like a colon but for one bit
 	f.Fuzz(func(t *testing.T, sent []byte, size, body uint8) {
 		near, far := net.Pipe()
 		go func() {
