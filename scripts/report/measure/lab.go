@@ -40,11 +40,10 @@ type files struct {
 	work    string // a directory of this run, with the programs of scripts/report
 }
 
-func (f files) tvpassd() string         { return filepath.Join(f.project, "bin/tvpassd") }
-func (f files) armv7() string           { return filepath.Join(f.project, "dist/tvpassd-linux-armv7") }
-func (f files) own(name string) string  { return filepath.Join(f.work, name) }
-func (f files) c(name string) string    { return filepath.Join(f.project, "scripts/report", name) }
-func (f files) read(name string) string { return readOr(f.own(name), "") }
+func (f files) tvpassd() string        { return filepath.Join(f.project, "bin/tvpassd") }
+func (f files) armv7() string          { return filepath.Join(f.project, "dist/tvpassd-linux-armv7") }
+func (f files) own(name string) string { return filepath.Join(f.work, name) }
+func (f files) c(name string) string   { return filepath.Join(f.project, "scripts/report", name) }
 
 func readOr(path, fallback string) string {
 	content, err := os.ReadFile(path)
