@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -139,4 +140,63 @@ func TestGatewayHidesApps(t *testing.T) {
 			t.Errorf("%s names an app: %s", path, got)
 		}
 	}
+}
+
+// A reload that takes the right away from a caller who waits keeps its call here.
+func TestGatewayRightsAreLookedAtAgain(t *testing.T) {
+	needRoot(t)
+	l := newAPILab(t, throttle(1, "30"))
+	l.addApp("ref30", "allow_users = [61001]")
+	l.up()
+	l.token()
+	w := l.startAs(player, "curl", "-sSi", "-H", "Prefer: wait=60", "--unix-socket", l.path("sock"),
+		"http://tvpassd/v1/apps/ref30/api/v2/REF30/profiles")
+	t.Cleanup(w.kill)
+	l.until("a call that waits, or is done", func() bool {
+		return l.status().Throttle.Waiting == 1 || len(l.calls()) > 1
+	})
+	if len(l.calls()) > 1 {
+		return // this machine is too busy to be in time
+	}
+	l.addApp("ref30", "allow_users = [61002]")
+	l.run("reload").expect(t, 0)
+	waits := len(l.calls()) == 1
+	w.exit()
+	if got := w.stderr.String(); waits && (len(l.calls()) > 1 || !strings.Contains(got, "403 Forbidden") ||
+		!strings.Contains(got, "Proxy-Status: tvpassd; error=http_request_denied")) {
+		t.Errorf("%d calls left, and the caller got %s", len(l.calls()), got)
+	}
+}
+
+// The bodies of calls that wait count: a user has 1 MiB of them, and then is told
+// so.
+func TestGatewayBodiesAreLimited(t *testing.T) {
+	gone := make(chan struct{})
+	l := newAPILab(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-gone:
+			fine(w, r)
+		case <-r.Context().Done():
+		}
+	})
+	l.up()
+	l.token()
+	body := strings.Repeat("x", 256<<10)
+	var calls sync.WaitGroup
+	for range 4 {
+		calls.Go(func() {
+			r, err := l.try(t.Context(), "POST", "/v1/api/v2/REF30/sessions", body)
+			if err != nil || r.StatusCode != 200 {
+				t.Errorf("%v, %v", r.StatusCode, err)
+			}
+		})
+	}
+	l.until("four calls", func() bool { return len(l.calls()) == 4 })
+	p := l.call("POST", "REF30/sessions", body).fails(t, 429, "too_many_requests", "http_request_error", false)
+	if p.RetryAfterMS == 0 {
+		t.Errorf("%+v", p)
+	}
+	close(gone)
+	calls.Wait()
+	l.call("POST", "REF30/sessions", body, "Prefer", "wait=60").expect(t, 200, "received-status=200")
 }
