@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -65,7 +66,9 @@ func (d *document) fault(line int, format string, args ...any) {
 
 // sorted returns the faults in the order of their lines.
 func (d *document) sorted() []*Error {
-	slices.SortStableFunc(d.faults, func(a, b *Error) int { return a.Line - b.Line })
+	slices.SortFunc(d.faults, func(a, b *Error) int {
+		return cmp.Or(a.Line-b.Line, strings.Compare(a.Error(), b.Error()))
+	})
 	return d.faults
 }
 

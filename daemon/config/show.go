@@ -32,7 +32,7 @@ func Show(data []byte, inApps bool) Shown {
 	}
 	s := shower{doc: d}
 	tables := slices.Clone(d.tables)
-	slices.SortStableFunc(tables, func(a, b *table) int { return cmp.Compare(a.line, b.line) })
+	slices.SortFunc(tables, func(a, b *table) int { return cmp.Or(a.line-b.line, strings.Compare(a.label, b.label)) })
 	for _, t := range tables {
 		s.table(t)
 	}
