@@ -129,7 +129,7 @@ func TestGatewayHidesApps(t *testing.T) {
 			}
 		}
 	}
-	if seen := l.requests(); len(seen) > 0 {
+	if seen := l.calls(); len(seen) > 0 {
 		t.Errorf("the server got %v", seen)
 	}
 	r := l.curlAs(stranger, "/v1/api/v2/REF30/configuration", "-i")
