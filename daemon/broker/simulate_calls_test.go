@@ -107,7 +107,8 @@ func (r *simRules) lands(d *simDevice, f simFlight) {
 			return
 		}
 		acc.fresh, acc.refused, acc.confirmed = f.token, simMoment{}, false
-		f.token.early, acc.late = !acc.late, true
+		f.token.early = !acc.late
+		acc.late = f.token.life >= maxSkew // a shorter one may seem to have ended, by a clock that is a little off
 		if d.life.noDates && r.still > 0 || d.at-f.token.sent > time.Minute {
 			acc.fresh = nil // the time service will seem to age it; or it is one of earlier
 		}
