@@ -75,7 +75,8 @@ func (r *simRules) starts(d *simDevice) {
 		acc.late = false
 	}
 	r.shutUntil = min(r.shutUntil, r.shutSaved.until)
-	if r.unsure {
+	short := r.shutSaved.until-r.shutSaved.at <= storeShut // only the gate's memory has it, which takes a boot id
+	if r.unsure || short && d.clocks.noID {
 		r.shutUntil = min(r.shutUntil, d.at)
 	}
 	r.reckonShut(d)
