@@ -6,6 +6,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -198,11 +200,33 @@ func TestGatewayClosedConnections(t *testing.T) {
 	l.up()
 	l.call("GET", "REF30/profiles", "").expect(t, 200, "received-status=200")
 	l.server.SetKeepAlivesEnabled(false) // which closes those that there are
+	// A call that crosses the close on its way is lost, and told as that.
+	l.until("the daemon's end to be closed too", func() bool { return !l.connected() })
 	l.call("POST", "REF30/sessions", "x").expect(t, 200, "received-status=200")
 	l.call("GET", "REF30/profiles", "").expect(t, 200, "received-status=200")
 	if n := len(l.calls()); n != 3 {
 		t.Errorf("the server got %d calls, want 3", n)
 	}
+}
+
+// connected reports whether anybody here has a connection to the server that is
+// not closed on this side.
+func (l *apiLab) connected() bool {
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(l.endpoint, "https://"))
+	l.must(err)
+	number, err := strconv.ParseUint(port, 10, 16)
+	l.must(err)
+	table, err := os.ReadFile("/proc/net/tcp")
+	l.must(err)
+	const established, closeWait = "01", "08"
+	for _, line := range strings.Split(string(table), "\n")[1:] {
+		f := strings.Fields(line) // number, local, remote, state, ...
+		if len(f) > 3 && strings.HasSuffix(f[2], fmt.Sprintf(":%04X", number)) &&
+			(f[3] == established || f[3] == closeWait) {
+			return true
+		}
+	}
+	return false
 }
 
 // Without a token a call fails as /token does, and nothing leaves.
