@@ -124,6 +124,7 @@ func (l *apiLab) replaceServer(serve func(net.Listener)) {
 	l.t.Helper()
 	address := strings.TrimPrefix(l.endpoint, "https://")
 	l.server.Close()
+	l.untilClosed()
 	l.daemon.until("the port", func() bool {
 		listener, err := net.Listen("tcp", address)
 		if err != nil {
@@ -200,13 +201,20 @@ func TestGatewayClosedConnections(t *testing.T) {
 	l.up()
 	l.call("GET", "REF30/profiles", "").expect(t, 200, "received-status=200")
 	l.server.SetKeepAlivesEnabled(false) // which closes those that there are
-	// A call that crosses the close on its way is lost, and told as that.
-	l.until("the daemon's end to be closed too", func() bool { return !l.connected() })
+	l.untilClosed()
 	l.call("POST", "REF30/sessions", "x").expect(t, 200, "received-status=200")
 	l.call("GET", "REF30/profiles", "").expect(t, 200, "received-status=200")
 	if n := len(l.calls()); n != 3 {
 		t.Errorf("the server got %d calls, want 3", n)
 	}
+}
+
+// untilClosed waits until the daemon has closed its end of the connections that
+// the server closed. A call that crosses the close on its way is lost, and told
+// as that.
+func (l *apiLab) untilClosed() {
+	l.t.Helper()
+	l.until("the daemon's end to be closed too", func() bool { return !l.connected() })
 }
 
 // connected reports whether anybody here has a connection to the server that is
