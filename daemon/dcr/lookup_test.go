@@ -21,12 +21,6 @@ import (
 // [dcrtest.ParseNameFault] reads them.
 func nameServer(t *testing.T, faults ...string) (n *dcrtest.NameServer, address string) {
 	t.Helper()
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = free.Addr().String()
-	free.Close()
 	n = dcrtest.NewNameServer()
 	n.SetHost("sp.example", netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10"))
 	for _, words := range faults {
@@ -39,7 +33,19 @@ func nameServer(t *testing.T, faults ...string) (n *dcrtest.NameServer, address 
 		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	wait, err := n.Listen(ctx, address)
+	var wait func()
+	var err error
+	for range 100 { // another process may take the port meanwhile
+		free, failed := net.Listen("tcp", "127.0.0.1:0")
+		if failed != nil {
+			t.Fatal(failed)
+		}
+		address = free.Addr().String()
+		free.Close()
+		if wait, err = n.Listen(ctx, address); err == nil {
+			break
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

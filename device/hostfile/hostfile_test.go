@@ -150,7 +150,8 @@ func TestOnlyRegularFilesUnlessAsked(t *testing.T) {
 	defer writer.Close()
 	_, err = writer.WriteString("half a statement")
 	must(t, err)
-	impatient := open(t, root, Rule{Special: true, Within: 50 * time.Millisecond})
+	impatient := open(t, root, Rule{Special: true})
+	impatient.rule.Within = 50 * time.Millisecond
 	if _, err := impatient.Read("fifo", 100); !errors.Is(err, os.ErrDeadlineExceeded) {
 		t.Errorf("a FIFO that never ends: %v", err)
 	}
@@ -326,8 +327,9 @@ func TestTheKernelIsTrusted(t *testing.T) {
 }
 
 func TestACallThatHangsKeepsTheFolderOpen(t *testing.T) {
-	d, err := Open(t.TempDir(), Rule{Within: time.Millisecond})
+	d, err := Open(t.TempDir(), Rule{})
 	must(t, err)
+	d.rule.Within = time.Millisecond
 	hang, ended := make(chan struct{}), make(chan struct{})
 	err = d.within("read", "x", func(*worker) error {
 		<-hang

@@ -23,16 +23,22 @@ import (
 // names serves a name server that knows sp.example.
 func names(t *testing.T) (n *dcrtest.NameServer, address string) {
 	t.Helper()
-	free, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address = free.LocalAddr().String()
-	free.Close()
 	n = dcrtest.NewNameServer()
 	n.SetHost("SP.example.", netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10"))
 	ctx, stop := context.WithCancel(context.Background())
-	wait, err := n.Listen(ctx, address)
+	var wait func()
+	var err error
+	for range 100 { // a port that is free for UDP may be taken for TCP
+		free, failed := net.ListenPacket("udp", "127.0.0.1:0")
+		if failed != nil {
+			t.Fatal(failed)
+		}
+		address = free.LocalAddr().String()
+		free.Close()
+		if wait, err = n.Listen(ctx, address); err == nil {
+			break
+		}
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +78,7 @@ func told(t *testing.T, network, address string, raw []byte) string {
 	reply := make([]byte, 4096)
 	if network == "tcp" {
 		raw = append(binary.BigEndian.AppendUint16(nil, uint16(len(raw))), raw...)
-	} else if err := conn.SetReadDeadline(time.Now().Add(300 * time.Millisecond)); err != nil {
+	} else if err := conn.SetReadDeadline(time.Now().Add(3 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conn.Write(raw); err != nil {
