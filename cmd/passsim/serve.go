@@ -49,7 +49,7 @@ func serve(ctx context.Context, o options, log *slog.Logger) error {
 	if o.dns != "" {
 		var stop context.CancelFunc
 		ctx, stop = context.WithCancel(ctx)
-		wait, err := o.names.Listen(ctx, o.dns)
+		_, wait, err := o.names.Listen(ctx, o.dns)
 		if err != nil {
 			stop()
 			return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
-	"net"
 	"net/netip"
 	"strings"
 	"sync"
@@ -33,19 +32,7 @@ func nameServer(t *testing.T, faults ...string) (n *dcrtest.NameServer, address 
 		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	var wait func()
-	var err error
-	for range 100 { // another process may take the port meanwhile
-		free, failed := net.Listen("tcp", "127.0.0.1:0")
-		if failed != nil {
-			t.Fatal(failed)
-		}
-		address = free.Addr().String()
-		free.Close()
-		if wait, err = n.Listen(ctx, address); err == nil {
-			break
-		}
-	}
+	address, wait, err := n.Listen(ctx, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}

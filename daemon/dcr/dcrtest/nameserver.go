@@ -63,11 +63,12 @@ func (n *NameServer) ClearQueries() {
 func canonical(name string) string { return strings.ToLower(strings.TrimSuffix(name, ".")) }
 
 // Listen serves UDP and TCP on an address such as 127.0.0.1:53 until ctx is
-// done. The function that it returns waits for the end.
-func (n *NameServer) Listen(ctx context.Context, address string) (wait func(), err error) {
+// done. Port 0 stands for any that is free; at is the address with the port. The
+// function wait waits for the end.
+func (n *NameServer) Listen(ctx context.Context, address string) (at string, wait func(), err error) {
 	packets, streams, err := listenBoth(address)
 	if err != nil {
-		return nil, fmt.Errorf("listen for DNS: %w", err)
+		return "", nil, fmt.Errorf("listen for DNS: %w", err)
 	}
 	var all sync.WaitGroup
 	all.Go(func() { n.servePackets(ctx, packets, &all) })
@@ -76,7 +77,7 @@ func (n *NameServer) Listen(ctx context.Context, address string) (wait func(), e
 		_ = packets.Close()
 		_ = streams.Close()
 	})
-	return func() { all.Wait(); stop() }, nil
+	return streams.Addr().String(), func() { all.Wait(); stop() }, nil
 }
 
 func (n *NameServer) servePackets(ctx context.Context, conn net.PacketConn, all *sync.WaitGroup) {

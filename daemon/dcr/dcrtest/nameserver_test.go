@@ -26,19 +26,7 @@ func names(t *testing.T) (n *dcrtest.NameServer, address string) {
 	n = dcrtest.NewNameServer()
 	n.SetHost("SP.example.", netip.MustParseAddr("192.0.2.10"), netip.MustParseAddr("2001:db8::10"))
 	ctx, stop := context.WithCancel(context.Background())
-	var wait func()
-	var err error
-	for range 100 { // a port that is free for UDP may be taken for TCP
-		free, failed := net.ListenPacket("udp", "127.0.0.1:0")
-		if failed != nil {
-			t.Fatal(failed)
-		}
-		address = free.LocalAddr().String()
-		free.Close()
-		if wait, err = n.Listen(ctx, address); err == nil {
-			break
-		}
-	}
+	address, wait, err := n.Listen(ctx, "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
