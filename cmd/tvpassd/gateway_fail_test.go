@@ -194,8 +194,8 @@ func TestGatewayUnreachable(t *testing.T) {
 	}
 }
 
-// A kept connection that the server has closed is no reason to fail: nothing has
-// left over it.
+// A call does not fail because the server has closed a kept connection: nothing
+// has left over it.
 func TestGatewayClosedConnections(t *testing.T) {
 	l := newAPILab(t, nil)
 	l.up()

@@ -120,7 +120,7 @@ func TestGatewayRefusedForEver(t *testing.T) {
 	}
 }
 
-// A wrong service provider is no reason to refresh a token that others take.
+// A refusal for the wrong service provider does not refresh a token that others take.
 func TestGatewayWrongProvider(t *testing.T) {
 	for name, encode := range map[string]func(http.ResponseWriter){
 		"plain": func(w http.ResponseWriter) { refuse(w, codeProvider) },

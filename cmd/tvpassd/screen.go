@@ -25,7 +25,7 @@ type screen struct {
 }
 
 // text returns at most rows-1 lines, so that the head stays on a terminal of that
-// many rows, and says what it left out; 0 is no limit. Only details and facts are
+// many rows, and says what it left out; 0 means no limit. Only details and facts are
 // left out, unless there are too many apps and warnings.
 func (s screen) text(rows int) string {
 	const all = "tvpassd status --all"

@@ -30,7 +30,7 @@ const redraw = time.Second
 // view is how a status is shown.
 type view struct {
 	json  bool
-	rows  int              // of the screen; 0 is no limit
+	rows  int              // of the screen; 0 means no limit
 	above string           // goes before it
 	clock func() time.Time // shown on it; nil shows none
 }

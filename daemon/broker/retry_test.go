@@ -174,7 +174,7 @@ func TestALinkThatComesUpCutsTheWaitShort(t *testing.T) {
 	l.pass(5 * time.Second)
 	l.expectState(ipc.StateReady)
 
-	// A link that flaps every second is no request loop.
+	// A link that flaps every second does not become a loop of requests.
 	flapping := newLab(t)
 	flapping.answer = func(request) (any, error) { return nil, errOffline }
 	flapping.pass(3 * time.Hour)
