@@ -55,19 +55,53 @@ func sysfs(lines ...string) map[string]string {
 	return files
 }
 
-func TestConnection(t *testing.T) {
-	const (
-		eth    = "eth0 device carrier=1"
-		wlan   = "wlan0 uevent=wlan device carrier=1 operstate=up"
-		subnet = " 0001A8C0 00000000 0001 0 0 0 00FFFFFF"
-	)
-	way := func(name string) string { return routeTable(name + " 00000000 0 0003 0 0 0 00000000") }
-	for _, test := range []struct {
-		name           string
-		route4, route6 string
-		sysfs          map[string]string
-		kind, route    string
-	}{
+// linked is a device's routes and interfaces, and what it is connected by.
+type linked struct {
+	name           string
+	route4, route6 string
+	sysfs          map[string]string
+	kind, route    string
+}
+
+// Lines of sysfs, and the rest of a route.
+const (
+	eth    = "eth0 device carrier=1"
+	wlan   = "wlan0 uevent=wlan device carrier=1 operstate=up"
+	subnet = " 0001A8C0 00000000 0001 0 0 0 00FFFFFF"
+)
+
+// way is a table whose one default route is by an interface.
+func way(name string) string { return routeTable(name + " 00000000 0 0003 0 0 0 00000000") }
+
+func testConnections(t *testing.T, connections []linked) {
+	t.Helper()
+	for _, test := range connections {
+		t.Run(test.name, test.test)
+	}
+}
+
+func (test linked) test(t *testing.T) {
+	files := merge(test.sysfs, nil)
+	if test.route4 != "" {
+		files["proc/net/route"] = test.route4
+	}
+	if test.route6 != "" {
+		files["proc/net/ipv6_route"] = test.route6
+	}
+	report := probeFiles(t, files, nil)
+	kind, _ := report.Info.Get("connectionType")
+	secure, _ := report.Info.Get("connectionSecure")
+	if kind != test.kind || report.Interface != test.route {
+		t.Errorf("got %v by %q, want %s by %q", kind, report.Interface, test.kind, test.route)
+	}
+	if (secure == true) != (kind == "LAN") {
+		t.Errorf("connectionSecure is %v", secure)
+	}
+}
+
+// The route says which interface is used.
+func TestConnectionByRoute(t *testing.T) {
+	testConnections(t, []linked{
 		{"lowest metric", routeTable("wlan0 00000000 0 0003 0 0 600 00000000", "eth0 00000000 0 0003 0 0 100 00000000"), "",
 			sysfs(eth, wlan), "LAN", "eth0"},
 		{"a route that is down", routeTable("wlan0 00000000 0 0003 0 0 600 00000000", "eth0 00000000 0 0002 0 0 0 00000000"),
@@ -86,8 +120,12 @@ func TestConnection(t *testing.T) {
 		{"IPv6 alone readable", "", wlan6, sysfs(wlan), "WiFi", "wlan0"},
 		{"IPv6 alone readable, without a way", "", reject6, nil, "notAccessible", ""},
 		{"a name that is a path", routeTable("../../x 00000000 0 0003 0 0 0 00000000"), "", nil, "notConnected", ""},
+	})
+}
 
-		// Android, and every policy routing: the main table has no default route.
+// Android, and every policy routing: the main table has no default route.
+func TestConnectionByPolicy(t *testing.T) {
+	testConnections(t, []linked{
 		{"policy routing", routeTable("eth0" + subnet), "", sysfs("eth0 device carrier=1 operstate=up"), "LAN", "eth0"},
 		{"policy routing by Wi-Fi", routeTable("wlan0" + subnet), "", sysfs("eth0 device carrier=0 operstate=down", wlan),
 			"WiFi", "wlan0"},
@@ -95,8 +133,12 @@ func TestConnection(t *testing.T) {
 			""},
 		{"a subnet of containers", routeTable("docker0"+subnet, "wlan0"+subnet), "",
 			sysfs("docker0 uevent=bridge carrier=1 ->veth1", "veth1 carrier=1", wlan), "WiFi", "wlan0"},
+	})
+}
 
-		// What is not a cable.
+// What is not a cable.
+func TestConnectionByInterface(t *testing.T) {
+	testConnections(t, []linked{
 		{"a route without an interface", way("eth0"), "", nil, "notAccessible", "eth0"},
 		{"old wireless", way("ath0"), "", sysfs("ath0 device wireless/status=0"), "WiFi", "ath0"},
 		{"older wireless", way("eth1"), "", merge(sysfs("eth1 device"),
@@ -128,8 +170,12 @@ func TestConnection(t *testing.T) {
 				"sys/devices/virtual/net/eth0/type": "1\n"}, "notAccessible", "eth0"},
 		{"infiniband", way("ib0"), "", sysfs("ib0 type=32 device"), "notAccessible", "ib0"},
 		{"a switch's port", way("wan"), "", sysfs("wan uevent=dsa device ->eth0", "eth0 device"), "LAN", "wan"},
+	})
+}
 
-		// Tunnels: what lies beneath counts.
+// Tunnels: what lies beneath counts.
+func TestConnectionOfTunnels(t *testing.T) {
+	testConnections(t, []linked{
 		{"tunnel over Wi-Fi", routeTable("tun0 00000000 0 0001 0 0 0 00000000", "wlan0 00000000 0 0003 0 0 600 00000000"),
 			"",
 			sysfs("tun0 type=65534 tun_flags=0x1", wlan), "WiFi", "wlan0"},
@@ -148,8 +194,12 @@ func TestConnection(t *testing.T) {
 			map[string]string{"proc/net/pppoe": "Id       Address              Device\n00000001 00:1b:21:aa:17:0c     eth0\n"}),
 			"LAN", "ppp0"},
 		{"PPP over a modem", way("ppp0"), "", sysfs("ppp0 type=512 uevent=ppp"), "notAccessible", "ppp0"},
+	})
+}
 
-		// Stacks: the live lower one counts.
+// Stacks: the live lower one counts.
+func TestConnectionOfStacks(t *testing.T) {
+	testConnections(t, []linked{
 		{"VLAN on Wi-Fi", way("wan"), "", sysfs("wan ->wlan0", wlan), "WiFi", "wan"},
 		{"VLAN by its name", way("eth0.2"), "", sysfs("eth0.2 uevent=vlan", eth), "LAN", "eth0.2"},
 		{"VLAN by its index", way("vlan2"), "", sysfs("vlan2 uevent=vlan iflink=3", "wlan0 uevent=wlan ifindex=3"), "WiFi",
@@ -180,24 +230,7 @@ func TestConnection(t *testing.T) {
 			sysfs("br0.7 uevent=vlan ->br0", "br0 uevent=bridge ->bond0", "bond0 bonding/active_slave=eth0", eth), "LAN",
 			"br0.7"},
 		{"VLANs in a ring", way("a"), "", sysfs("a ->b", "b ->a"), "notAccessible", "a"},
-	} {
-		files := merge(test.sysfs, nil)
-		if test.route4 != "" {
-			files["proc/net/route"] = test.route4
-		}
-		if test.route6 != "" {
-			files["proc/net/ipv6_route"] = test.route6
-		}
-		report := probeFiles(t, files, nil)
-		kind, _ := report.Info.Get("connectionType")
-		secure, _ := report.Info.Get("connectionSecure")
-		if kind != test.kind || report.Interface != test.route {
-			t.Errorf("%s: got %v by %q, want %s by %q", test.name, kind, report.Interface, test.kind, test.route)
-		}
-		if (secure == true) != (kind == "LAN") {
-			t.Errorf("%s: connectionSecure is %v", test.name, secure)
-		}
-	}
+	})
 }
 
 // A connection that is configured proves no cable.

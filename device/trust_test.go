@@ -25,30 +25,50 @@ func probeTrusted(t *testing.T, root string) *Report {
 	return probeTree(tree, Options{Root: root, All: true})
 }
 
+// The files of the tree that tampering changes.
+const stb, secret = "tmp/.STB_SER_NO", "root/secret"
+
+// chown gives a file to another user.
+func chown(name string) func(root string) error {
+	return func(root string) error { return os.Lchown(filepath.Join(root, name), 12345, 12345) }
+}
+
+// replaceSTB puts something else in the place of a serial number.
+func replaceSTB(with func(root, name string) error) func(root string) error {
+	return func(root string) error {
+		name := filepath.Join(root, stb)
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+		return with(root, name)
+	}
+}
+
+func linkOfAnother(_, name string) error {
+	if err := os.Symlink("/"+secret, name); err != nil {
+		return err
+	}
+	return os.Lchown(name, 12345, 12345)
+}
+
+// tamperTree makes the tree of a device that has two serial numbers, and a secret.
+func tamperTree(t *testing.T) (root string) {
+	t.Helper()
+	root = writeTree(t, map[string]string{stb: "PAW409913744\n", secret: "S3CR3T-74A91\n",
+		"etc/device.properties":  "FRIENDLY_ID=\"Example X1\"\n",
+		"proc/device-tree/model": "Example Board\x00", "proc/device-tree/serial-number": "82c00107e4a3b9c5\x00"})
+	for name, mode := range map[string]fs.FileMode{"tmp": 0o777 | fs.ModeSticky, secret: 0o600} {
+		if err := os.Chmod(filepath.Join(root, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
 // What another user put there says nothing about the device.
 func TestFilesOfOthersAreNoEvidence(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("run as root: files of other users are made here")
-	}
-	const other = 12345
-	const stb, secret = "tmp/.STB_SER_NO", "root/secret"
-	chown := func(name string) func(string) error {
-		return func(root string) error { return os.Lchown(filepath.Join(root, name), other, other) }
-	}
-	replace := func(name string, with func(root, name string) error) func(string) error {
-		return func(root string) error {
-			name := filepath.Join(root, name)
-			if err := os.Remove(name); err != nil {
-				return err
-			}
-			return with(root, name)
-		}
-	}
-	link := func(root, name string) error {
-		if err := os.Symlink("/"+secret, name); err != nil {
-			return err
-		}
-		return os.Lchown(name, other, other)
 	}
 	for _, test := range []struct {
 		name       string
@@ -59,13 +79,13 @@ func TestFilesOfOthersAreNoEvidence(t *testing.T) {
 	}{
 		{"root's own", func(string) error { return nil }, "rdk-serial", "PAW409913744", "Example X1"},
 		{"another's file", chown(stb), "dt-serial", "PAW409913744", "Example X1"},
-		{"a link to a secret", replace(stb, link), "dt-serial", "", "Example X1"},
-		{"root's link to a secret", replace(stb, func(root, name string) error { return os.Symlink("/"+secret, name) }),
+		{"a link to a secret", replaceSTB(linkOfAnother), "dt-serial", "", "Example X1"},
+		{"root's link to a secret", replaceSTB(func(root, name string) error { return os.Symlink("/"+secret, name) }),
 			"rdk-serial", "S3CR3T-74A91", "Example X1"},
-		{"a second name of a secret", replace(stb,
+		{"a second name of a secret", replaceSTB(
 			func(root, name string) error { return os.Link(filepath.Join(root, secret), name) }),
 			"dt-serial", "", "Example X1"},
-		{"a FIFO", replace(stb, func(_, name string) error { return unix.Mkfifo(name, 0o666) }), "dt-serial", "",
+		{"a FIFO", replaceSTB(func(_, name string) error { return unix.Mkfifo(name, 0o666) }), "dt-serial", "",
 			"Example X1"},
 		{"a description for everybody", func(root string) error {
 			return os.Chmod(filepath.Join(root,
@@ -74,14 +94,7 @@ func TestFilesOfOthersAreNoEvidence(t *testing.T) {
 			"dt-serial", "PAW409913744", "Example Board"},
 		{"a folder of another", chown("etc"), "dt-serial", "PAW409913744", "Example Board"},
 	} {
-		root := writeTree(t, map[string]string{stb: "PAW409913744\n", secret: "S3CR3T-74A91\n",
-			"etc/device.properties":  "FRIENDLY_ID=\"Example X1\"\n",
-			"proc/device-tree/model": "Example Board\x00", "proc/device-tree/serial-number": "82c00107e4a3b9c5\x00"})
-		for name, mode := range map[string]fs.FileMode{"tmp": 0o777 | fs.ModeSticky, secret: 0o600} {
-			if err := os.Chmod(filepath.Join(root, name), mode); err != nil {
-				t.Fatal(err)
-			}
-		}
+		root := tamperTree(t)
 		if err := test.change(root); err != nil {
 			t.Fatal(err)
 		}

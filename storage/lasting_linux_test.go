@@ -51,19 +51,42 @@ func locate(t *testing.T, script string) Place {
 	return p
 }
 
+// Parts of the scripts that make places, and of what is said of them.
+const (
+	ram     = `mkdir ram; mount -t tmpfs x ram; mkdir ram/s ram/up ram/work`
+	tmpfs   = "a tmpfs on ~/ram"
+	overlay = `mkdir low state; mount -t overlay x -o lowerdir=low,`
+	hidden  = "the upper layer of an overlay on ~/state can't be seen"
+)
+
+// placed is a place that a script makes, and what Locate finds out about it.
+type placed struct {
+	name, script            string
+	real, volatile, unknown string
+}
+
+func locateAll(t *testing.T, places []placed) {
+	t.Helper()
+	t.Parallel()
+	for _, tc := range places {
+		t.Run(tc.name, tc.test)
+	}
+}
+
+func (tc placed) test(t *testing.T) {
+	t.Parallel()
+	got := locate(t, tc.script)
+	got.Unknown = regexp.MustCompile(`loop\d+`).ReplaceAllString(got.Unknown, "loopN")
+	got.Aged = "" // it is where the tests run
+	want := Place{Dir: "~/state", Real: tc.real, Volatile: tc.volatile, Unknown: tc.unknown}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
+
 // The file system decides whether a state lasts, whatever the path is.
 func TestLocate(t *testing.T) {
-	t.Parallel()
-	const (
-		ram     = `mkdir ram; mount -t tmpfs x ram; mkdir ram/s ram/up ram/work`
-		tmpfs   = "a tmpfs on ~/ram"
-		overlay = `mkdir low state; mount -t overlay x -o lowerdir=low,`
-		hidden  = "the upper layer of an overlay on ~/state can't be seen"
-	)
-	for _, tc := range []struct {
-		name, script            string
-		real, volatile, unknown string
-	}{
+	locateAll(t, []placed{
 		{"a disk", `disk d; ln -s d/up state`, "~/d/up", "", ""},
 		{"a tmpfs", ram + `; ln -s ram/s state`, "~/ram/s", tmpfs, ""},
 		{"a tmpfs without a name", `mkdir ram; mount -t tmpfs '' ram; ln -s ram state`, "~/ram", tmpfs, ""},
@@ -79,6 +102,12 @@ func TestLocate(t *testing.T) {
 		{"a loop device whose file is out of sight",
 			ram + `; disk ram/d; mkdir state; mount --bind ram/d state; umount -l ram`,
 			"~/state", "", "the file behind loopN can't be seen"},
+	})
+}
+
+// Of an overlay the upper layer counts.
+func TestLocateInAnOverlay(t *testing.T) {
+	locateAll(t, []placed{
 		{"an overlay in memory", ram + `;` + overlay + `upperdir=$PWD/ram/up,workdir=ram/work state`,
 			"~/state", "an overlay on ~/state whose upper layer is " + tmpfs, ""},
 		{"an overlay in a ramfs", `mkdir ram; mount -t ramfs x ram; mkdir ram/up ram/work; ` + overlay +
@@ -120,18 +149,7 @@ func TestLocate(t *testing.T) {
 		{"an overlay on a disk out of sight with memory in its place",
 			`disk d;` + overlay + `upperdir=$PWD/d/up,workdir=d/work state; mount -t tmpfs x d; mkdir d/up`,
 			"~/state", "", hidden},
-	} {
-		t.Run(tc.name, func(t *testing.T) {
-			t.Parallel()
-			got := locate(t, tc.script)
-			got.Unknown = regexp.MustCompile(`loop\d+`).ReplaceAllString(got.Unknown, "loopN")
-			got.Aged = "" // it is where the tests run
-			want := Place{Dir: "~/state", Real: tc.real, Volatile: tc.volatile, Unknown: tc.unknown}
-			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("(-want +got)\n%s", diff)
-			}
-		})
-	}
+	})
 }
 
 // A RAM disk is volatile, and so is what is on top of one. There is none here,
@@ -187,7 +205,7 @@ func TestAPlaceThatIsEmptiedByAge(t *testing.T) {
 	}
 }
 
-// Kernels before 3.15 do not tell which mount a file is on.
+// Kernels before 3.15 do not say which mount a file is on.
 func TestFindMount(t *testing.T) {
 	const all = `22 1 8:1 / / rw - ext4 /dev/root rw
 30 22 0:30 / /var rw,nosuid - tmpfs  rw,size=10k

@@ -28,64 +28,68 @@ func tool(t *testing.T, name, debianPackage string) string {
 	return path
 }
 
+// lack is a call that fails on some file system.
+type lack struct{ call, errno string }
+
+// runLacking runs a child on a directory whose file system lacks something.
+func runLacking(t *testing.T, faults []lack, kind, dir string, args ...string) {
+	t.Helper()
+	command := []string{"-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"), "-P", dir}
+	for _, name := range []string{dbName, dbName + ".new", copyName, copyName + ".new", lockName} {
+		command = append(command, "-P", filepath.Join(dir, name))
+	}
+	for _, f := range faults {
+		command = append(command, "-e", fmt.Sprintf("inject=%s:error=%s", f.call, f.errno))
+	}
+	cmd := exec.Command(strace(t), append(append(command, os.Args[0], dir), args...)...)
+	cmd.Env = append(os.Environ(), childEnv+"="+kind, raceQuick)
+	if said, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+}
+
 // TestAFileSystemMayLackWhatBboltNeeds goes through a whole life while a call
 // fails as it does on some file system or kernel, and opens the state later
 // without that fault.
 func TestAFileSystemMayLackWhatBboltNeeds(t *testing.T) {
 	t.Parallel()
 	whole := newSample(t)
-	type fault struct{ call, errno string }
 	for _, tc := range []struct {
 		name   string
-		faults []fault
+		faults []lack
 	}{
-		{"no locks for network reasons", []fault{{"flock", "ENOLCK"}}},
-		{"no locks on this file system", []fault{{"flock", "EOPNOTSUPP"}}},
-		{"no locks in the kernel", []fault{{"flock", "ENOSYS"}}},
-		{"no shared maps, as on jffs2", []fault{{"mmap", "EINVAL"}}},
-		{"no shared maps, as on FUSE", []fault{{"mmap", "ENODEV"}}},
-		{"maps that a policy forbids", []fault{{"mmap", "EACCES"}}},
-		{"no advice on maps", []fault{{"madvise", "EINVAL"}}},
-		{"no sync", []fault{{"fsync", "EINVAL"}, {"fdatasync", "EINVAL"}}},
-		{"no sync of a file system in user space", []fault{{"fsync", "ENOSYS"}, {"fdatasync", "ENOSYS"}}},
-		{"no sync of a network's", []fault{{"fsync", "EOPNOTSUPP"}, {"fdatasync", "EOPNOTSUPP"}}},
-		{"no modes", []fault{{"fchmodat", "EPERM"}, {"fchmod", "EPERM"}, {"fchown", "EPERM"}, {"fchownat", "EPERM"}}},
-		{"modes that can't be changed", []fault{{"fchmodat", "EOPNOTSUPP"}, {"fchmod", "ENOSYS"}}},
-		{"sizes that can't be changed", []fault{{"ftruncate", "EPERM"}}},
-		{"no change of size", []fault{{"ftruncate", "EOPNOTSUPP"}}},
-		{"no links", []fault{{"linkat", "EPERM"}, {"symlinkat", "EPERM"}}},
-		{"no file may replace another", []fault{{"renameat", "EPERM"}}},
-		{"a file that is mounted by itself", []fault{{"renameat", "EBUSY"}}},
-		{"nothing of all this", []fault{
+		{"no locks for network reasons", []lack{{"flock", "ENOLCK"}}},
+		{"no locks on this file system", []lack{{"flock", "EOPNOTSUPP"}}},
+		{"no locks in the kernel", []lack{{"flock", "ENOSYS"}}},
+		{"no shared maps, as on jffs2", []lack{{"mmap", "EINVAL"}}},
+		{"no shared maps, as on FUSE", []lack{{"mmap", "ENODEV"}}},
+		{"maps that a policy forbids", []lack{{"mmap", "EACCES"}}},
+		{"no advice on maps", []lack{{"madvise", "EINVAL"}}},
+		{"no sync", []lack{{"fsync", "EINVAL"}, {"fdatasync", "EINVAL"}}},
+		{"no sync of a file system in user space", []lack{{"fsync", "ENOSYS"}, {"fdatasync", "ENOSYS"}}},
+		{"no sync of a network's", []lack{{"fsync", "EOPNOTSUPP"}, {"fdatasync", "EOPNOTSUPP"}}},
+		{"no modes", []lack{{"fchmodat", "EPERM"}, {"fchmod", "EPERM"}, {"fchown", "EPERM"}, {"fchownat", "EPERM"}}},
+		{"modes that can't be changed", []lack{{"fchmodat", "EOPNOTSUPP"}, {"fchmod", "ENOSYS"}}},
+		{"sizes that can't be changed", []lack{{"ftruncate", "EPERM"}}},
+		{"no change of size", []lack{{"ftruncate", "EOPNOTSUPP"}}},
+		{"no links", []lack{{"linkat", "EPERM"}, {"symlinkat", "EPERM"}}},
+		{"no file may replace another", []lack{{"renameat", "EPERM"}}},
+		{"a file that is mounted by itself", []lack{{"renameat", "EBUSY"}}},
+		{"nothing of all this", []lack{
 			{"flock", "ENOSYS"}, {"mmap", "ENODEV"}, {"fsync", "EINVAL"}, {"fdatasync", "EINVAL"}, {"fchmodat", "EPERM"},
 			{"ftruncate", "EPERM"}, {"renameat", "EPERM"}, {"mknodat", "EPERM"},
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			run := func(kind, dir string, args ...string) {
-				t.Helper()
-				command := []string{"-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"), "-P", dir}
-				for _, name := range []string{dbName, dbName + ".new", copyName, copyName + ".new", lockName} {
-					command = append(command, "-P", filepath.Join(dir, name))
-				}
-				for _, f := range tc.faults {
-					command = append(command, "-e", fmt.Sprintf("inject=%s:error=%s", f.call, f.errno))
-				}
-				cmd := exec.Command(strace(t), append(append(command, os.Args[0], dir), args...)...)
-				cmd.Env = append(os.Environ(), childEnv+"="+kind, raceQuick)
-				if said, err := cmd.CombinedOutput(); err != nil {
-					t.Fatalf("%v: %s", err, said)
-				}
-			}
 			dir := filepath.Join(t.TempDir(), "state")
 			save(t, os.Mkdir(dir, 0o755)) // to be closed to others
-			run("live", dir, "0")
-			run("live", dir, "0")
+			runLacking(t, tc.faults, "live", dir, "0")
+			runLacking(t, tc.faults, "live", dir, "0")
 			expectLived(t, dir)
 
 			dir = put(t, whole.db, whole.copy) // it was on a better file system before
-			run("count", dir)
+			runLacking(t, tc.faults, "count", dir)
 			s := open(t, dir)
 			want := labState(2)
 			want.Token = labToken(7, 2048)

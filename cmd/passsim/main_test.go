@@ -55,7 +55,7 @@ func start(t *testing.T, binary string, args ...string) *process {
 // content waits for a file that the process writes.
 func (p *process) content(t *testing.T, path string) string {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		raw, err := os.ReadFile(path)
 		if err == nil {
@@ -82,9 +82,33 @@ func (p *process) stop(t *testing.T, signal os.Signal) {
 		if err != nil {
 			t.Errorf("after %v: %v\n%s", signal, err, p.stderr)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatalf("still runs after %v\n%s", signal, p.stderr)
 	}
+}
+
+// trusting returns a client that trusts the certificates of a file.
+func trusting(t *testing.T, ca string) *http.Client {
+	t.Helper()
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(read(t, ca))) {
+		t.Fatal("no certificate in -ca-out")
+	}
+	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+}
+
+func get(t *testing.T, client *http.Client, url string) (status int, body string) {
+	t.Helper()
+	resp, err := client.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(raw)
 }
 
 func TestServeTLS(t *testing.T) {
@@ -96,23 +120,10 @@ func TestServeTLS(t *testing.T) {
 	if !strings.HasPrefix(base, "https://127.0.0.1:") {
 		t.Errorf("base URL %q", base)
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(read(t, ca))) {
-		t.Fatal("no certificate in -ca-out")
-	}
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	client := trusting(t, ca)
 	get := func(url string) (int, string) {
 		t.Helper()
-		resp, err := client.Get(url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		body, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode, string(body)
+		return get(t, client, url)
 	}
 	if status, body := get(base + "/api/v2/a"); status != 502 {
 		t.Errorf("with a fault: %d %s, want 502", status, body)

@@ -71,6 +71,24 @@ func TestGatewayBucketThroughKills(t *testing.T) {
 	expectBucket(t, l.requests())
 }
 
+// callsBetween waits for a certain request, and returns how many players' calls came
+// before it and after so many requests.
+func (l *apiLab) callsBetween(after int, is func(arrival) bool) (n int) {
+	l.until("the request", func() bool {
+		n = 0
+		for _, c := range l.requests()[after:] {
+			if is(c) {
+				return true
+			}
+			if c.api {
+				n++
+			}
+		}
+		return false
+	})
+	return n
+}
+
 // While five apps flood, a token call of the daemon's own leaves before all of
 // them, and an app that polls has its turn.
 func TestGatewayIsFair(t *testing.T) {
@@ -90,30 +108,13 @@ func TestGatewayIsFair(t *testing.T) {
 	}
 	l.until("full queues", func() bool { return l.status().Throttle.Waiting >= 16 })
 
-	// between counts the players' calls that came after so many requests and
-	// before a certain one.
-	between := func(after int, is func(arrival) bool) (n int) {
-		l.until("the request", func() bool {
-			n = 0
-			for _, c := range l.requests()[after:] {
-				if is(c) {
-					return true
-				}
-				if c.api {
-					n++
-				}
-			}
-			return false
-		})
-		return n
-	}
 	for range 2 { // more would be one a second, as admins may have
 		tokens := len(l.issued())
 		l.run("refresh", "--app", "ref30").expect(t, 0)
 		asked := len(l.requests())
 		n := 0
 		if len(l.issued()) == tokens {
-			n = between(asked, func(c arrival) bool { return !c.api })
+			n = l.callsBetween(asked, func(c arrival) bool { return !c.api })
 		}
 		if n > 8 { // of 16 that wait; a busy machine takes a while to place it
 			t.Errorf("%d calls of players left before a due call of the daemon's own", n)
@@ -126,7 +127,7 @@ func TestGatewayIsFair(t *testing.T) {
 		l.must(err)
 		r.expect(t, 200, "received-status=200")
 		// Its turn comes after one call of each. A busy machine takes a while to ask.
-		if n := between(asked, func(c arrival) bool { return c.uri == path }); n > 2*len(apps)+2 {
+		if n := l.callsBetween(asked, func(c arrival) bool { return c.uri == path }); n > 2*len(apps)+2 {
 			t.Errorf("poll %d: %d calls of others left before it", i, n)
 		}
 	}

@@ -9,6 +9,40 @@ import (
 	"testing"
 )
 
+// askEverything makes calls, requests and commands of all kinds, and writes to said
+// what they answer.
+func (l *apiLab) askEverything(said *strings.Builder) {
+	l.t.Helper()
+	for _, path := range []string{"configuration", "refused", "configuration"} { // a call, a refresh, a call
+		r := l.call("GET", "REF30/"+path, "", "Prefer", "wait=60")
+		r.expect(l.t, 200, "received-status=200")
+		_ = r.Header.Write(said)
+		io.WriteString(said, r.body)
+	}
+	for _, path := range []string{
+		"/v1/token", "/v1/headers", "/v1/apps/ref30/token", "/v1/apps/ref30/headers", "/v1/token?wait=0s&min_ttl=1h",
+	} {
+		r := l.curl(path, "-i")
+		r.expect(l.t, 403, `"code":"forbidden"`)
+		io.WriteString(said, r.stdout)
+	}
+	for _, path := range []string{"/v1/status", "/v1/healthz", "/v1/metrics", "/v1/device", "/v1/config"} {
+		r := l.curl(path, "-i")
+		r.expect(l.t, 200)
+		io.WriteString(said, r.stdout)
+	}
+	for _, args := range [][]string{
+		{"token"}, {"headers"}, {"status"}, {"status", "--json"}, {"doctor"}, {"doctor", "--json"}, {"config", "check"},
+		{"bundle", "--output", l.path("bundle.tar.gz")},
+	} {
+		r := l.run(args...)
+		io.WriteString(said, r.stdout+r.stderr)
+	}
+	for name, content := range l.unpack(l.path("bundle.tar.gz")) {
+		io.WriteString(said, name+"\n"+content)
+	}
+}
+
 // The token of an app with hand_out_token = false is in nothing that the daemon
 // says in a whole run, to anybody.
 func TestGatewayKeepsTheToken(t *testing.T) {
@@ -25,34 +59,7 @@ func TestGatewayKeepsTheToken(t *testing.T) {
 	said := new(strings.Builder)
 	watch := l.start("curl", "-sSN", "-i", "--unix-socket", l.path("sock"), "http://tvpassd/v1/apps/ref30/watch")
 	t.Cleanup(watch.kill)
-	for _, path := range []string{"configuration", "refused", "configuration"} { // a call, a refresh, a call
-		r := l.call("GET", "REF30/"+path, "", "Prefer", "wait=60")
-		r.expect(t, 200, "received-status=200")
-		_ = r.Header.Write(said)
-		io.WriteString(said, r.body)
-	}
-	for _, path := range []string{
-		"/v1/token", "/v1/headers", "/v1/apps/ref30/token", "/v1/apps/ref30/headers", "/v1/token?wait=0s&min_ttl=1h",
-	} {
-		r := l.curl(path, "-i")
-		r.expect(t, 403, `"code":"forbidden"`)
-		io.WriteString(said, r.stdout)
-	}
-	for _, path := range []string{"/v1/status", "/v1/healthz", "/v1/metrics", "/v1/device", "/v1/config"} {
-		r := l.curl(path, "-i")
-		r.expect(t, 200)
-		io.WriteString(said, r.stdout)
-	}
-	for _, args := range [][]string{
-		{"token"}, {"headers"}, {"status"}, {"status", "--json"}, {"doctor"}, {"doctor", "--json"}, {"config", "check"},
-		{"bundle", "--output", l.path("bundle.tar.gz")},
-	} {
-		r := l.run(args...)
-		io.WriteString(said, r.stdout+r.stderr)
-	}
-	for name, content := range l.unpack(l.path("bundle.tar.gz")) {
-		io.WriteString(said, name+"\n"+content)
-	}
+	l.askEverything(said)
 	l.until("events", func() bool { return strings.Count(watch.stderr.String(), "event: state") > 0 })
 	watch.kill()
 	l.daemon.stop()

@@ -229,6 +229,54 @@ func TestGatewayBodies(t *testing.T) {
 	}
 }
 
+// oddAnswers answers each path in another way, and has headers that are not for
+// players.
+type oddAnswers struct{ large, zipped []byte }
+
+func (o oddAnswers) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	for _, name := range []string{
+		"Set-Cookie", "Location", "Alt-Svc", "Access-Control-Allow-Origin", "Server", "Strict-Transport-Security",
+		"Keep-Alive", "Trailer", "X-Odd", "Proxy-Status", "Tvpassd-Endpoint", "Via",
+	} {
+		h.Set(name, "x")
+	}
+	h.Set("Content-Type", "application/odd")
+	switch r.URL.Path {
+	case "/api/v2/empty":
+		w.WriteHeader(http.StatusNoContent)
+	case "/api/v2/nothing":
+		h.Set("Content-Length", "0")
+		w.WriteHeader(http.StatusCreated)
+	case "/api/v2/one":
+		h.Set("Retry-After", "7")
+		w.WriteHeader(http.StatusInternalServerError)
+		io.WriteString(w, "x")
+	case "/api/v2/large":
+		h.Set("Content-Length", fmt.Sprint(len(o.large)))
+		h.Set("Cache-Control", "max-age=5")
+		w.Write(o.large)
+	case "/api/v2/chunked":
+		w.WriteHeader(http.StatusForbidden)
+		for part := range slices.Chunk(o.large[:1<<20], 100_000) {
+			w.Write(part)
+			_ = http.NewResponseController(w).Flush()
+		}
+	case "/api/v2/gzip":
+		h.Set("Content-Encoding", "gzip")
+		h.Set("ETag", `"x"`)
+		h.Set("Content-Language", "de")
+		h.Set("X-Request-Id", "r")
+		h.Set("WWW-Authenticate", "Bearer")
+		w.WriteHeader(http.StatusNotFound)
+		w.Write(o.zipped)
+	case "/api/v2/early":
+		w.WriteHeader(http.StatusEarlyHints)
+		w.Header()["Content-Type"], w.Header()["Date"] = nil, nil
+		w.WriteHeader(http.StatusConflict)
+	}
+}
+
 // Answers arrive as they came: status, body, and the headers that are for players.
 func TestGatewayAnswers(t *testing.T) {
 	large := make([]byte, 4<<20)
@@ -237,49 +285,7 @@ func TestGatewayAnswers(t *testing.T) {
 	z := gzip.NewWriter(&zipped)
 	_, _ = z.Write(large[:1000])
 	_ = z.Close()
-	l := newAPILab(t, func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		for _, name := range []string{
-			"Set-Cookie", "Location", "Alt-Svc", "Access-Control-Allow-Origin", "Server", "Strict-Transport-Security",
-			"Keep-Alive", "Trailer", "X-Odd", "Proxy-Status", "Tvpassd-Endpoint", "Via",
-		} {
-			h.Set(name, "x")
-		}
-		h.Set("Content-Type", "application/odd")
-		switch r.URL.Path {
-		case "/api/v2/empty":
-			w.WriteHeader(http.StatusNoContent)
-		case "/api/v2/nothing":
-			h.Set("Content-Length", "0")
-			w.WriteHeader(http.StatusCreated)
-		case "/api/v2/one":
-			h.Set("Retry-After", "7")
-			w.WriteHeader(http.StatusInternalServerError)
-			io.WriteString(w, "x")
-		case "/api/v2/large":
-			h.Set("Content-Length", fmt.Sprint(len(large)))
-			h.Set("Cache-Control", "max-age=5")
-			w.Write(large)
-		case "/api/v2/chunked":
-			w.WriteHeader(http.StatusForbidden)
-			for part := range slices.Chunk(large[:1<<20], 100_000) {
-				w.Write(part)
-				_ = http.NewResponseController(w).Flush()
-			}
-		case "/api/v2/gzip":
-			h.Set("Content-Encoding", "gzip")
-			h.Set("ETag", `"x"`)
-			h.Set("Content-Language", "de")
-			h.Set("X-Request-Id", "r")
-			h.Set("WWW-Authenticate", "Bearer")
-			w.WriteHeader(http.StatusNotFound)
-			w.Write(zipped.Bytes())
-		case "/api/v2/early":
-			w.WriteHeader(http.StatusEarlyHints)
-			w.Header()["Content-Type"], w.Header()["Date"] = nil, nil
-			w.WriteHeader(http.StatusConflict)
-		}
-	})
+	l := newAPILab(t, oddAnswers{large, zipped.Bytes()}.ServeHTTP)
 	l.up()
 	for _, tc := range []struct {
 		path    string

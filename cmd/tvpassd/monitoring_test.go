@@ -85,8 +85,8 @@ func TestAlerts(t *testing.T) {
 	l.exec(nil, "", promtool(t), "test", "rules", monitoring+"alerts_test.yml").expect(t, 0, "SUCCESS")
 }
 
-// vacant returns an address where nobody listens, until somebody takes it.
-func vacant(t *testing.T) string {
+// freeAddress returns an address that a server may take.
+func freeAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -118,7 +118,7 @@ func prometheus(t *testing.T) string {
 	}
 	l.write("prometheus.yml", "")
 	for range 5 { // somebody else may take the port
-		address := vacant(t)
+		address := freeAddress(t)
 		p := l.start("prometheus", "--config.file="+l.path("prometheus.yml"), "--storage.tsdb.path="+blocks,
 			"--storage.tsdb.retention.time=100y", "--web.listen-address="+address)
 		t.Cleanup(p.kill)

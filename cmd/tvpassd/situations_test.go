@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -203,10 +204,9 @@ class Page(http.server.BaseHTTPRequestHandler):
 http.server.HTTPServer(("192.0.2.99", 80), Page).serve_forever()
 `
 
-// situations are what goes wrong in the field.
-func situations() []situation {
+// serviceSituations are those of the service and its socket.
+func serviceSituations() []situation {
 	return []situation{
-		// The service and its socket.
 		{"not started", func(s *scene) { s.service("loaded", "inactive", "success", 0); s.doctor() }, 2,
 			"service: it is installed and not started", "tvpassd start", true},
 		{"not installed", func(s *scene) { s.service("not-found", "inactive", "success", 0); s.doctor() }, 2,
@@ -247,8 +247,12 @@ func situations() []situation {
 		}, 4, "no permission", "join the group", false},
 		{"a second daemon", running(func(s *scene) { s.got = s.run("run") }), 78,
 			"tvpassd: open the state: ", "another tvpassd uses this state directory: stop it first", false},
+	}
+}
 
-		// The configuration.
+// configSituations are those of the configuration.
+func configSituations() []situation {
+	return []situation{
 		{"unknown key", func(s *scene) {
 			s.write("config.toml", "environmant = \"x\"\n"+s.read("config.toml"))
 			s.service("loaded", "failed", "exit-code", 78)
@@ -276,8 +280,12 @@ func situations() []situation {
 			s.doctor()
 			s.got.stderr += s.run("status", "--all").stdout + s.daemon.stderr.String()
 		}, 2, "proxy: HTTPS_PROXY of the daemon is misread", "with %2F for /", true},
+	}
+}
 
-		// The state.
+// stateSituations are those of the state directory and its disk.
+func stateSituations() []situation {
+	return []situation{
 		{"/var is read-only", func(s *scene) {
 			s.must(os.Mkdir(s.path("var"), 0o755))
 			s.replace(`state_dir = "state"`, `state_dir = "var/lib/tvpassd"`)
@@ -301,8 +309,12 @@ func situations() []situation {
 				"until $tvpassd token --config $config >/dev/null 2>&1; do sleep 0.1; done\n\"$@\" --config $config\nexit",
 				"doctor", "--failed")
 		}, 2, "persistence: the state does not last", "set state_dir to", true},
+	}
+}
 
-		// The network and the server.
+// serverSituations are those of the network and the server.
+func serverSituations() []situation {
+	return []situation{
 		{"no route", func(s *scene) {
 			needRoot(s.t)
 			s.replace(s.endpoint, "https://192.0.2.1")
@@ -369,7 +381,7 @@ func networkSituations() map[string]situation {
 
 // TestSituations makes each situation, and reads what a technician would.
 func TestSituations(t *testing.T) {
-	list := situations()
+	list := slices.Concat(serviceSituations(), configSituations(), stateSituations(), serverSituations())
 	if len(list) < 30 {
 		t.Fatalf("only %d situations", len(list))
 	}
@@ -402,7 +414,7 @@ func (sit situation) judge(t *testing.T, got result) {
 	}
 	for _, no := range []string{"?wait=", "1 apps", "me:12", "pr0xy"} {
 		if strings.Contains(text, no) {
-			t.Errorf("%q is told", no)
+			t.Errorf("it says %q", no)
 		}
 	}
 	if sit.doctor && (strings.Count(text, "\nFAILED ") != 1 || !strings.Contains(text, " 1 failed\nFAILED   ") ||

@@ -15,15 +15,45 @@ func labApp(id string) string {
 	return fmt.Sprintf("[[app]]\nid = %q\nsoftware_statement = %q\n", id, labStatement)
 }
 
-// TestAppsD lays files of players' packages beside config.toml. Each is used or
-// disables itself alone. DIR stands for the directory.
+// parcel is what players' packages lay beside config.toml, and what comes of it.
+// DIR stands for the directory.
+type parcel struct {
+	name  string
+	files map[string]string // in apps.d
+	apps  string            // ids, and the base name of the file that names each
+	bad   []string
+}
+
+func loadAll(t *testing.T, parcels []parcel) {
+	t.Helper()
+	for _, tt := range parcels {
+		t.Run(tt.name, tt.test)
+	}
+}
+
+func (tt parcel) test(t *testing.T) {
+	files := map[string]string{"config.toml": labApp("own")}
+	for name, content := range tt.files {
+		files["apps.d/"+name] = content
+	}
+	c, dir := mustLoad(t, files)
+	var apps, bad []string
+	for _, app := range c.Apps {
+		apps = append(apps, app.ID+":"+filepath.Base(app.File))
+	}
+	for _, fault := range c.Bad {
+		bad = append(bad, strings.ReplaceAll(fault.Error(), dir, "DIR"))
+	}
+	if tt.apps == "" {
+		tt.apps = "own:config.toml"
+	}
+	expect(t, strings.Join(apps, " "), tt.apps)
+	expect(t, bad, tt.bad)
+}
+
+// TestAppsD: each file is used, or disables itself alone.
 func TestAppsD(t *testing.T) {
-	for _, tt := range []struct {
-		name  string
-		files map[string]string
-		apps  string // ids, and the base name of the file that names each
-		bad   []string
-	}{
+	loadAll(t, []parcel{
 		{name: "nothing"},
 		{name: "an empty file", files: map[string]string{"a.toml": "", "b.toml": "# nothing yet\r\n"}},
 		{name: "several", files: map[string]string{"b.toml": labApp("z") + labApp("y"), "a.toml": labApp("x")},
@@ -31,6 +61,21 @@ func TestAppsD(t *testing.T) {
 		{name: "backups and others", files: map[string]string{
 			".a.toml": "bad", "a.toml~": "bad", "#a.toml#": "bad", ".#a.toml": "bad", "a.toml.bak": "bad", "a.jwt": "bad",
 			"sub/a.toml": "bad"}},
+		{name: "other tables", files: map[string]string{"a.toml": "[http]\ntimeout = \"1s\"\n" + labApp("x"),
+			"b.toml": "[[apps]]\n"},
+			bad: []string{`DIR/apps.d/a.toml:1: unknown key "http": a file in apps.d holds [[app]] only`,
+				`DIR/apps.d/b.toml:1: unknown key "apps": a file in apps.d holds [[app]] only`}},
+		{name: "several faults", files: map[string]string{"a.toml": "[[app]]\nid = 5\nallow_users = [\"playr\"]"},
+			bad: []string{`DIR/apps.d/a.toml:1: [[app]] software_statement_file is missing: ` +
+				`write the path of the software statement from the TVE Dashboard (and 1 more in this file)`}},
+		{name: "a mistyped key", files: map[string]string{"a.toml": labApp("x") + "allow_user = []"},
+			bad: []string{`DIR/apps.d/a.toml:4: unknown key "allow_user" in [[app]]: did you mean allow_users?`}},
+	})
+}
+
+// TestIDsInAppsD: an id that is taken disables the later file.
+func TestIDsInAppsD(t *testing.T) {
+	loadAll(t, []parcel{
 		{name: "an id of config.toml", files: map[string]string{"a.toml": labApp("x") + labApp("own")},
 			bad: []string{`DIR/apps.d/a.toml:5: [[app]] id "own" is taken by DIR/config.toml:2: give every app an id ` +
 				`of its own`}},
@@ -46,15 +91,12 @@ func TestAppsD(t *testing.T) {
 			files: map[string]string{"1.toml": labApp("x") + "oops", "2.toml": labApp("x")},
 			apps:  "own:config.toml x:2.toml",
 			bad:   []string{`DIR/apps.d/1.toml:4: is not valid TOML: expected '=' after key`}},
-		{name: "other tables", files: map[string]string{"a.toml": "[http]\ntimeout = \"1s\"\n" + labApp("x"),
-			"b.toml": "[[apps]]\n"},
-			bad: []string{`DIR/apps.d/a.toml:1: unknown key "http": a file in apps.d holds [[app]] only`,
-				`DIR/apps.d/b.toml:1: unknown key "apps": a file in apps.d holds [[app]] only`}},
-		{name: "several faults", files: map[string]string{"a.toml": "[[app]]\nid = 5\nallow_users = [\"playr\"]"},
-			bad: []string{`DIR/apps.d/a.toml:1: [[app]] software_statement_file is missing: ` +
-				`write the path of the software statement from the TVE Dashboard (and 1 more in this file)`}},
-		{name: "a mistyped key", files: map[string]string{"a.toml": labApp("x") + "allow_user = []"},
-			bad: []string{`DIR/apps.d/a.toml:4: unknown key "allow_user" in [[app]]: did you mean allow_users?`}},
+	})
+}
+
+// TestStatementFiles: a statement that can't be used disables the file that names it.
+func TestStatementFiles(t *testing.T) {
+	loadAll(t, []parcel{
 		{name: "no statement file",
 			files: map[string]string{"a.toml": "[[app]]\nid = \"x\"\nsoftware_statement_file = \"x.jwt\"\n"},
 			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d/x.jwt" can't be read: no ` +
@@ -73,27 +115,7 @@ func TestAppsD(t *testing.T) {
 				"x.jwt": strings.Repeat("x", maxStatement+1)},
 			bad: []string{`DIR/apps.d/a.toml:3: [[app]] software_statement_file: "DIR/apps.d/x.jwt" can't be read: it is ` +
 				`longer than 64 KiB`}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			files := map[string]string{"config.toml": labApp("own")}
-			for name, content := range tt.files {
-				files["apps.d/"+name] = content
-			}
-			c, dir := mustLoad(t, files)
-			var apps, bad []string
-			for _, app := range c.Apps {
-				apps = append(apps, app.ID+":"+filepath.Base(app.File))
-			}
-			for _, fault := range c.Bad {
-				bad = append(bad, strings.ReplaceAll(fault.Error(), dir, "DIR"))
-			}
-			if tt.apps == "" {
-				tt.apps = "own:config.toml"
-			}
-			expect(t, strings.Join(apps, " "), tt.apps)
-			expect(t, bad, tt.bad)
-		})
-	}
+	})
 }
 
 // TestOddEntries puts things into apps.d that are not files. None of them stops

@@ -26,11 +26,40 @@ func must(t *testing.T, err error) {
 	}
 }
 
+// The users who own files of players' packages in these tests.
+const author, other = 12345, 12346
+
+// layOwned makes a directory in which the author's apps.d/a.toml names a statement.
+// Beside it are statements of the author, of root and of another user.
+func layOwned(t *testing.T, named string) (dir string) {
+	t.Helper()
+	dir = lay(t, map[string]string{
+		"config.toml": "", "apps.d/a.toml": fmt.Sprintf("[[app]]\nid = \"x\"\nsoftware_statement_file = %q\n", named),
+		"apps.d/own.jwt": labStatement, "apps.d/public.jwt": labStatement, "apps.d/private.jwt": labStatement,
+		"apps.d/other.jwt": labStatement, "apps.d/closed/public.jwt": labStatement,
+	})
+	at := func(name string) string { return filepath.Join(dir, "apps.d", name) }
+	for parent := dir; parent != os.TempDir(); parent = filepath.Dir(parent) {
+		must(t, os.Chmod(parent, 0o755))
+	}
+	must(t, os.Chmod(filepath.Join(dir, "apps.d"), 0o755))
+	for _, name := range []string{"public.jwt", "closed/public.jwt"} {
+		must(t, os.Chmod(at(name), 0o644))
+	}
+	must(t, os.Symlink("private.jwt", at("link.jwt")))
+	must(t, os.Symlink("../public.jwt", at("closed/link.jwt")))
+	must(t, os.Symlink(".", at("folder")))
+	for name, owner := range map[string]int{"own.jwt": author, "a.toml": author, "link.jwt": author, "folder": author,
+		"other.jwt": other} {
+		must(t, os.Lchown(at(name), owner, owner))
+	}
+	return dir
+}
+
 // TestWhoseStatement has a user's file in apps.d name statements: its own, and
 // those that everybody may read, whatever path leads there.
 func TestWhoseStatement(t *testing.T) {
 	asRoot(t)
-	const author, other = 12345, 12346
 	for _, tt := range []struct {
 		name   string
 		named  string
@@ -62,26 +91,7 @@ func TestWhoseStatement(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := lay(t, map[string]string{
-				"config.toml": "", "apps.d/a.toml": fmt.Sprintf("[[app]]\nid = \"x\"\nsoftware_statement_file = %q\n", tt.named),
-				"apps.d/own.jwt": labStatement, "apps.d/public.jwt": labStatement, "apps.d/private.jwt": labStatement,
-				"apps.d/other.jwt": labStatement, "apps.d/closed/public.jwt": labStatement,
-			})
-			at := func(name string) string { return filepath.Join(dir, "apps.d", name) }
-			for parent := dir; parent != os.TempDir(); parent = filepath.Dir(parent) {
-				must(t, os.Chmod(parent, 0o755))
-			}
-			must(t, os.Chmod(filepath.Join(dir, "apps.d"), 0o755))
-			for _, name := range []string{"public.jwt", "closed/public.jwt"} {
-				must(t, os.Chmod(at(name), 0o644))
-			}
-			must(t, os.Symlink("private.jwt", at("link.jwt")))
-			must(t, os.Symlink("../public.jwt", at("closed/link.jwt")))
-			must(t, os.Symlink(".", at("folder")))
-			for name, owner := range map[string]int{"own.jwt": author, "a.toml": author, "link.jwt": author, "folder": author,
-				"other.jwt": other} {
-				must(t, os.Lchown(at(name), owner, owner))
-			}
+			dir := layOwned(t, tt.named)
 			if tt.change != nil {
 				must(t, tt.change(dir))
 			}
@@ -95,7 +105,7 @@ func TestWhoseStatement(t *testing.T) {
 			}
 			want := fmt.Sprintf("%s:3: [[app]] software_statement_file: %q belongs to user %d, and user %d wrote this: "+
 				"a file in apps.d may name a statement of its own owner, or one that everybody may read",
-				at("a.toml"), filepath.Join(dir, "apps.d", tt.named), tt.owner, author)
+				dir+"/apps.d/a.toml", filepath.Join(dir, "apps.d", tt.named), tt.owner, author)
 			if len(c.Bad) != 1 || c.Bad[0].Error() != want {
 				t.Errorf("got %v\nwant %s", c.Bad, want)
 			}

@@ -30,21 +30,63 @@ func sourceOf(text string) *source {
 	return s
 }
 
-// TestWhoHasAnID decides between files that claim an id, as users 0 (root), 1 and
-// 2 wrote them. It is listed who had the id before, and which file has it then.
-func TestWhoHasAnID(t *testing.T) {
-	const waits = `[[app]] id "x" belongs to user %d, who claimed it in %s, and user %d wrote this file: ` +
-		`to give it the app's credentials, run tvpassd reload --accept x`
-	for _, tt := range []struct {
-		name   string
-		files  []string
-		had    string // user:file; "" if nobody did
-		accept string
-		apps   string
-		now    string // user:file that is remembered for x
-		bad    []string
-		err    string
-	}{
+// claimed is a case of who has the id x, as users 0 (root), 1 and 2 wrote the
+// files that claim it.
+type claimed struct {
+	name   string
+	files  []string
+	had    string // user:file before; "" if nobody had it
+	accept string
+	apps   string // ids and files in force
+	now    string // user:file that is remembered for x
+	bad    []string
+	err    string
+}
+
+func resolveAll(t *testing.T, cases []claimed) {
+	t.Helper()
+	for _, tt := range cases {
+		t.Run(tt.name, tt.test)
+	}
+}
+
+func (tt claimed) test(t *testing.T) {
+	c := &Config{}
+	for _, text := range tt.files {
+		c.sources = append(c.sources, sourceOf(text))
+	}
+	held := map[string]Holder{}
+	if tt.had != "" {
+		s := sourceOf(tt.had)
+		held["x"] = Holder{s.file, s.author}
+	}
+	if err := c.Resolve(held, tt.accept); err != nil || tt.err != "" {
+		expect(t, fmt.Sprint(err), tt.err)
+		return
+	}
+	var apps, bad []string
+	for _, app := range c.Apps {
+		apps = append(apps, app.ID+":"+app.File)
+	}
+	for _, fault := range c.Bad {
+		bad = append(bad, fault.Error())
+	}
+	now := c.Holders["x"]
+	expect(t, strings.Join(apps, " "), tt.apps)
+	expect(t, fmt.Sprintf("%d:%s", now.UID, now.File), tt.now)
+	slices.Sort(bad)
+	expect(t, bad, tt.bad)
+}
+
+// waits is said of a file whose id belongs to another user.
+func waits(author int, file string, owner uint32, heldIn string) string {
+	return fmt.Sprintf(`%s:1: [[app]] id "x" belongs to user %d, who claimed it in %s, and user %d wrote this file: `+
+		`to give it the app's credentials, run tvpassd reload --accept x`, file, owner, heldIn, author)
+}
+
+// TestOneOfSeveralFilesHasAnID: who had an id keeps it, and config.toml takes it.
+func TestOneOfSeveralFilesHasAnID(t *testing.T) {
+	resolveAll(t, []claimed{
 		{name: "nobody had it", files: []string{"1:a.toml x", "0:b.toml x"}, apps: "x:a.toml", now: "1:a.toml",
 			bad: []string{`b.toml:1: [[app]] id "x" is taken by a.toml:1: give every app an id of its own`}},
 		{name: "the later file had it", files: []string{"1:a.toml x", "2:b.toml x"}, had: "2:b.toml", apps: "x:b.toml",
@@ -59,34 +101,45 @@ func TestWhoHasAnID(t *testing.T) {
 			bad:  []string{`b.toml:1: [[app]] id "x" is taken by config.toml:1: give every app an id of its own`}},
 		{name: "a user's config.toml takes it", files: []string{"1:config.toml x"}, had: "0:b.toml", apps: "x:config.toml",
 			now: "1:config.toml"},
-		{name: "renamed by its owner", files: []string{"1:new.toml x"}, had: "1:old.toml", apps: "x:new.toml",
-			now: "1:new.toml"},
-		{name: "renamed by root", files: []string{"0:new.toml x"}, had: "1:old.toml", apps: "x:new.toml", now: "0:new.toml"},
 		{name: "copied by its owner", files: []string{"1:a.toml x", "1:b.toml x"}, had: "1:b.toml", apps: "x:b.toml",
 			now: "1:b.toml",
 			bad: []string{`a.toml:1: [[app]] id "x" is taken by b.toml: give every app an id of its own`}},
+		{name: "one of two ids is taken", files: []string{"0:config.toml x", "1:a.toml w x", "2:b.toml w"},
+			apps: "w:b.toml x:config.toml",
+			now:  "0:config.toml",
+			bad:  []string{`a.toml:2: [[app]] id "x" is taken by config.toml:1: give every app an id of its own`}},
+	})
+}
+
+// TestAnIDIsInherited: the file that had the id is gone.
+func TestAnIDIsInherited(t *testing.T) {
+	resolveAll(t, []claimed{
+		{name: "renamed by its owner", files: []string{"1:new.toml x"}, had: "1:old.toml", apps: "x:new.toml",
+			now: "1:new.toml"},
+		{name: "renamed by root", files: []string{"0:new.toml x"}, had: "1:old.toml", apps: "x:new.toml", now: "0:new.toml"},
 		{name: "moved to another file", files: []string{"1:a.toml x", "1:b.toml y"}, had: "1:b.toml",
 			apps: "x:a.toml y:b.toml", now: "1:a.toml"},
+		{name: "given to root", files: []string{"0:a.toml x"}, had: "2:a.toml", apps: "x:a.toml", now: "0:a.toml"},
 		{name: "another user's file", files: []string{"2:new.toml x"}, had: "1:old.toml", now: "1:old.toml",
-			bad: []string{"new.toml:1: " + fmt.Sprintf(waits, 1, "old.toml", 2)}},
+			bad: []string{waits(2, "new.toml", 1, "old.toml")}},
 		{name: "another user's file of the same name", files: []string{"2:a.toml x"}, had: "1:a.toml", now: "1:a.toml",
-			bad: []string{"a.toml:1: " + fmt.Sprintf(waits, 1, "a.toml", 2)}},
+			bad: []string{waits(2, "a.toml", 1, "a.toml")}},
 		{name: "a user's file after root's", files: []string{"1:new.toml x"}, had: "0:config.toml", now: "0:config.toml",
-			bad: []string{"new.toml:1: " + fmt.Sprintf(waits, 0, "config.toml", 1)}},
-		{name: "another user between", files: []string{"2:a.toml x", "1:b.toml x", "2:c.toml x"}, had: "1:old.toml",
-			accept: "x",
-			apps:   "x:b.toml", now: "1:b.toml", bad: []string{
-				`a.toml:1: [[app]] id "x" is taken by b.toml: give every app an id of its own`,
-				`c.toml:1: [[app]] id "x" is taken by b.toml:1: give every app an id of its own`}},
+			bad: []string{waits(1, "new.toml", 0, "config.toml")}},
+		{name: "given to another user", files: []string{"2:a.toml x"}, had: "0:a.toml", now: "0:a.toml",
+			bad: []string{waits(2, "a.toml", 0, "a.toml")}},
+	})
+}
+
+// TestABadFileKeepsItsID: a file that had the id, or would get it, is bad.
+func TestABadFileKeepsItsID(t *testing.T) {
+	resolveAll(t, []claimed{
 		{name: "two heirs, one bad", files: []string{"0:a.toml x !", "1:b.toml x"}, had: "1:old.toml", apps: "x:b.toml",
 			now: "1:b.toml",
 			bad: []string{"a.toml: is bad"}},
 		{name: "a bad heir", files: []string{"1:a.toml x !", "2:b.toml x"}, had: "1:old.toml", now: "1:old.toml",
 			bad: []string{
 				"a.toml: is bad", `b.toml:1: [[app]] id "x" is taken by a.toml: give every app an id of its own`}},
-		{name: "given to another user", files: []string{"2:a.toml x"}, had: "0:a.toml", now: "0:a.toml",
-			bad: []string{"a.toml:1: " + fmt.Sprintf(waits, 0, "a.toml", 2)}},
-		{name: "given to root", files: []string{"0:a.toml x"}, had: "2:a.toml", apps: "x:a.toml", now: "0:a.toml"},
 		{name: "the file can't be read", files: []string{"0:a.toml x", "1:b.toml ?"}, had: "1:b.toml", now: "1:b.toml",
 			bad: []string{`a.toml:1: [[app]] id "x" is taken by b.toml: give every app an id of its own`,
 				"b.toml: can't be read"}},
@@ -94,11 +147,17 @@ func TestWhoHasAnID(t *testing.T) {
 			bad: []string{`a.toml:1: [[app]] id "x" is taken by b.toml: give every app an id of its own`, "b.toml: is bad"}},
 		{name: "another bad file", files: []string{"1:a.toml x !", "2:b.toml x"}, apps: "x:b.toml", now: "2:b.toml",
 			bad: []string{"a.toml: is bad"}},
-		{name: "one of two ids is taken", files: []string{"0:config.toml x", "1:a.toml w x", "2:b.toml w"},
-			apps: "w:b.toml x:config.toml",
-			now:  "0:config.toml",
-			bad:  []string{`a.toml:2: [[app]] id "x" is taken by config.toml:1: give every app an id of its own`}},
+	})
+}
 
+// TestAccept gives an id to a file that waits for it.
+func TestAccept(t *testing.T) {
+	resolveAll(t, []claimed{
+		{name: "another user between", files: []string{"2:a.toml x", "1:b.toml x", "2:c.toml x"}, had: "1:old.toml",
+			accept: "x",
+			apps:   "x:b.toml", now: "1:b.toml", bad: []string{
+				`a.toml:1: [[app]] id "x" is taken by b.toml: give every app an id of its own`,
+				`c.toml:1: [[app]] id "x" is taken by b.toml:1: give every app an id of its own`}},
 		{name: "accepted", files: []string{"2:new.toml x"}, had: "1:old.toml", accept: "x", apps: "x:new.toml",
 			now: "2:new.toml"},
 		{name: "accepted again", files: []string{"2:new.toml x"}, had: "2:new.toml", accept: "x", apps: "x:new.toml",
@@ -113,35 +172,7 @@ func TestWhoHasAnID(t *testing.T) {
 		{name: "the id is in use", files: []string{"1:a.toml x", "2:b.toml x"}, had: "2:b.toml", accept: "x",
 			apps: "x:b.toml", now: "2:b.toml",
 			bad: []string{`a.toml:1: [[app]] id "x" is taken by b.toml: give every app an id of its own`}},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			c := &Config{}
-			for _, text := range tt.files {
-				c.sources = append(c.sources, sourceOf(text))
-			}
-			held := map[string]Holder{}
-			if tt.had != "" {
-				s := sourceOf(tt.had)
-				held["x"] = Holder{s.file, s.author}
-			}
-			if err := c.Resolve(held, tt.accept); err != nil || tt.err != "" {
-				expect(t, fmt.Sprint(err), tt.err)
-				return
-			}
-			var apps, bad []string
-			for _, app := range c.Apps {
-				apps = append(apps, app.ID+":"+app.File)
-			}
-			for _, fault := range c.Bad {
-				bad = append(bad, fault.Error())
-			}
-			now := c.Holders["x"]
-			expect(t, strings.Join(apps, " "), tt.apps)
-			expect(t, fmt.Sprintf("%d:%s", now.UID, now.File), tt.now)
-			slices.Sort(bad)
-			expect(t, bad, tt.bad)
-		})
-	}
+	})
 }
 
 // TestAUsersAppsAreLimited: a user with thousands of apps would have all others

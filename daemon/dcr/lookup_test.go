@@ -240,7 +240,7 @@ func TestAnAnswerBesideASettledLookup(t *testing.T) {
 // its own is called by its address.
 func TestNoNameServer(t *testing.T) {
 	l := begin(t)
-	if got := l.converse(t, resolverQuery(t, dnsmessage.TypeA, true), "udp", vacant(t)); got != "none" ||
+	if got := l.converse(t, resolverQuery(t, dnsmessage.TypeA, true), "udp", dcrtest.Vacant); got != "none" ||
 		l.takeWaiting() {
 		t.Errorf("got %s", got)
 	}

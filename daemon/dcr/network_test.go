@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
 // A call ends in its time, or when its caller gives up, wherever it hangs.
@@ -141,7 +143,7 @@ func TestOffline(t *testing.T) {
 		}), "", labTime, "the TLS handshake breaks off (EOF)"},
 		{"no TLS", strings.Replace(plain.URL, "http:", "https:", 1), "", labTime, "does not speak TLS"},
 		{"TLS 1.1", old.URL, old.caFile, labTime, "protocol version"},
-		{"nobody there", "https://" + vacant(t), "", labTime, "connection refused"},
+		{"nobody there", "https://" + dcrtest.Vacant, "", labTime, "connection refused"},
 		{"no such name", "https://" + noName, "", labTime,
 			"the name " + noName + " can't be resolved: there is no such name"},
 	} {
@@ -165,15 +167,4 @@ func TestOffline(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
-}
-
-// vacant returns an address on which nobody listens.
-func vacant(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

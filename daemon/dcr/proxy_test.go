@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
 // throughProxy makes a client use a proxy, with user and password.
@@ -85,7 +87,7 @@ func TestProxyFails(t *testing.T) {
 	}))
 	for _, test := range []struct{ name, address, want string }{
 		{"refuses", refusing.Listener.Addr().String(), "the proxy refuses to connect to sp.example (HTTP 407)"},
-		{"is not there", vacant(t),
+		{"is not there", dcrtest.Vacant,
 			"the proxy that [http] proxy or HTTPS_PROXY names can't be reached (connection refused)"},
 		{"has no name", noName + ":3128", "the name " + noName + " can't be resolved"},
 	} {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tvpassd/tvpassd/daemon/clock"
+	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 	"github.com/tvpassd/tvpassd/daemon/service"
 	"github.com/tvpassd/tvpassd/device"
 	"github.com/tvpassd/tvpassd/ipc"
@@ -303,11 +304,13 @@ func TestAPlayerThatIsLockedOut(t *testing.T) {
 	}
 }
 
-func TestNetwork(t *testing.T) {
-	html := func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html")
-		_, _ = w.Write([]byte("<html>Welcome to the hotel</html>"))
-	}
+// hotel answers with a page for people.
+func hotel(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html")
+	_, _ = w.Write([]byte("<html>Welcome to the hotel</html>"))
+}
+
+func TestBuildAndClock(t *testing.T) {
 	runAll(t, []trouble{
 		{"undated", func(s *scene) { s.cfg.Undated = true }, "build", Warning, "does not know its build date", ""},
 		{"clock unset", func(s *scene) { s.clock.now.Wall = time.Unix(3600, 0) },
@@ -316,6 +319,11 @@ func TestNetwork(t *testing.T) {
 			"clock", Warning, "10m0s behind", ""},
 		{"clock ahead", func(s *scene) { s.clock.now.Wall = labTime.Add(10 * time.Minute) },
 			"clock", Warning, "ahead of", ""},
+	})
+}
+
+func TestProxy(t *testing.T) {
+	runAll(t, []trouble{
 		{"malformed proxy", func(s *scene) { s.env("HTTPS_PROXY", "http://user:pr0xy-passw0rd@host:port") },
 			"proxy", Warning, "silently ignored", ""},
 		{"proxy refuses", func(s *scene) {
@@ -323,28 +331,38 @@ func TestNetwork(t *testing.T) {
 			s.http_ += "proxy = \"http://user:pr0xy-passw0rd@" + u.Host + "\"\n"
 		}, "tcp", Failed, "HTTP 407", "tls endpoint"},
 		{"proxy is gone", func(s *scene) {
-			u := &url.URL{Scheme: "http", Host: vacant(s.t)}
+			u := &url.URL{Scheme: "http", Host: dcrtest.Vacant}
 			s.cfg.Proxy = http.ProxyURL(u)
 			s.env("HTTPS_PROXY", u.String())
 		}, "tcp", Failed, "connection refused", "tls endpoint"},
+	})
+}
+
+func TestWayToTheServer(t *testing.T) {
+	runAll(t, []trouble{
 		{"no such name", func(s *scene) { s.endpoint = "https://" + strings.Repeat("x", 64) + ".example" },
 			"dns", Failed, "can't be resolved", "captive_portal tcp tls endpoint"},
-		{"closed port", func(s *scene) { s.endpoint = "https://" + vacant(s.t) },
+		{"closed port", func(s *scene) { s.endpoint = "https://" + dcrtest.Vacant },
 			"tcp", Failed, "connection refused", "tls endpoint"},
 		{"portal redirects", func(s *scene) {
-			s.endpoint = "https://" + vacant(s.t)
+			s.endpoint = "https://" + dcrtest.Vacant
 			s.cfg.Portal = s.other(func(w http.ResponseWriter, r *http.Request) {
 				http.Redirect(w, r, "http://portal.example/login", http.StatusFound)
 			}).String()
 		}, "captive_portal", Failed, "redirects to http://portal.example", "tcp tls endpoint"},
 		{"portal's page", func(s *scene) {
-			s.endpoint = "https://" + vacant(s.t)
-			s.cfg.Portal = s.other(html).String()
+			s.endpoint = "https://" + dcrtest.Vacant
+			s.cfg.Portal = s.other(hotel).String()
 		}, "captive_portal", Failed, "sign this device in", "tcp tls endpoint"},
 		{"RFC 6585", func(s *scene) {
-			s.endpoint = "https://" + vacant(s.t)
+			s.endpoint = "https://" + dcrtest.Vacant
 			s.cfg.Portal = s.other(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(511) }).String()
 		}, "captive_portal", Failed, "511", "tcp tls endpoint"},
+	})
+}
+
+func TestTLS(t *testing.T) {
+	runAll(t, []trouble{
 		{"expired", func(s *scene) { s.certify(labTime.AddDate(-3, 0, 0)) },
 			"tls", Failed, "expired on 2029-03-01", "endpoint"},
 		{"not yet valid", func(s *scene) { s.certify(labTime.AddDate(3, 0, 0)) },
@@ -356,11 +374,16 @@ func TestNetwork(t *testing.T) {
 		{"unknown authority", func(s *scene) { s.http_ = "" },
 			"tls", Failed, "\"CN=passsim\" from \"CN=passsim throw-away CA\"", "endpoint"},
 		{"plain HTTP on the port", func(s *scene) {
-			s.endpoint = strings.Replace(s.other(html).String(), "http:", "https:", 1)
+			s.endpoint = strings.Replace(s.other(hotel).String(), "http:", "https:", 1)
 		}, "tls", Failed, "does not speak TLS", "endpoint"},
 		{"no ca_file", func(s *scene) { s.must(os.Remove(s.path("ca.pem"))) }, "tls", Failed, "ca_file", "endpoint"},
 		{"cut off", func(s *scene) { s.endpoint = "https://" + hangUp(s.t) },
 			"tls", Failed, "the TLS handshake breaks off", "endpoint"},
+	})
+}
+
+func TestServer(t *testing.T) {
+	runAll(t, []trouble{
 		{"server in trouble",
 			func(s *scene) { s.handle(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) }) },
 			"endpoint", Failed, "HTTP 503", ""},
@@ -369,7 +392,7 @@ func TestNetwork(t *testing.T) {
 				http.Redirect(w, r, "https://portal.example/login", http.StatusFound)
 			})
 		}, "endpoint", Failed, "redirects to https://portal.example", ""},
-		{"page", func(s *scene) { s.handle(html) }, "endpoint", Failed, "not as Adobe Pass does", ""},
+		{"page", func(s *scene) { s.handle(hotel) }, "endpoint", Failed, "not as Adobe Pass does", ""},
 		{"wrong path", func(s *scene) { s.handle(http.NotFound) }, "endpoint", Failed, "HTTP 404", ""},
 		{"throttled", func(s *scene) {
 			s.handle(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) })
@@ -378,6 +401,11 @@ func TestNetwork(t *testing.T) {
 			s.status.Throttle = ipc.Throttle{OpensInMS: 42_000}
 			s.handle(func(http.ResponseWriter, *http.Request) { s.t.Error("the server was asked") })
 		}, "throttle", Warning, "42s", "dns tls endpoint"},
+	})
+}
+
+func TestToken(t *testing.T) {
+	runAll(t, []trouble{
 		{"rejected", func(s *scene) {
 			s.status.Apps[0].State = ipc.StateRejected
 			s.status.Apps[0].LastError = &ipc.LastError{
@@ -388,7 +416,7 @@ func TestNetwork(t *testing.T) {
 			"token:ref30", Warning, "none yet: registering", ""},
 		{"stale", func(s *scene) { s.status.Apps[0].State = ipc.StateStale }, "token:ref30", Warning, "good still", ""},
 		{"offline", func(s *scene) {
-			s.endpoint = "https://" + vacant(s.t)
+			s.endpoint = "https://" + dcrtest.Vacant
 			s.status.Apps[0] = ipc.AppStatus{
 				App: "ref30", State: ipc.StateWaiting, LastError: &ipc.LastError{Code: ipc.CodeOffline},
 			}

@@ -214,17 +214,6 @@ func (s *scene) noSecrets(r Report) {
 // handle serves with a function in the simulator's place.
 func (s *scene) handle(f http.HandlerFunc) { s.handler = f }
 
-// vacant is an address where nobody listens.
-func vacant(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
-
 // other starts a server without TLS that is not the daemon's.
 func (s *scene) other(f http.HandlerFunc) *url.URL {
 	s.t.Helper()

@@ -79,20 +79,8 @@ type emptyLine struct{}
 
 func (emptyLine) Load(string) throttle.Load { return throttle.Load{} }
 
-// Nothing is called here, and a player of another app waits for nothing.
-func TestMetricsAreOfTheAppsInSight(t *testing.T) {
-	a := newAPI(t)
-	for range 3 {
-		if _, err := a.Token(t.Context(), "ref30", ipc.Query{}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	a.Waited("ref30", 2*time.Second)
-	a.Waited("ref30", time.Minute)
-	a.counts.count("ref30", context.Canceled)
-	a.counts.count("ref30", &broker.NoTokenError{Failure: broker.Failure{Code: ipc.CodeOffline}})
-
-	const owners = `tvpassd_token_usable{app="ref30"} 1
+// Lines of the metrics: those of the app's users, of everybody and of admins.
+const owners = `tvpassd_token_usable{app="ref30"} 1
 tvpassd_registrations_total{app="ref30"} 1
 tvpassd_app_state{app="ref30",state="ready"} 1
 tvpassd_app_state{app="ref30",state="rejected"} 0
@@ -106,16 +94,30 @@ tvpassd_token_wait_seconds_bucket{app="ref30",le="+Inf"} 2
 tvpassd_token_wait_seconds_sum{app="ref30"} 62
 tvpassd_token_wait_seconds_count{app="ref30"} 2
 `
-	const everybodys = `tvpassd_build_info{version="1.2.3"} 1
+const everybodys = `tvpassd_build_info{version="1.2.3"} 1
 tvpassd_clock_set 1
 tvpassd_storage_ok 1
 tvpassd_throttle_open 1
 `
-	const admins = `tvpassd_throttle_waits_total 0
+const admins = `tvpassd_throttle_waits_total 0
 tvpassd_throttle_wait_seconds_total 0
 tvpassd_storage_writes_total 
 tvpassd_storage_written_bytes_total 
 `
+
+// Nothing is called here, and a player of another app waits for nothing.
+func TestMetricsAreOfTheAppsInSight(t *testing.T) {
+	a := newAPI(t)
+	for range 3 {
+		if _, err := a.Token(t.Context(), "ref30", ipc.Query{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.Waited("ref30", 2*time.Second)
+	a.Waited("ref30", time.Minute)
+	a.counts.count("ref30", context.Canceled)
+	a.counts.count("ref30", &broker.NoTokenError{Failure: broker.Failure{Code: ipc.CodeOffline}})
+
 	for _, tc := range []struct {
 		name   string
 		viewer server.Viewer

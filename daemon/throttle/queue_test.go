@@ -310,61 +310,76 @@ func FuzzQueue(f *testing.F) {
 	f.Add([]byte("enter and leave and wait and 429"))
 	f.Add([]byte{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 40, 80, 120, 200, 255, 1, 2, 3})
 	f.Fuzz(func(t *testing.T, ops []byte) {
-		d := newDesk(t)
-		held := capacityLeft{level: capacity, at: start}
-		var flying, waiting []*Ticket
-		settle := func() {
-			left, late, next := d.queue.Advance(d.now)
-			for _, tk := range left {
-				held.take(t, d.now)
-				waiting = slices.DeleteFunc(waiting, func(w *Ticket) bool { return w == tk })
-				flying = append(flying, tk)
-			}
-			for _, tk := range late {
-				waiting = slices.DeleteFunc(waiting, func(w *Ticket) bool { return w == tk })
-			}
-			if next <= d.now {
-				t.Fatalf("it wants to be looked at %v ago", d.now-next)
-			}
-			if total := d.queue.Total(); total != (Load{len(waiting), len(flying)}) || total.Flying > mostFlying {
-				t.Fatalf("the load is %v, with %d waiting and %d in flight", total, len(waiting), len(flying))
-			}
-		}
+		c := crowd{desk: newDesk(t), held: capacityLeft{level: capacity, at: start}}
 		for _, op := range ops {
-			n := int(op / 6)
-			switch op % 6 {
-			case 0, 1:
-				tk, err := d.queue.Enter(string(rune('a'+n%5)), time.Duration(n)*time.Second, d.now)
-				if err == nil {
-					waiting = append(waiting, tk)
-				}
-			case 2:
-				d.now += time.Duration(n*n) * 10 * time.Millisecond
-			case 3:
-				if len(flying) > 0 {
-					tk := flying[n%len(flying)]
-					flying = slices.DeleteFunc(flying, func(f *Ticket) bool { return f == tk })
-					if d.queue.Throttled(tk, time.Duration(n%7)*time.Second, time.Duration(n)*time.Second, d.now) == nil {
-						waiting = append(waiting, tk)
-					}
-					held.shut = d.now + time.Second
-				}
-			case 4:
-				if all := append(slices.Clone(flying), waiting...); len(all) > 0 {
-					tk := all[n%len(all)]
-					d.queue.End(tk)
-					flying = slices.DeleteFunc(flying, func(f *Ticket) bool { return f == tk })
-					waiting = slices.DeleteFunc(waiting, func(w *Ticket) bool { return w == tk })
-				}
-			case 5:
-				if d.gate.Opens(d.now) == d.now {
-					held.take(t, d.now)
-					d.gate.Leave(d.now)
-				}
-			}
-			settle()
+			c.do(int(op%6), int(op/6))
+			c.settle()
 		}
 	})
+}
+
+// crowd is a desk and everybody who stands at it.
+type crowd struct {
+	*desk
+	held            capacityLeft
+	flying, waiting []*Ticket
+}
+
+// do does one of six things, n says how.
+func (c *crowd) do(op, n int) {
+	switch op {
+	case 0, 1:
+		tk, err := c.queue.Enter(string(rune('a'+n%5)), time.Duration(n)*time.Second, c.now)
+		if err == nil {
+			c.waiting = append(c.waiting, tk)
+		}
+	case 2:
+		c.now += time.Duration(n*n) * 10 * time.Millisecond
+	case 3:
+		if len(c.flying) > 0 {
+			tk := c.flying[n%len(c.flying)]
+			c.flying = without(c.flying, tk)
+			if c.queue.Throttled(tk, time.Duration(n%7)*time.Second, time.Duration(n)*time.Second, c.now) == nil {
+				c.waiting = append(c.waiting, tk)
+			}
+			c.held.shut = c.now + time.Second
+		}
+	case 4:
+		if all := append(slices.Clone(c.flying), c.waiting...); len(all) > 0 {
+			tk := all[n%len(all)]
+			c.queue.End(tk)
+			c.flying, c.waiting = without(c.flying, tk), without(c.waiting, tk)
+		}
+	case 5:
+		if c.gate.Opens(c.now) == c.now {
+			c.held.take(c.t, c.now)
+			c.gate.Leave(c.now)
+		}
+	}
+}
+
+// settle lets leave what may, and checks the queue.
+func (c *crowd) settle() {
+	left, late, next := c.queue.Advance(c.now)
+	for _, tk := range left {
+		c.held.take(c.t, c.now)
+		c.waiting = without(c.waiting, tk)
+		c.flying = append(c.flying, tk)
+	}
+	for _, tk := range late {
+		c.waiting = without(c.waiting, tk)
+	}
+	if next <= c.now {
+		c.t.Fatalf("Advance asks to be called %v ago", c.now-next)
+	}
+	want := Load{len(c.waiting), len(c.flying)}
+	if total := c.queue.Total(); total != want || total.Flying > mostFlying {
+		c.t.Fatalf("the load is %v, want %v and at most %d in flight", total, want, mostFlying)
+	}
+}
+
+func without(tickets []*Ticket, tk *Ticket) []*Ticket {
+	return slices.DeleteFunc(tickets, func(other *Ticket) bool { return other == tk })
 }
 
 // capacityLeft is the documented bucket, and the second after a 429.

@@ -241,26 +241,65 @@ func TestList(t *testing.T) {
 	}
 }
 
-func TestTrusted(t *testing.T) {
+// tampering is what was done to a tree, and what is said of a file in it.
+type tampering struct {
+	name   string
+	read   string
+	change []func(root string) error
+	why    string // "": it is trusted
+}
+
+const other = 12345 // a user and a group besides root
+
+func chown(name string) func(root string) error {
+	return func(root string) error { return os.Lchown(filepath.Join(root, name), other, other) }
+}
+
+func chmod(name string, mode fs.FileMode) func(root string) error {
+	return func(root string) error { return os.Chmod(filepath.Join(root, name), mode) }
+}
+
+func chgrp(name string) func(root string) error {
+	return func(root string) error { return os.Chown(filepath.Join(root, name), 0, other) }
+}
+
+func link(name, second string) func(root string) error {
+	return func(root string) error { return os.Link(filepath.Join(root, name), filepath.Join(root, second)) }
+}
+
+func testTrust(t *testing.T, cases []tampering) {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("run as root: files of other users are made here")
 	}
-	const other = 12345
-	chown := func(name string) func(string) error {
-		return func(root string) error { return os.Lchown(filepath.Join(root, name), other, other) }
+	for _, test := range cases {
+		t.Run(test.name, test.test)
 	}
-	chmod := func(name string, mode fs.FileMode) func(string) error {
-		return func(root string) error { return os.Chmod(filepath.Join(root, name), mode) }
+}
+
+func (test tampering) test(t *testing.T) {
+	root := writeTree(t, map[string]string{"etc/file": "x", "etc/link": "-> ../etc/file", "a": "-> b/c", "b/c": "x",
+		"tmp/file": "x", "tmp/link": "-> ../etc/file", "tmp/sub/file": "x"})
+	must(t, os.Chmod(filepath.Join(root, "tmp"), 0o777|fs.ModeSticky))
+	for _, change := range test.change {
+		must(t, change(root))
 	}
-	group := func(name string, gid int) func(string) error {
-		return func(root string) error { return os.Chown(filepath.Join(root, name), 0, gid) }
+	d := open(t, root, Rule{Trusted: true})
+	_, err := d.Read(test.read, 10)
+	if (err == nil) != (test.why == "") || err != nil &&
+		(!errors.Is(err, ErrUntrusted) || !strings.Contains(err.Error(), test.why)) {
+		t.Errorf("%v, want %q", err, test.why)
 	}
-	for _, test := range []struct {
-		name   string
-		read   string
-		change []func(root string) error
-		why    string // "": it is trusted
-	}{
+	if d.Exists(test.read) != (err == nil) {
+		t.Error("Exists and Read differ")
+	}
+	if _, err := open(t, root, Rule{}).Read(test.read, 10); err != nil {
+		t.Errorf("without the rule: %v", err)
+	}
+}
+
+func TestTrusted(t *testing.T) {
+	testTrust(t, []tampering{
 		{"root's own", "etc/file", nil, ""},
 		{"root's link", "etc/link", nil, ""},
 		{"another's file", "etc/file", []func(string) error{chown("etc/file")}, "belongs to user 12345"},
@@ -269,42 +308,26 @@ func TestTrusted(t *testing.T) {
 		{"another's folder behind a link", "a", []func(string) error{chown("b")}, `"b" belongs to user`},
 		{"a file for everybody", "etc/file", []func(string) error{chmod("etc/file", 0o666)}, "writable for everybody"},
 		{"a folder for everybody", "etc/file", []func(string) error{chmod("etc", 0o777)}, "writable for everybody"},
-		{"a group's file", "etc/file", []func(string) error{group("etc/file", other), chmod("etc/file", 0o664)},
+		{"a group's file", "etc/file", []func(string) error{chgrp("etc/file"), chmod("etc/file", 0o664)},
 			"group 12345"},
 		{"root's group", "etc/file", []func(string) error{chmod("etc/file", 0o664), chmod("etc", 0o775)}, ""},
+		{"a second name elsewhere", "etc/file", []func(string) error{link("etc/file", "etc/second")}, ""},
+		{"another's top", "etc/file", []func(string) error{chown(".")}, "belongs to user"},
+	})
+}
+
+// In a sticky folder such as /tmp everybody makes files, links and names.
+func TestTrustedInTmp(t *testing.T) {
+	testTrust(t, []tampering{
 		{"root's file in /tmp", "tmp/file", nil, ""},
 		{"another's file in /tmp", "tmp/file", []func(string) error{chown("tmp/file")}, "belongs to user"},
 		{"another's link in /tmp", "tmp/link", []func(string) error{chown("tmp/link")}, "belongs to user"},
-		{"another's name for root's file in /tmp", "tmp/file", []func(string) error{func(root string) error {
-			return os.Link(filepath.Join(root, "tmp/file"), filepath.Join(root, "tmp/second"))
-		}}, "second name"},
-		{"a second name elsewhere", "etc/file", []func(string) error{func(root string) error {
-			return os.Link(filepath.Join(root, "etc/file"), filepath.Join(root, "etc/second"))
-		}}, ""},
+		{"another's name for root's file in /tmp", "tmp/file", []func(string) error{link("tmp/file", "tmp/second")},
+			"second name"},
 		{"another's folder in /tmp", "tmp/sub/file", []func(string) error{chown("tmp/sub")}, "belongs to user"},
 		{"root's folder in /tmp", "tmp/sub/file", nil, ""},
 		{"another's sticky folder", "tmp/file", []func(string) error{chown("tmp")}, `"tmp" belongs to user`},
-		{"another's top", "etc/file", []func(string) error{chown(".")}, "belongs to user"},
-	} {
-		root := writeTree(t, map[string]string{"etc/file": "x", "etc/link": "-> ../etc/file", "a": "-> b/c", "b/c": "x",
-			"tmp/file": "x", "tmp/link": "-> ../etc/file", "tmp/sub/file": "x"})
-		must(t, os.Chmod(filepath.Join(root, "tmp"), 0o777|fs.ModeSticky))
-		for _, change := range test.change {
-			must(t, change(root))
-		}
-		d := open(t, root, Rule{Trusted: true})
-		_, err := d.Read(test.read, 10)
-		if (err == nil) != (test.why == "") || err != nil &&
-			(!errors.Is(err, ErrUntrusted) || !strings.Contains(err.Error(), test.why)) {
-			t.Errorf("%s: %v, want %q", test.name, err, test.why)
-		}
-		if d.Exists(test.read) != (err == nil) {
-			t.Errorf("%s: Exists and Read differ", test.name)
-		}
-		if _, err := open(t, root, Rule{}).Read(test.read, 10); err != nil {
-			t.Errorf("%s: without the rule: %v", test.name, err)
-		}
-	}
+	})
 }
 
 // What the kernel shows is believed even where it belongs to somebody else, as

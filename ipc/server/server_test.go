@@ -18,17 +18,40 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// Everything that everybody can ask, and what comes of it.
-func TestEveryPathForEverybody(t *testing.T) {
+// asked is a request, and what each of several people gets.
+type asked struct {
+	request, body string
+	want          string // by people, each a code or a status
+}
+
+// askEverybody has root, the owner, carol, alice, bob and a stranger make requests.
+func askEverybody(t *testing.T, requests []asked) {
+	t.Helper()
 	l := startLab(t, nil)
 	l.set("one", ipc.AppStatus{App: "one"}, nil)
 	l.set("two", ipc.AppStatus{App: "two"}, nil)
-	const report = `{"access_token":"x","status":401}`
 	people := []uint32{root, owner, carol, alice, bob, stranger}
-	for _, test := range []struct {
-		request, body string
-		want          string // by people, each a code or a status
-	}{
+	for _, test := range requests {
+		method, path, _ := strings.Cut(test.request, " ")
+		var got []string
+		for _, uid := range people {
+			a := l.ask(uid, method, path, test.body)
+			got = append(got, a.code())
+			if c := a.Header.Get("Cache-Control"); c != "no-store" {
+				t.Errorf("%s: Cache-Control is %q", test.request, c)
+			}
+		}
+		if got := strings.Join(got, " "); got != test.want {
+			t.Errorf("%s:\n got %s\nwant %s", test.request, got, test.want)
+		}
+		l.server.refreshes.SetBurst(1000)
+	}
+}
+
+// Everything that everybody can ask, and what comes of it.
+func TestEveryPathForEverybody(t *testing.T) {
+	const report = `{"access_token":"x","status":401}`
+	askEverybody(t, []asked{
 		{"GET /v1/token", "", "ambiguous_app ambiguous_app ambiguous_app 200 ambiguous_app ambiguous_app"},
 		{"GET /v1/headers", "", "ambiguous_app ambiguous_app ambiguous_app 200 ambiguous_app ambiguous_app"},
 		{"GET /v1/apps/one/token", "", "200 200 200 200 200 forbidden"},
@@ -54,8 +77,12 @@ func TestEveryPathForEverybody(t *testing.T) {
 		{"POST /v1/reload", "", "202 202 202 forbidden forbidden forbidden"},
 		{"POST /v1/reload?accept=one", "", "202 202 202 forbidden forbidden forbidden"},
 		{"GET /v1/config", "", "200 200 200 forbidden forbidden forbidden"},
+	})
+}
 
-		// What isn't there comes first, then who asks, then how.
+// What isn't there comes first, then who asks, then how.
+func TestRefusalsForEverybody(t *testing.T) {
+	askEverybody(t, []asked{
 		{"GET /", "", "not_found not_found not_found not_found not_found not_found"},
 		{"GET /v1/token/", "", "not_found not_found not_found not_found not_found not_found"},
 		{"GET /v1/apps/one", "", "not_found not_found not_found not_found not_found not_found"},
@@ -69,21 +96,7 @@ func TestEveryPathForEverybody(t *testing.T) {
 		{"GET /v1/reload", "", "method_not_allowed method_not_allowed method_not_allowed forbidden forbidden forbidden"},
 		{"GET /v1/apps/two/token?wait=5", "",
 			"invalid_parameter invalid_parameter invalid_parameter forbidden invalid_parameter forbidden"},
-	} {
-		method, path, _ := strings.Cut(test.request, " ")
-		var got []string
-		for _, uid := range people {
-			a := l.ask(uid, method, path, test.body)
-			got = append(got, a.code())
-			if c := a.Header.Get("Cache-Control"); c != "no-store" {
-				t.Errorf("%s: Cache-Control is %q", test.request, c)
-			}
-		}
-		if got := strings.Join(got, " "); got != test.want {
-			t.Errorf("%s:\n got %s\nwant %s", test.request, got, test.want)
-		}
-		l.server.refreshes.SetBurst(1000)
-	}
+	})
 }
 
 // Nobody learns whether an app exists that isn't theirs: the answers are the

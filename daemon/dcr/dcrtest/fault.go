@@ -11,6 +11,10 @@ import (
 	"time"
 )
 
+// Vacant is an address that refuses connections: only root may listen on its
+// port, and nobody does.
+const Vacant = "127.0.0.1:1"
+
 // The kinds of faults. With the first group the server never acts on the
 // request. With the second it does: credentials may be issued whose holder
 // never learns of them.

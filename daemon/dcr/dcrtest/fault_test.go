@@ -67,23 +67,52 @@ func (w *wire) last() dcrtest.Request {
 	return all[len(all)-1]
 }
 
-func TestFaults(t *testing.T) {
-	nullSecret := dcrtest.Fault{Kind: "value", Field: "client_secret", Value: []byte(`null`)}
-	const date = "Mon, 01 Jun 2026 12:00:09 GMT"
-	html := func(t *testing.T, got seen) {
-		if !strings.HasPrefix(got.header.Get("Content-Type"), "text/html") {
-			t.Errorf("Content-Type %q, want HTML", got.header.Get("Content-Type"))
-		}
+// faultCase is what a fault does to a registration.
+type faultCase struct {
+	fault  dcrtest.Fault
+	status int  // that the client sees; 0: an error instead of an answer
+	acted  bool // credentials were issued
+	check  func(t *testing.T, got seen)
+}
+
+func testFaults(t *testing.T, cases map[string]faultCase) {
+	t.Helper()
+	for name, tc := range cases {
+		t.Run(name, tc.test)
 	}
-	for name, tc := range map[string]struct {
-		fault  dcrtest.Fault
-		status int  // that the client sees; 0: an error instead of an answer
-		acted  bool // credentials were issued
-		check  func(t *testing.T, got seen)
-	}{
-		"status":     {dcrtest.Fault{Kind: "status"}, 503, false, html},
-		"status 502": {dcrtest.Fault{Kind: "status", Status: 502}, 502, false, html},
-		"captive":    {dcrtest.Fault{Kind: "html"}, 200, false, html},
+}
+
+func (tc faultCase) test(t *testing.T) {
+	w := newWire(t)
+	tc.fault.Path, tc.fault.Count = "register", 1
+	mustFault(t, w.lab, tc.fault)
+	got := w.do(t.Context(), t, registration(t))
+	if got.status != tc.status {
+		t.Fatalf("%d %s %v, want %d", got.status, got.body, got.err, tc.status)
+	}
+	tc.check(t, got)
+	last := w.last()
+	if acted := last.ClientID != ""; acted != tc.acted {
+		t.Errorf("credentials were issued: %v, want %v", acted, tc.acted)
+	}
+	if last.Fault != tc.fault.Kind || last.Status != tc.status {
+		t.Errorf("remembered as %+v", last)
+	}
+	if got.header != nil && got.header.Get("Date") != "Mon, 01 Jun 2026 12:00:00 GMT" {
+		t.Errorf("Date %q is not of the server's clock", got.header.Get("Date"))
+	}
+	if got := w.do(t.Context(), t, registration(t)); got.status != http.StatusCreated {
+		t.Errorf("after the fault: %d %v, want 201", got.status, got.err)
+	}
+}
+
+// Answers in place of the good one.
+func TestFaultsInstead(t *testing.T) {
+	const date = "Mon, 01 Jun 2026 12:00:09 GMT"
+	testFaults(t, map[string]faultCase{
+		"status":     {dcrtest.Fault{Kind: "status"}, 503, false, wantHTML},
+		"status 502": {dcrtest.Fault{Kind: "status", Status: 502}, 502, false, wantHTML},
+		"captive":    {dcrtest.Fault{Kind: "html"}, 200, false, wantHTML},
 		"error": {
 			dcrtest.Fault{Kind: "error", Code: "invalid_client"}, 400, false, wantBody(`{"error":"invalid_client"}`),
 		},
@@ -93,6 +122,25 @@ func TestFaults(t *testing.T) {
 				t.Error("no Location")
 			}
 		}},
+		"429": {dcrtest.Fault{Kind: "429"}, 429, false, func(t *testing.T, got seen) {
+			wantHTML(t, got)
+			if value, ok := got.header["Retry-After"]; ok {
+				t.Errorf("Retry-After %q, want none", value)
+			}
+		}},
+		"429 seconds": {dcrtest.Fault{Kind: "429", RetryAfter: "17"}, 429, false, wantRetryAfter("17")},
+		"429 date":    {dcrtest.Fault{Kind: "429", RetryAfter: date}, 429, false, wantRetryAfter(date)},
+		"429 date ahead": {
+			dcrtest.Fault{Kind: "429", RetryAfter: "+90s"}, 429, false, wantRetryAfter("Mon, 01 Jun 2026 12:01:30 GMT"),
+		},
+		"503 Retry-After": {dcrtest.Fault{Kind: "status", RetryAfter: "5"}, 503, false, wantRetryAfter("5")},
+	})
+}
+
+// Bodies that are not as they should be.
+func TestFaultsOfTheBody(t *testing.T) {
+	nullSecret := dcrtest.Fault{Kind: "value", Field: "client_secret", Value: []byte(`null`)}
+	testFaults(t, map[string]faultCase{
 		"truncated": {dcrtest.Fault{Kind: "truncated"}, 201, true, func(t *testing.T, got seen) {
 			if !errors.Is(got.err, io.ErrUnexpectedEOF) || got.body == "" {
 				t.Errorf("the body %q ended with %v, want half of it and %v", got.body, got.err, io.ErrUnexpectedEOF)
@@ -104,20 +152,6 @@ func TestFaults(t *testing.T) {
 					len(got.body), json.Valid([]byte(got.body)))
 			}
 		}},
-		"reset": {dcrtest.Fault{Kind: "reset"}, 0, false, wantReset},
-		"lost":  {dcrtest.Fault{Kind: "lost"}, 0, true, wantReset},
-		"429": {dcrtest.Fault{Kind: "429"}, 429, false, func(t *testing.T, got seen) {
-			html(t, got)
-			if value, ok := got.header["Retry-After"]; ok {
-				t.Errorf("Retry-After %q, want none", value)
-			}
-		}},
-		"429 seconds": {dcrtest.Fault{Kind: "429", RetryAfter: "17"}, 429, false, wantRetryAfter("17")},
-		"429 date":    {dcrtest.Fault{Kind: "429", RetryAfter: date}, 429, false, wantRetryAfter(date)},
-		"429 date ahead": {
-			dcrtest.Fault{Kind: "429", RetryAfter: "+90s"}, 429, false, wantRetryAfter("Mon, 01 Jun 2026 12:01:30 GMT"),
-		},
-		"503 Retry-After": {dcrtest.Fault{Kind: "status", RetryAfter: "5"}, 503, false, wantRetryAfter("5")},
 		"missing": {dcrtest.Fault{Kind: "missing", Field: "client_secret"}, 201, true, func(t *testing.T, got seen) {
 			if strings.Contains(got.body, "client_secret") || !strings.Contains(got.body, "client_id") {
 				t.Errorf("the body %s, want all but client_secret", got.body)
@@ -131,13 +165,6 @@ func TestFaults(t *testing.T) {
 				t.Errorf("%s %q is not garbage called JSON", got.header.Get("Content-Type"), got.body)
 			}
 		}},
-		"delay": {dcrtest.Fault{Kind: "delay", Delay: time.Millisecond}, 201, true, func(*testing.T, seen) {}},
-		"drip":  {dcrtest.Fault{Kind: "drip", Delay: time.Microsecond}, 201, true, wantGood("")},
-		"close": {dcrtest.Fault{Kind: "close"}, 0, false, func(t *testing.T, got seen) {
-			if !errors.Is(got.err, io.EOF) {
-				t.Errorf("%v, want %v", got.err, io.EOF)
-			}
-		}},
 		"value": {nullSecret, 201, true, func(t *testing.T, got seen) {
 			if !strings.Contains(got.body, `"client_secret":null`) || strings.Contains(got.body, `"client_id":null`) {
 				t.Errorf("the body %s, want client_secret null", got.body)
@@ -148,6 +175,12 @@ func TestFaults(t *testing.T) {
 				t.Errorf("the body has %d bytes", len(got.body))
 			}
 		}},
+	})
+}
+
+// Codings and labels of the body.
+func TestFaultsOfCoding(t *testing.T) {
+	testFaults(t, map[string]faultCase{
 		"gzip":       {dcrtest.Fault{Kind: "gzip"}, 201, true, wantGzip("gzip")},
 		"unlabelled": {dcrtest.Fault{Kind: "unlabelled"}, 201, true, wantGzip("")},
 		"label":      {dcrtest.Fault{Kind: "label", Code: "br"}, 201, true, wantGood("br")},
@@ -156,30 +189,28 @@ func TestFaults(t *testing.T) {
 				t.Errorf("the body %q, want a byte order mark", got.body)
 			}
 		}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWire(t)
-			tc.fault.Path, tc.fault.Count = "register", 1
-			mustFault(t, w.lab, tc.fault)
-			got := w.do(t.Context(), t, registration(t))
-			if got.status != tc.status {
-				t.Fatalf("%d %s %v, want %d", got.status, got.body, got.err, tc.status)
+	})
+}
+
+// Connections that break off or dawdle.
+func TestFaultsOfTheConnection(t *testing.T) {
+	testFaults(t, map[string]faultCase{
+		"reset": {dcrtest.Fault{Kind: "reset"}, 0, false, wantReset},
+		"lost":  {dcrtest.Fault{Kind: "lost"}, 0, true, wantReset},
+		"delay": {dcrtest.Fault{Kind: "delay", Delay: time.Millisecond}, 201, true, func(*testing.T, seen) {}},
+		"drip":  {dcrtest.Fault{Kind: "drip", Delay: time.Microsecond}, 201, true, wantGood("")},
+		"close": {dcrtest.Fault{Kind: "close"}, 0, false, func(t *testing.T, got seen) {
+			if !errors.Is(got.err, io.EOF) {
+				t.Errorf("%v, want %v", got.err, io.EOF)
 			}
-			tc.check(t, got)
-			last := w.last()
-			if acted := last.ClientID != ""; acted != tc.acted {
-				t.Errorf("credentials were issued: %v, want %v", acted, tc.acted)
-			}
-			if last.Fault != tc.fault.Kind || last.Status != tc.status {
-				t.Errorf("remembered as %+v", last)
-			}
-			if got.header != nil && got.header.Get("Date") != "Mon, 01 Jun 2026 12:00:00 GMT" {
-				t.Errorf("Date %q is not of the server's clock", got.header.Get("Date"))
-			}
-			if got := w.do(t.Context(), t, registration(t)); got.status != http.StatusCreated {
-				t.Errorf("after the fault: %d %v, want 201", got.status, got.err)
-			}
-		})
+		}},
+	})
+}
+
+func wantHTML(t *testing.T, got seen) {
+	t.Helper()
+	if !strings.HasPrefix(got.header.Get("Content-Type"), "text/html") {
+		t.Errorf("Content-Type %q, want HTML", got.header.Get("Content-Type"))
 	}
 }
 

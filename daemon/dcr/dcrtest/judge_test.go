@@ -149,35 +149,65 @@ func TestToken(t *testing.T) {
 	}
 }
 
-func TestTokenRefusals(t *testing.T) {
-	type change func(l *lab, r *http.Request, form string) // form is the good body
-	with := func(body func(good string) string) change {
-		return func(_ *lab, r *http.Request, form string) {
-			r.Body = io.NopCloser(strings.NewReader(body(form)))
+// spoil changes a token request. Its form is the good body.
+type spoil func(t *testing.T, l *lab, r *http.Request, form string)
+
+// body replaces the body.
+func body(change func(t *testing.T, good string) string) spoil {
+	return func(t *testing.T, _ *lab, r *http.Request, form string) {
+		r.Body = io.NopCloser(strings.NewReader(change(t, form)))
+	}
+}
+
+func only(text string) spoil { return body(func(*testing.T, string) string { return text }) }
+
+func more(tail string) spoil {
+	return body(func(_ *testing.T, good string) string { return good + tail })
+}
+
+func swap(old, other string) spoil {
+	return body(func(t *testing.T, good string) string {
+		if !strings.Contains(good, old) {
+			t.Fatalf("the good form has no %q", old)
 		}
+		return strings.Replace(good, old, other, 1)
+	})
+}
+
+// onServer changes the server, given the client's id.
+func onServer(does func(l *lab, id string)) spoil {
+	return func(_ *testing.T, l *lab, _ *http.Request, _ string) { does(l, l.Requests()[0].ClientID) }
+}
+
+type tokenRefusal struct {
+	spoil     spoil
+	code, why string
+}
+
+func testTokenRefusals(t *testing.T, cases map[string]tokenRefusal) {
+	t.Helper()
+	for name, tc := range cases {
+		t.Run(name, tc.test)
 	}
-	only := func(body string) change { return with(func(string) string { return body }) }
-	more := func(tail string) change { return with(func(good string) string { return good + tail }) }
-	replace := func(old, other string) change {
-		return with(func(good string) string {
-			if !strings.Contains(good, old) {
-				t.Fatalf("the good form has no %q", old)
-			}
-			return strings.Replace(good, old, other, 1)
-		})
+}
+
+func (tc tokenRefusal) test(t *testing.T) {
+	l := newLab(t)
+	id, secret := l.register(t)
+	r := tokenRequest(t, id, secret)
+	form, err := io.ReadAll(tokenRequest(t, id, secret).Body)
+	if err != nil {
+		t.Fatal(err)
 	}
-	server := func(does func(l *lab, id string)) change {
-		return func(l *lab, _ *http.Request, _ string) { does(l, l.Requests()[0].ClientID) }
+	tc.spoil(t, l, r, string(form))
+	wantRefusal(t, l, r, tc.code, tc.why)
+	if log := l.log.String(); strings.Contains(log, secret) {
+		t.Errorf("the log has the secret: %s", log)
 	}
-	signIn := func(_ *lab, r *http.Request, _ string) { r.Header.Set("Authorization", "Basic eA==") }
-	breakOff := func(_ *lab, r *http.Request, form string) {
-		r.Body = io.NopCloser(io.MultiReader(strings.NewReader(form), iotest.ErrReader(io.ErrUnexpectedEOF)))
-	}
-	inURL := func(_ *lab, r *http.Request, form string) { r.URL.RawQuery = form }
-	for name, tc := range map[string]struct {
-		change    change
-		code, why string
-	}{
+}
+
+func TestTokenFormRefusals(t *testing.T) {
+	testTokenRefusals(t, map[string]tokenRefusal{
 		"no form": {only("%zz"), "invalid_request", "not a form"},
 		"JSON":    {only(`{"grant_type":"client_credentials"}`), "invalid_request", "unsupported"},
 		"empty":   {only(""), "invalid_request", "missing"},
@@ -189,41 +219,40 @@ func TestTokenRefusals(t *testing.T) {
 			"client_secret is missing or empty",
 		},
 		"grant_type missing": {
-			replace("&grant_type=client_credentials", ""), "invalid_request", "grant_type is missing",
+			swap("&grant_type=client_credentials", ""), "invalid_request", "grant_type is missing",
 		},
 		"grant_type repeated":    {more("&grant_type=client_credentials"), "invalid_request", "repeated"},
 		"client_secret repeated": {more("&client_secret=x"), "invalid_request", "repeated"},
 		"unsupported parameter":  {more("&scope=x"), "invalid_request", "unsupported"},
 		"too long":               {more(strings.Repeat("x", 64<<10)), "invalid_request", "longer"},
-		"another grant type":     {replace("client_credentials", "password"), "unsupported_grant_type", "grant_type"},
-		"unknown client":         {replace("client_id=", "client_id=0"), "invalid_client", "unknown"},
-		"wrong secret":           {replace("client_secret=", "client_secret=0"), "invalid_client", "wrong"},
-		"two ways to sign in":    {signIn, "invalid_request", "two ways"},
-		"body breaks off":        {breakOff, "invalid_request", "broke off"},
-		"parameters in the URL":  {inURL, "invalid_request", "URL"},
-		"revoked":                {server(func(l *lab, id string) { l.Revoke(id) }), "invalid_client", "revoked"},
+		"another grant type":     {swap("client_credentials", "password"), "unsupported_grant_type", "grant_type"},
+		"two ways to sign in": {
+			func(_ *testing.T, _ *lab, r *http.Request, _ string) { r.Header.Set("Authorization", "Basic eA==") },
+			"invalid_request", "two ways",
+		},
+		"body breaks off": {
+			func(_ *testing.T, _ *lab, r *http.Request, form string) {
+				r.Body = io.NopCloser(io.MultiReader(strings.NewReader(form), iotest.ErrReader(io.ErrUnexpectedEOF)))
+			}, "invalid_request", "broke off",
+		},
+		"parameters in the URL": {
+			func(_ *testing.T, _ *lab, r *http.Request, form string) { r.URL.RawQuery = form }, "invalid_request", "URL",
+		},
+	})
+}
+
+func TestTokenClientRefusals(t *testing.T) {
+	testTokenRefusals(t, map[string]tokenRefusal{
+		"unknown client": {swap("client_id=", "client_id=0"), "invalid_client", "unknown"},
+		"wrong secret":   {swap("client_secret=", "client_secret=0"), "invalid_client", "wrong"},
+		"revoked":        {onServer(func(l *lab, id string) { l.Revoke(id) }), "invalid_client", "revoked"},
 		"unauthorized": {
-			server(func(l *lab, id string) { l.Unauthorize(id) }), "unauthorized_client", "unauthorized",
+			onServer(func(l *lab, id string) { l.Unauthorize(id) }), "unauthorized_client", "unauthorized",
 		},
 		"unauthorized and revoked": {
-			server(func(l *lab, id string) { l.Unauthorize(id); l.RevokeAll() }), "invalid_client", "revoked",
+			onServer(func(l *lab, id string) { l.Unauthorize(id); l.RevokeAll() }), "invalid_client", "revoked",
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			l := newLab(t)
-			id, secret := l.register(t)
-			r := tokenRequest(t, id, secret)
-			form, err := io.ReadAll(tokenRequest(t, id, secret).Body)
-			if err != nil {
-				t.Fatal(err)
-			}
-			tc.change(l, r, string(form))
-			wantRefusal(t, l, r, tc.code, tc.why)
-			if log := l.log.String(); strings.Contains(log, secret) {
-				t.Errorf("the log tells the secret: %s", log)
-			}
-		})
-	}
+	})
 }
 
 // Both client endpoints refuse the same faults of a request.

@@ -75,6 +75,53 @@ func (doc openapi) misfit(s schema, v any, where string) string {
 	return ""
 }
 
+// described is a player whose calls are compared with a description of the API.
+type described struct {
+	*player
+	t     *testing.T
+	doc   openapi
+	calls []string // methods and paths that were compared
+}
+
+// check makes a call, which the description has under path.
+func (d *described) check(call, path, body string) {
+	d.t.Helper()
+	method, _, _ := strings.Cut(call, " ")
+	d.calls = append(d.calls, method+" "+path)
+	w := d.send(d.request(call, body))
+	status := strconv.Itoa(w.Code)
+	if w.Code == 201 { // the prose pages say so, the file has 200
+		status = "200"
+	}
+	response, ok := d.doc.Paths[path][strings.ToLower(method)].Responses[status]
+	if !ok {
+		d.t.Errorf("%s: status %d is not described", call, w.Code)
+	}
+	if content, ok := response.Content["application/json"]; ok && w.Body.Len() > 0 {
+		if why := d.doc.misfit(content.Schema, object(d.t, w), "answer"); why != "" {
+			d.t.Errorf("%s: %s", call, why)
+		}
+	}
+}
+
+const provider = "/{serviceProvider}"
+
+// round makes the calls that answer something else before a sign-in than after it.
+func (d *described) round(code string) {
+	d.t.Helper()
+	const resources = `{"resources":["a","denied"]}`
+	d.check("GET REF30/configuration", provider+"/configuration", "")
+	d.check("POST REF30/sessions/"+code, provider+"/sessions/{code}", "mvpd=Cablevision")
+	d.check("GET REF30/sessions/"+code, provider+"/sessions/{code}", "")
+	d.check("GET authenticate/REF30/"+code, "/authenticate/{serviceProvider}/{code}", "")
+	d.check("GET REF30/profiles", provider+"/profiles", "")
+	d.check("GET REF30/profiles/Cablevision", provider+"/profiles/{mvpd}", "")
+	d.check("GET REF30/profiles/code/"+code, provider+"/profiles/code/{code}", "")
+	d.check("POST REF30/decisions/preauthorize/TempPass_SIM", provider+"/decisions/preauthorize/{mvpd}", resources)
+	d.check("POST REF30/decisions/authorize/TempPass_SIM", provider+"/decisions/authorize/{mvpd}", resources)
+	d.check("GET REF30/logout/Cablevision", provider+"/logout/{mvpd}", "")
+}
+
 // The answers are as Adobe's own description has them. The file is not part of
 // this repository.
 func TestAdobesDescription(t *testing.T) {
@@ -86,68 +133,26 @@ func TestAdobesDescription(t *testing.T) {
 	if err != nil {
 		t.Skipf("set TVPASSD_ADOBE_V2 to the path of Adobe's restApiV2.json: %v", err)
 	}
-	var doc openapi
-	if err := json.Unmarshal(raw, &doc); err != nil {
+	d := &described{player: newPlayer(t), t: t}
+	if err := json.Unmarshal(raw, &d.doc); err != nil {
 		t.Fatal(err)
 	}
-	p := newPlayer(t)
-	code := p.call("POST REF30/sessions", signIn, 200)["code"].(string)
+	code := d.call("POST REF30/sessions", signIn, 200)["code"].(string)
+	d.round(code)
+	if err := d.SignIn(code, "Cablevision"); err != nil {
+		t.Fatal(err)
+	}
+	d.round(code)
 	saml := "SAMLResponse=" + base64.RawURLEncoding.EncodeToString([]byte("saml"))
-	var described []string
-	check := func(call, path, body string) {
-		t.Helper()
-		method, _, _ := strings.Cut(call, " ")
-		described = append(described, method+" "+path)
-		w := p.send(p.request(call, body))
-		status := strconv.Itoa(w.Code)
-		if w.Code == 201 { // the prose pages say so, the file has 200
-			status = "200"
-		}
-		response, ok := doc.Paths[path][strings.ToLower(method)].Responses[status]
-		if !ok {
-			t.Errorf("%s: status %d is not described", call, w.Code)
-		}
-		if content, ok := response.Content["application/json"]; ok && w.Body.Len() > 0 {
-			if why := doc.misfit(content.Schema, object(t, w), "answer"); why != "" {
-				t.Errorf("%s: %s", call, why)
-			}
-		}
-	}
-	const provider = "/{serviceProvider}"
-	rounds := func() {
-		check("GET REF30/configuration", provider+"/configuration", "")
-		check("POST REF30/sessions/"+code, provider+"/sessions/{code}", "mvpd=Cablevision")
-		check("GET REF30/sessions/"+code, provider+"/sessions/{code}", "")
-		check("GET authenticate/REF30/"+code, "/authenticate/{serviceProvider}/{code}", "")
-		check("GET REF30/profiles", provider+"/profiles", "")
-		check("GET REF30/profiles/Cablevision", provider+"/profiles/{mvpd}", "")
-		check("GET REF30/profiles/code/"+code, provider+"/profiles/code/{code}", "")
-		check(
-			"POST REF30/decisions/preauthorize/TempPass_SIM",
-			provider+"/decisions/preauthorize/{mvpd}",
-			`{"resources":["a","denied"]}`,
-		)
-		check(
-			"POST REF30/decisions/authorize/TempPass_SIM",
-			provider+"/decisions/authorize/{mvpd}",
-			`{"resources":["a","denied"]}`,
-		)
-		check("GET REF30/logout/Cablevision", provider+"/logout/{mvpd}", "")
-	}
-	rounds()
-	if err := p.SignIn(code, "Cablevision"); err != nil {
-		t.Fatal(err)
-	}
-	rounds()
-	check("POST REF30/profiles/sso/Apple", provider+"/profiles/sso/{partner}", saml)
-	check("POST REF30/sessions/sso/Apple", provider+"/sessions/sso/{partner}", "domainName=a&redirectUrl=b:c")
-	check("POST REF30/sessions", provider+"/sessions", signIn)
-	check("GET REF30/profiles/NoSuchTV", provider+"/profiles/{mvpd}", "")
-	p.access = "x"
-	check("GET REF30/profiles", provider+"/profiles", "")
-	for path, methods := range doc.Paths {
+	d.check("POST REF30/profiles/sso/Apple", provider+"/profiles/sso/{partner}", saml)
+	d.check("POST REF30/sessions/sso/Apple", provider+"/sessions/sso/{partner}", "domainName=a&redirectUrl=b:c")
+	d.check("POST REF30/sessions", provider+"/sessions", signIn)
+	d.check("GET REF30/profiles/NoSuchTV", provider+"/profiles/{mvpd}", "")
+	d.access = "x"
+	d.check("GET REF30/profiles", provider+"/profiles", "")
+	for path, methods := range d.doc.Paths {
 		for method := range methods {
-			if call := strings.ToUpper(method) + " " + path; !slices.Contains(described, call) {
+			if call := strings.ToUpper(method) + " " + path; !slices.Contains(d.calls, call) {
 				t.Errorf("%s is not simulated", call)
 			}
 		}

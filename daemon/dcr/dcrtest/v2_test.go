@@ -78,7 +78,7 @@ func at(v any, path ...any) any {
 
 const signIn = "mvpd=Cablevision&domainName=adobe.com&redirectUrl=https%3A%2F%2Ftv.example%2Fdone"
 
-// A sign-in from start to a decision, and the logout, which acts once.
+// A sign-in from its session to the profile.
 func TestSignIn(t *testing.T) {
 	p := newPlayer(t)
 	c := p.call("GET REF30/configuration", "", 200)
@@ -86,7 +86,6 @@ func TestSignIn(t *testing.T) {
 		at(c, "requestor", "mvpds", 41, "id") == nil {
 		t.Errorf("configuration %v", c)
 	}
-	p.call("POST REF30/decisions/authorize/Cablevision", `{"resources":["REF30"]}`, 403)
 	s := p.call("POST REF30/sessions", signIn, 200)
 	code, _ := s["code"].(string)
 	if len(code) != 7 || s["url"] != "/api/v2/authenticate/REF30/"+code || s["actionName"] != "authenticate" ||
@@ -123,6 +122,16 @@ func TestSignIn(t *testing.T) {
 		again["url"] != "/api/v2/REF30/decisions/authorize/Cablevision" ||
 		again["code"] != nil {
 		t.Errorf("a session when signed in: %v", again)
+	}
+}
+
+// Decisions take a sign-in, and end with the logout, which acts once.
+func TestDecisions(t *testing.T) {
+	p := newPlayer(t)
+	p.call("POST REF30/decisions/authorize/Cablevision", `{"resources":["REF30"]}`, 403)
+	code := p.call("POST REF30/sessions", signIn, 200)["code"].(string)
+	if err := p.SignIn(code, ""); err != nil {
+		t.Fatal(err)
 	}
 	pre := p.call("POST REF30/decisions/preauthorize/Cablevision", `{"resources":["REF30","denied-1"]}`, 200)
 	if at(pre, "decisions", 0, "authorized") != true || at(pre, "decisions", 0, "token") != nil ||
@@ -308,6 +317,12 @@ func TestV2Refusals(t *testing.T) {
 			t.Errorf("%s: %d %v, want %d %s", tc.call, w.Code, got, tc.status, tc.code)
 		}
 	}
+}
+
+func TestSignInRefusals(t *testing.T) {
+	p := newPlayer(t, func(c *dcrtest.Config) { c.TokenLife = 24 * time.Hour * 100 })
+	replaced := p.call("POST REF30/sessions", signIn, 200)["code"].(string)
+	code := p.call("POST REF30/sessions", "", 200)["code"].(string)
 	if err := p.SignIn(replaced, ""); err == nil {
 		t.Error("a code that was replaced can be signed in with")
 	}
