@@ -152,17 +152,17 @@ func MayPass(err error) bool {
 func (d *Daemon) logState(conf *config.Config) {
 	log := d.cfg.Log
 	if mended := d.store.Mended(); mended != "" {
-		log.Error("the state was damaged: "+mended, "code", localapi.CodeMended)
+		log.Error("the state was damaged: "+mended, "code", ipc.WarnStateMended)
 	}
 	if err := d.store.Unwritten(); err != nil {
 		log.Error("the state can be read, but not written", "code", ipc.CodeStorage, "err", err)
 	}
 	var err error
 	if d.place, err = storage.Locate(conf.StateDir); err != nil {
-		log.Warn("it can't be known whether the state lasts", "code", codeVolatile, "err", err)
+		log.Warn("it can't be known whether the state lasts", "code", ipc.WarnStateVolatile, "err", err)
 	}
 	if detail, advice := d.place.Loss(); detail != "" && !conf.AcceptVolatileState {
-		log.Warn(detail+": "+advice, "code", codeVolatile)
+		log.Warn(detail+": "+advice, "code", ipc.WarnStateVolatile)
 	}
 }
 
@@ -260,7 +260,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	d.cfg.Log.Info("tvpassd is running", "version", d.cfg.Version, "socket", d.socket.Addr().String(),
 		"endpoint", conf.Endpoint, "apps", len(conf.Apps))
 	if d.cfg.Undated {
-		d.cfg.Log.Warn(localapi.UndatedDetail, "code", localapi.CodeUndated)
+		d.cfg.Log.Warn(localapi.UndatedDetail, "code", ipc.WarnBuildDateMissing)
 	}
 	d.cfg.Notifier.Ready("serving")
 

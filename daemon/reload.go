@@ -102,11 +102,6 @@ func (d *Daemon) setup(conf *config.Config) (broker.Setup, *dcr.Client, error) {
 	return s, up, nil
 }
 
-const (
-	codeAppDisabled = "app_disabled"   // an app or a file in apps.d
-	codeVolatile    = "state_volatile" // the state directory is emptied by a boot
-)
-
 // adopt puts the rest of a configuration in force.
 func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
 	settings := localapi.Settings{Endpoint: conf.Endpoint, Config: configurationOf(conf),
@@ -115,22 +110,22 @@ func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
 		settings.Withheld[a.ID] = !a.HandOutToken
 	}
 	for _, bad := range conf.Bad {
-		d.cfg.Log.Error("an app or a file in apps.d is disabled", "code", codeAppDisabled, "err", bad)
-		settings.Items = append(settings.Items, localapi.Item{Code: codeAppDisabled, Detail: bad.Error(), Admin: true})
+		d.cfg.Log.Error("an app or a file in apps.d is disabled", "code", ipc.WarnAppDisabled, "err", bad)
+		settings.Items = append(settings.Items, localapi.Item{Code: ipc.WarnAppDisabled, Detail: bad.Error(), Admin: true})
 	}
 	if detail, advice := d.place.Loss(); detail != "" && !conf.AcceptVolatileState {
-		settings.Items = append(settings.Items, localapi.Item{Code: codeVolatile, Detail: detail + ": " + advice,
+		settings.Items = append(settings.Items, localapi.Item{Code: ipc.WarnStateVolatile, Detail: detail + ": " + advice,
 			Public: "the state of this device does not last: tvpassd status tells root why"})
 	}
 	if what := needsRestart(d.first, conf); what != "" {
-		settings.Items = append(settings.Items, localapi.Item{Code: "restart_needed", Admin: true,
+		settings.Items = append(settings.Items, localapi.Item{Code: ipc.WarnRestartNeeded, Admin: true,
 			Detail: what + " changed in the configuration, which takes a restart: tvpassd restart"})
 	}
 	if usesGroups(settings.Policy) && !server.GroupsKnown() {
 		const detail = "this kernel does not tell the supplementary groups of a caller (it is older than 4.13): " +
 			"for allow_groups and admin_group those in /etc/group count"
-		d.cfg.Log.Warn(detail, "code", codeGroupsUnknown)
-		settings.Items = append(settings.Items, localapi.Item{Code: codeGroupsUnknown, Admin: true, Detail: detail})
+		d.cfg.Log.Warn(detail, "code", ipc.WarnGroupsUnknown)
+		settings.Items = append(settings.Items, localapi.Item{Code: ipc.WarnGroupsUnknown, Admin: true, Detail: detail})
 	}
 	d.api.Adopt(settings)
 	d.cfg.Level.Set(conf.LogLevel)
@@ -210,10 +205,6 @@ func policyOf(conf *config.Config, owner uint32) *server.Policy {
 	}
 	return p
 }
-
-// codeGroupsUnknown is the code of the warning that this kernel does not report
-// all groups of a caller.
-const codeGroupsUnknown = "groups_unknown"
 
 // usesGroups reports whether a policy asks for the groups of callers.
 func usesGroups(p *server.Policy) bool {

@@ -32,9 +32,15 @@ type Report struct {
 // must be there.
 const NotFound = "not found"
 
+// Values of [Warning.Code].
+const (
+	ValueLeftOut = "device_value_left_out" // X-Device-Info does not know it
+	KeyMissing   = "device_key_missing"    // a key that must be sent was not found
+)
+
 // Warning is something that a person should look at.
 type Warning struct {
-	Code   string // device_value_left_out, device_key_missing
+	Code   string
 	Detail string // what is wrong and what to do, in a sentence
 }
 
@@ -127,7 +133,7 @@ func (p *probe) take(r rule, f finding) bool {
 		return pass("comes later")
 	}
 	if values := allowed(r.key); values != nil && !slices.Contains(values, text) {
-		p.warn("device_value_left_out",
+		p.warn(ValueLeftOut,
 			"%s is %q in %s, which X-Device-Info does not know: it is left out; set %s in [device]",
 			r.key, text, f.where, r.key)
 		return pass("X-Device-Info does not know it")
@@ -205,7 +211,7 @@ func (p *probe) addMissing() {
 			continue
 		}
 		p.set(key, "unknown", NotFound)
-		p.warn("device_key_missing", "%s was not found on this device, and without it the platform may count as unknown: "+
+		p.warn(KeyMissing, "%s was not found on this device, and without it the platform may count as unknown: "+
 			"set %s in [device]; tvpassd device --all shows where it was looked for", key, key)
 	}
 }

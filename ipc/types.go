@@ -28,6 +28,11 @@ const (
 	StateRejected    = "rejected"    // no token; a person must act
 )
 
+// States returns the values of [AppStatus.State].
+func States() []string {
+	return []string{StateReady, StateStale, StateRegistering, StateRefreshing, StateWaiting, StateRejected}
+}
+
 // Values of [ReportAnswer.Action]: what a player's report leads to.
 const (
 	ActionNone     = "none"
@@ -141,6 +146,9 @@ type AppStatus struct {
 
 	Gateway *GatewayCalls `json:"gateway,omitempty"` // nil in a watch
 }
+
+// Usable reports whether the app has a valid token.
+func (a AppStatus) Usable() bool { return a.State == StateReady || a.State == StateStale }
 
 // GatewayCalls are the calls of an app's players that the gateway has taken on
 // and not yet answered.

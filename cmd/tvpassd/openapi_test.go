@@ -18,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // A daemon gives every answer that ipc/openapi.yaml names, and each is as the
@@ -50,33 +52,69 @@ func TestOpenAPI(t *testing.T) {
 	}
 }
 
-// The codes stand in three places: for programs in Go, for programs in
-// anything, and for people.
-func TestEveryCodeIsExplained(t *testing.T) {
-	file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", "ipc", "problem.go"), nil, 0)
+// declared returns the values of the constants of package ipc whose names begin
+// with a prefix.
+func declared(t *testing.T, file, prefix string) (values []string) {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join("..", "..", "ipc", file), nil, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var codes []string
-	ast.Inspect(file, func(n ast.Node) bool {
-		if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, "Code") {
-			codes = append(codes, strings.Trim(spec.Values[0].(*ast.BasicLit).Value, `"`))
+	ast.Inspect(parsed, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.ValueSpec); ok && strings.HasPrefix(spec.Names[0].Name, prefix) {
+			values = append(values, strings.Trim(spec.Values[0].(*ast.BasicLit).Value, `"`))
 		}
 		return true
 	})
-	if len(codes) < 10 {
-		t.Fatalf("there are only %v", codes)
+	if len(values) < 3 {
+		t.Fatalf("ipc/%s has only %q", file, values)
 	}
-	for path, like := range map[string]string{"ipc/openapi.yaml": "\n        - %s\n", "docs/players.md": "\n| `%s` |"} {
-		text, err := os.ReadFile(filepath.Join("..", "..", path))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, code := range codes {
-			if !strings.Contains(string(text), fmt.Sprintf(like, code)) {
-				t.Errorf("%s does not have %s", path, code)
+	return values
+}
+
+// The codes stand in three places: for programs in Go, for programs in
+// anything, and for people.
+func TestEveryCodeIsExplained(t *testing.T) {
+	codes, warnings := declared(t, "problem.go", "Code"), declared(t, "warning.go", "Warn")
+	for _, page := range []struct {
+		path, like string
+		codes      []string
+	}{
+		{"ipc/openapi.yaml", "\n        - %s\n", codes},
+		{"docs/players.md", "\n| `%s` |", codes},
+		{"docs/operators.md", "%s", warnings},
+	} {
+		text := readFile(t, "../../"+page.path)
+		for _, code := range page.codes {
+			if !strings.Contains(text, fmt.Sprintf(page.like, code)) {
+				t.Errorf("%s does not have %s", page.path, code)
 			}
 		}
+	}
+}
+
+// Every state has its word on the screen, its metric and its place in the
+// description of the API.
+func TestEveryStateIsKnown(t *testing.T) {
+	states := ipc.States()
+	if want := declared(t, "types.go", "State"); !slices.Equal(states, want) {
+		t.Errorf("ipc.States returns %q, and declared are %q", states, want)
+	}
+	list := "enum: [" + strings.Join(states, ", ") + "]"
+	if !strings.Contains(readFile(t, "../../ipc/openapi.yaml"), list) {
+		t.Errorf("ipc/openapi.yaml does not have %s", list)
+	}
+	for _, state := range states {
+		if a := (ipc.AppStatus{State: state}); stateWords(a) == state {
+			t.Errorf("the screen has no words for %s", state)
+		}
+	}
+	var apps []ipc.AppStatus
+	for _, state := range states {
+		apps = append(apps, ipc.AppStatus{State: state})
+	}
+	if _, ready := byUrgency(apps); len(ready) != 1 {
+		t.Errorf("the screen counts as ready %v", ready)
 	}
 }
 

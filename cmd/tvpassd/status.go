@@ -69,7 +69,7 @@ func (e *env) watchStatus(v view, all bool) error {
 			v.rows = rowsOf(e.screen) // the window may have another size by now
 		}
 		err := e.status(v)
-		if fault := (exitStatus{}); err != nil && !errors.As(err, &fault) {
+		if _, shown := errors.AsType[exitStatus](err); err != nil && !shown {
 			return err
 		}
 		select {

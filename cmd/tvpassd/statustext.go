@@ -17,9 +17,9 @@ func noApps(warnings []ipc.Warning) string {
 		return slices.ContainsFunc(warnings, func(w ipc.Warning) bool { return w.Code == code })
 	}
 	switch {
-	case has("app_disabled"):
+	case has(ipc.WarnAppDisabled):
 		return "mend what the warning app_disabled names, then `tvpassd reload`"
-	case has("reload_needed"):
+	case has(ipc.WarnReloadNeeded):
 		return "`tvpassd config check`, then `tvpassd reload`: the configuration on disk was not read yet"
 	case os.Geteuid() != 0:
 		return "try as root: there may be apps that allow_users and allow_groups do not let you see"

@@ -310,7 +310,7 @@ func (e *engine) succeed(m *machine, c *call, answer any, now clock.Reading) {
 		e.time.observe(a.Date, now)
 		if m.rec.Credentials != nil {
 			e.log.Error("the server no longer knew this device, which was registered again: "+
-				"the viewers of this app must sign in again", "app", m.app.ID, "code", "credentials_replaced")
+				"the viewers of this app must sign in again", "app", m.app.ID, "code", ipc.WarnReplaced)
 		}
 		m.registered(a, e.at(now))
 	case dcr.Token:

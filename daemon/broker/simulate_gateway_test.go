@@ -183,8 +183,8 @@ func (d *simDevice) playerCalls(app int, wait time.Duration) {
 	p.tally.calls++
 	t, err := p.queue.Enter(id, wait, d.clocks.boot)
 	if err != nil {
-		var shut *throttle.ShutError
-		if !errors.As(err, &shut) {
+		shut, ok := errors.AsType[*throttle.ShutError](err)
+		if !ok {
 			d.breaks("l", "a player of %s gets the error %q", id, err)
 		}
 		p.rules.told(d, id, wait, shut.RetryAfter)

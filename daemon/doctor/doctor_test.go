@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -537,3 +538,39 @@ func TestAsAnOrdinaryUser(t *testing.T) {
 }
 
 var _ clock.Clock = (*labClock)(nil)
+
+// Checks name other checks by their ids: in the table of what they need, and in
+// calls that look for the cause of a failure.
+func TestChecksNameChecks(t *testing.T) {
+	known := map[string]bool{}
+	for _, c := range (&facts{}).checks() {
+		for id := range strings.FieldsSeq(c.needs) {
+			if !known[id] {
+				t.Errorf("%s needs %s, which is not an earlier check", c.id, id)
+			}
+		}
+		known[c.id] = true
+	}
+	lists := []string{wayToServer}
+	for _, code := range []string{ipc.CodeClockUnset, ipc.CodeThrottled, ipc.CodeStorage} {
+		lists = append(lists, causes("", &ipc.LastError{Code: code}))
+	}
+	calls := regexp.MustCompile(`\b(?:blame\((?:true|total), |firstFailed\(|failed\(|behind\()"([^"]+)"`)
+	for _, name := range []string{"local.go", "network.go", "running.go"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range calls.FindAllStringSubmatch(string(text), -1) {
+			lists = append(lists, m[1])
+		}
+	}
+	if len(lists) < 10 {
+		t.Fatalf("only %q name checks", lists)
+	}
+	for id := range strings.FieldsSeq(strings.Join(lists, " ")) {
+		if !known[id] {
+			t.Errorf("there is no check %s", id)
+		}
+	}
+}

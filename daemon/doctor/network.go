@@ -303,8 +303,7 @@ func (f *facts) throttled() string {
 		return ""
 	}
 	for _, a := range f.status.Apps {
-		usable := a.State == ipc.StateReady || a.State == ipc.StateStale
-		if e := a.LastError; !usable && e != nil && e.Code == ipc.CodeThrottled {
+		if e := a.LastError; !a.Usable() && e != nil && e.Code == ipc.CodeThrottled {
 			return a.App
 		}
 	}

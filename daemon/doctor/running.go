@@ -312,14 +312,15 @@ func judgeDaemon(f *facts) Check {
 // judgedElsewhere reports whether another check is about the subject of a warning.
 func (f *facts) judgedElsewhere(code string) bool {
 	switch code {
-	case "identifier_generated", "state_volatile", "build_date_missing", ipc.CodeClockUnset, ipc.CodeStorage:
+	case ipc.WarnIdentifierGenerated, ipc.WarnStateVolatile, ipc.WarnBuildDateMissing, ipc.WarnDeviceValue,
+		ipc.WarnDeviceKey, ipc.CodeClockUnset, ipc.CodeStorage:
 		return true
-	case "app_disabled":
+	case ipc.WarnAppDisabled:
 		return f.failed("apps")
 	case ipc.CodeInvalidConfiguration:
 		return f.failed("config") || f.failed("apps")
 	}
-	return strings.HasPrefix(code, "device_")
+	return false
 }
 
 // causes returns the checks that may have found the cause of an app's failure.
@@ -344,7 +345,7 @@ func judgeToken(f *facts, a ipc.AppStatus) Check {
 	if a.State == ipc.StateReady {
 		return pass("good")
 	}
-	total := a.State != ipc.StateStale
+	total := !a.Usable()
 	e := a.LastError
 	if e == nil && total {
 		return warn("wait a moment, then tvpassd status", "there is none yet: %s", a.State)

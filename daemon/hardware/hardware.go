@@ -111,18 +111,18 @@ func (h *Hardware) compare() {
 	}
 	switch device.Compare(candidates, id) {
 	case device.Different:
-		warn("identifier_mismatch", fmt.Sprintf(differs, id.Source))
+		warn(ipc.WarnIdentifierMismatch, fmt.Sprintf(differs, id.Source))
 	case device.Unreadable:
 		if id.Source == "" || device.RootOnly(id.Source) && h.findings.Source == "" && os.Geteuid() != 0 {
 			break // there is none, or this user can't read its source
 		}
-		warn("identifier_source_gone", fmt.Sprintf(gone, id.Source))
+		warn(ipc.WarnIdentifierGone, fmt.Sprintf(gone, id.Source))
 	}
 	if h.missing != "" {
-		warn("identifier_missing", h.missing)
+		warn(ipc.WarnIdentifierMissing, h.missing)
 	}
 	if id.Source == device.Generated {
-		warn("identifier_generated",
+		warn(ipc.WarnIdentifierGenerated,
 			"the hardware has no usable serial number, so the device identifier is a generated one: "+
 				"viewers must sign in again if the state directory is lost; see tvpassd device")
 	}
@@ -151,11 +151,9 @@ func (h *Hardware) choose(found device.Candidate) {
 	}
 	h.identifier = found.Identifier()
 	if err := h.Keep(); err != nil {
-		h.cfg.Log.Error("the device identifier could not be stored", "code", codeNotKept, "err", err)
+		h.cfg.Log.Error("the device identifier could not be stored", "code", ipc.WarnIdentifierNotKept, "err", err)
 	}
 }
-
-const codeNotKept = "identifier_not_kept"
 
 // Keep stores the identifier. It writes nothing if it is stored already.
 func (h *Hardware) Keep() error {
@@ -230,8 +228,9 @@ func (h *Hardware) Warnings() []device.Warning {
 	report := h.now().report
 	list := slices.Clone(*h.warnings.Load())
 	if h.unkept.Load() {
-		list = append(list, device.Warning{Code: codeNotKept, Detail: "the device identifier could not be stored " +
-			"and will be tried again: check free space and mode of the state directory"})
+		list = append(list, device.Warning{Code: ipc.WarnIdentifierNotKept,
+			Detail: "the device identifier could not be stored and will be tried again: " +
+				"check free space and mode of the state directory"})
 	}
 	return append(list, report.Warnings...)
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/tvpassd/tvpassd/device"
+	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -80,7 +81,7 @@ func TestStoredIdentifierIsComparedWithItsOwnSource(t *testing.T) {
 			h.Settle()
 			var got []string
 			for _, w := range h.Warnings() {
-				if w.Code != "device_key_missing" {
+				if w.Code != device.KeyMissing {
 					got = append(got, w.Code)
 				}
 			}
@@ -116,5 +117,17 @@ func TestSourceThatComesBack(t *testing.T) {
 	h.Probe()
 	if gone() {
 		t.Error("the warning stays although the source is back")
+	}
+}
+
+// Package device must not know package ipc, where the codes of warnings are
+// declared.
+func TestCodesOfTheDevice(t *testing.T) {
+	for code, want := range map[string]string{
+		device.ValueLeftOut: ipc.WarnDeviceValue, device.KeyMissing: ipc.WarnDeviceKey,
+	} {
+		if code != want {
+			t.Errorf("package device says %q, package ipc %q", code, want)
+		}
 	}
 }

@@ -22,12 +22,6 @@ type Item struct {
 	Admin  bool   // for admins alone: it tells what others have configured
 }
 
-// CodeMended is the code of a state that was damaged.
-const CodeMended = "state_mended"
-
-// CodeUndated is the code of a program that does not know when it was built.
-const CodeUndated = "build_date_missing"
-
 // replacedFor is how long status shows a replaced registration: as long as no
 // other one is allowed.
 const replacedFor = 24 * time.Hour
@@ -42,28 +36,28 @@ func (a *API) items(o broker.Overview) []Item {
 			Detail: "the clock is not set, so the server's certificate can't be checked: set it, or wait for the time service"})
 	}
 	if a.cfg.Undated {
-		list = append(list, Item{Code: CodeUndated, Detail: UndatedDetail})
+		list = append(list, Item{Code: ipc.WarnBuildDateMissing, Detail: UndatedDetail})
 	}
 	if err := a.unwritten(o); err != nil {
 		list = append(list, Item{Code: ipc.CodeStorage, Public: unwrittenPublic,
 			Detail: fmt.Sprintf("state can't be written: %v", err)})
 	}
 	if o.Shared {
-		list = append(list, Item{Code: "throttle_shared",
+		list = append(list, Item{Code: ipc.WarnThrottleShared,
 			Detail: "the server throttles this device, though tvpassd keeps to 1 call a second: " +
 				"a player calls the server itself, or others share the device's address: " +
 				"have players call through tvpassd's socket"})
 	}
 	if mended := a.cfg.Store.Mended(); mended != "" {
-		list = append(list, Item{Code: CodeMended, Detail: mended,
+		list = append(list, Item{Code: ipc.WarnStateMended, Detail: mended,
 			Public: "the state was damaged, and mended as far as it could be: tvpassd status tells root more"})
 	}
 	if err := a.cfg.Socket(); err != nil {
-		list = append(list, Item{Code: server.CodeSocketRemoved, Detail: err.Error()})
+		list = append(list, Item{Code: ipc.WarnSocketRemoved, Detail: err.Error()})
 	}
 	for id, v := range a.cfg.Broker.Views() {
 		if at := v.Replaced(); !at.IsZero() && o.Reading.Wall.Sub(at).Abs() < replacedFor {
-			list = append(list, Item{Code: "credentials_replaced", App: id,
+			list = append(list, Item{Code: ipc.WarnReplaced, App: id,
 				Detail: fmt.Sprintf("app %s: the server no longer knew this device, "+
 					"so it was registered again: viewers must sign in to their TV provider again; "+
 					"if this happens again, ask who revokes the registrations", id)})
@@ -75,14 +69,11 @@ func (a *API) items(o broker.Overview) []Item {
 	set := a.settings.Load().Items
 	refused := slices.ContainsFunc(set, func(it Item) bool { return it.Code == ipc.CodeInvalidConfiguration })
 	if file := a.cfg.Changed(); file != "" && !refused {
-		list = append(list, Item{Code: codeReloadNeeded, Admin: true,
+		list = append(list, Item{Code: ipc.WarnReloadNeeded, Admin: true,
 			Detail: file + " changed since it was read: try `tvpassd config check`, then `tvpassd reload`"})
 	}
 	return append(list, set...)
 }
-
-// codeReloadNeeded is the code of a configuration on disk that is not in force.
-const codeReloadNeeded = "reload_needed"
 
 // UndatedDetail says what is wrong with a build that does not know its date.
 const UndatedDetail = "this build of tvpassd does not know its date, so a clock that is years behind counts as set: " +
@@ -137,12 +128,11 @@ func health(warnings []ipc.Warning, apps []ipc.AppStatus) string {
 		worst = ipc.Degraded
 	}
 	for _, a := range apps {
-		switch a.State {
-		case ipc.StateReady:
-		case ipc.StateStale:
-			worst = ipc.Degraded
-		default:
+		switch {
+		case !a.Usable():
 			return ipc.Failed
+		case a.State == ipc.StateStale:
+			worst = ipc.Degraded
 		}
 	}
 	return worst

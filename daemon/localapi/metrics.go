@@ -41,7 +41,7 @@ func (a *API) deviceMetrics(m *metrics, st ipc.Status) {
 	m.family("tvpassd_build_info", "gauge", "The running version.")
 	m.sample(1, "version", st.Version)
 	m.family("tvpassd_start_time_seconds", "gauge",
-		"Start of the daemon since unix epoch in seconds, by the box's clock.")
+		"Start of the daemon since unix epoch in seconds, by the device's clock.")
 	m.sample(float64(st.StartedAt.Unix()))
 	m.family("tvpassd_health", "gauge", "1 for the health that tvpassd status shows.")
 	for _, h := range []string{ipc.Healthy, ipc.Degraded, ipc.Failed} {
@@ -58,7 +58,7 @@ func (a *API) deviceMetrics(m *metrics, st ipc.Status) {
 	m.family("tvpassd_clock_set", "gauge", "1 if the clock can be right.")
 	m.sample(flag(st.Clock.Set))
 	m.family("tvpassd_clock_skew_seconds", "gauge",
-		"How far the server's clock is ahead of the box's; 0 where it is not known.")
+		"How far the server's clock is ahead of the device's; 0 if that is not known.")
 	m.sample(float64(st.Clock.SkewMS) / 1000)
 	m.family("tvpassd_throttle_open", "gauge", "1 if a request may leave for the server now.")
 	m.sample(flag(st.Throttle.Open))
@@ -87,8 +87,7 @@ func (a *API) tokenMetrics(m *metrics, views []*broker.AppView) {
 	m.family("tvpassd_app_state", "gauge", "1 for the state of the app that tvpassd status shows.")
 	for _, v := range views {
 		state := v.State(now)
-		for _, s := range []string{ipc.StateReady, ipc.StateRefreshing, ipc.StateRegistering, ipc.StateRejected,
-			ipc.StateStale, ipc.StateWaiting} {
+		for _, s := range ipc.States() {
 			m.sample(flag(s == state), "app", v.App.ID, "state", s)
 		}
 	}

@@ -91,9 +91,8 @@ func TestAgain(t *testing.T) {
 		default:
 			t.Error("the broker hears nothing of it")
 		}
-		var shut *ShutError
 		err = turn.Again(t.Context(), time.Minute, 10*time.Second)
-		if !errors.As(err, &shut) || shut.RetryAfter != 61*time.Second {
+		if shut, ok := errors.AsType[*ShutError](err); !ok || shut.RetryAfter != 61*time.Second {
 			t.Errorf("a long Retry-After: %v", err)
 		}
 		turn.Done()
@@ -108,9 +107,8 @@ func TestAWaitOnTheLineEnds(t *testing.T) {
 		l, g := newTestLine()
 		g.Throttled(start, 10*time.Second, start)
 		began := time.Now()
-		var shut *ShutError
 		_, err := l.Enter(t.Context(), "a", 10*time.Second)
-		if !errors.As(err, &shut) || time.Since(began) != 10*time.Second {
+		if _, ok := errors.AsType[*ShutError](err); !ok || time.Since(began) != 10*time.Second {
 			t.Errorf("%v after %v", err, time.Since(began))
 		}
 	})

@@ -179,8 +179,8 @@ func TestRoom(t *testing.T) {
 	d := busy(t)
 	for _, app := range []string{"a", "b", "c"} {
 		d.enter(time.Minute, numbered(app, 8)...)
-		var shut *ShutError
-		if err := d.try(app+"9", time.Minute); !errors.As(err, &shut) || shut.RetryAfter < 8*time.Second {
+		err := d.try(app+"9", time.Minute)
+		if shut, ok := errors.AsType[*ShutError](err); !ok || shut.RetryAfter < 8*time.Second {
 			t.Errorf("a ninth call of %s: %v", app, err)
 		}
 	}
@@ -245,11 +245,11 @@ func TestToldAtOnce(t *testing.T) {
 			d := newDesk(t)
 			tc.before(d)
 			err := d.try("x8", tc.wait)
-			var shut *ShutError
-			if !errors.As(err, &shut) {
-				shut = &ShutError{}
+			var after time.Duration
+			if shut, ok := errors.AsType[*ShutError](err); ok {
+				after = shut.RetryAfter
 			}
-			if shut.RetryAfter != tc.want {
+			if after != tc.want {
 				t.Errorf("%v, want to ask again after %v", err, tc.want)
 			}
 		})

@@ -358,7 +358,7 @@ func (c *call) healthz() error {
 	st := c.state()
 	status := http.StatusOK
 	for _, a := range st.Apps {
-		if a.State != ipc.StateReady && a.State != ipc.StateStale {
+		if !a.Usable() {
 			status = http.StatusServiceUnavailable
 		}
 	}

@@ -13,10 +13,9 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-)
 
-// CodeSocketRemoved is the code of a socket that players can't find.
-const CodeSocketRemoved = "socket_removed"
+	"github.com/tvpassd/tvpassd/ipc"
+)
 
 // Socket is a listening Unix socket with a path. Closing it removes the path,
 // unless that leads to another socket by then.
@@ -99,7 +98,7 @@ func (s *Socket) Keep(ctx context.Context, log *slog.Logger, changed func()) err
 	dir := filepath.Dir(s.options.Path)
 	inotify, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
-		log.Warn("a removal of the socket will not be noticed", "code", CodeSocketRemoved, "err", err)
+		log.Warn("a removal of the socket will not be noticed", "code", ipc.WarnSocketRemoved, "err", err)
 		return nil
 	}
 	folder := os.NewFile(uintptr(inotify), "inotify")
@@ -151,11 +150,11 @@ func (s *Socket) restore(log *slog.Logger, changed func()) (again bool) {
 		old := s.listener
 		s.listener, s.own, s.gone = l, own, nil
 		_ = old.Close() // nobody can find it any more
-		log.Warn("the socket was removed: it was made again", "code", CodeSocketRemoved, "socket", s.options.Path)
+		log.Warn("the socket was removed: it was made again", "code", ipc.WarnSocketRemoved, "socket", s.options.Path)
 	}
 	if fmt.Sprint(was) != fmt.Sprint(s.gone) {
 		if s.gone != nil {
-			log.Error("players can't find the socket", "code", CodeSocketRemoved, "err", s.gone)
+			log.Error("players can't find the socket", "code", ipc.WarnSocketRemoved, "err", s.gone)
 		}
 		changed()
 	}
