@@ -131,8 +131,8 @@ func (s *Store) SaveGate(g Gate) error {
 	return s.save([]entry{e}, s.identity)
 }
 
-// entries returns the database's form of an app: one entry of each kind, and
-// those of nil fields are to delete.
+// entries returns the database's form of an app: one entry of each kind. Nil
+// fields become entries to delete.
 func (a App) entries(endpoint, app string) ([]entry, error) {
 	key := appKey(endpoint, app)
 	es, err := account{a.Credentials, a.History}.entries(key)

@@ -119,7 +119,7 @@ func (s *Store) rebuild(next entries, why error) error {
 func (s *Store) build(name string, all []entry, whole bool) error {
 	if !whole {
 		err := s.written.update(name, all)
-		if !unsupported(err) && !errors.Is(err, ErrDamaged) { // a new file has no damage: its memory map has
+		if !unsupported(err) && !errors.Is(err, ErrDamaged) { // a new file is sound: its memory map failed
 			return err
 		}
 		if err := removeLeftover(name); err != nil {

@@ -14,9 +14,9 @@ import (
 // by this package, and reading it would fill the memory.
 const maxFile = 16 << 20
 
-// trouble lists the errors that may pass by themselves or with what is on the
-// disk: the same call may succeed later. Every other error of a call that
-// worked elsewhere is a property of the place.
+// trouble lists the errors that may pass by themselves, or once a person has
+// mended the disk: the same call may succeed later. Any other error means that
+// this file system or kernel can't do what was asked.
 var trouble = [...]struct {
 	errno  syscall.Errno
 	advice string
@@ -168,9 +168,9 @@ func removeLeftover(name string) error {
 	return nil
 }
 
-// copyOver does what a rename could not do: a file that is a mount of its own
-// can't be replaced, and neither can any on some file systems. The error is
-// that of the rename if this fails too.
+// copyOver copies a file over another after a rename failed: a file that is a
+// mount point can't be replaced, and on some file systems no file can. If the
+// copy fails too, the error is that of the rename.
 func copyOver(from, to string, renameErr error) error {
 	content, err := readFile(from)
 	if err != nil {
@@ -225,8 +225,8 @@ func syncDir(dir string) error {
 	return errors.Join(synced(d.Sync()), d.Close())
 }
 
-// synced forgives a sync that the file system does not have: it keeps what it
-// is given as well as it can.
+// synced ignores the error of a file system that has no sync: it can do no
+// better.
 func synced(err error) error {
 	if troubled(err) {
 		return err
@@ -235,7 +235,7 @@ func synced(err error) error {
 }
 
 // setAside renames a damaged file and returns its new name. It never
-// overwrites: the second one of a second gets a number.
+// overwrites: a second file in the same second gets a number.
 func setAside(path string, now time.Time) (string, error) {
 	base := path + ".damaged-" + now.UTC().Format("20060102T150405Z")
 	for name, n := base, 2; ; name, n = fmt.Sprintf("%s-%d", base, n), n+1 {

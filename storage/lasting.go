@@ -16,7 +16,7 @@ import (
 type Place struct {
 	Dir      string // as it was asked for
 	Real     string // with links resolved; its nearest existing parent if it does not exist
-	Volatile string // what loses its files with the next boot, such as "a tmpfs on /var"; "": nothing is known to
+	Volatile string // what it is on that the next boot empties, such as "a tmpfs on /var"; "": nothing known
 	Unknown  string // why that can't be known; "": it is known
 	Aged     string // the directory above it that is emptied by age: /tmp or /var/tmp; "": none
 }
@@ -61,8 +61,8 @@ func (p Place) Aging() (detail, advice string) {
 		"set state_dir to a directory such as /var/lib/tvpassd"
 }
 
-// maxDepth limits how many links are followed, and how many file systems that
-// stand on one another.
+// maxDepth limits how many links are followed, and how many layers of file
+// systems.
 const maxDepth = 40
 
 // nearest returns an existing path without links: that of dir, or of its
@@ -92,14 +92,14 @@ type locator struct{ sys string }
 // that can't be known.
 func (l locator) look(path string, depth int) (volatile, unknown string, err error) {
 	if depth > maxDepth {
-		return "", "there are too many file systems on one another", nil
+		return "", "there are too many layers of file systems", nil
 	}
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
 		return "", "", &fs.PathError{Op: "statfs", Path: path, Err: err}
 	}
 	m, mountErr := mountOf(path)
-	switch uint32(st.Type) { // of another type on every machine
+	switch uint32(st.Type) { // its Go type depends on the architecture
 	case unix.TMPFS_MAGIC:
 		return m.named("tmpfs"), "", nil
 	case unix.RAMFS_MAGIC:
@@ -173,7 +173,7 @@ func (l locator) device(dir string, depth int) (volatile, unknown string, err er
 		return "", "", nil
 	}
 	dir, err = filepath.EvalSymlinks(dir)
-	if err != nil { // no sysfs: a device is not a RAM disk by default
+	if err != nil { // without sysfs it counts as a disk
 		return "", "", nil
 	}
 	if _, err := os.Stat(filepath.Join(dir, "partition")); err == nil {

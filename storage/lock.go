@@ -90,8 +90,8 @@ func lockWithoutFlock(dir *os.File, create bool) (*os.File, error) {
 	return file, nil
 }
 
-// fillFIFO takes a FIFO by filling it. The kernel forgets the content with the
-// last process that has it open.
+// fillFIFO takes a FIFO by filling it. The kernel drops the content when the
+// last process closes the FIFO.
 func fillFIFO(path string, create bool) (*os.File, error) {
 	if create {
 		_ = unix.Mkfifo(path, 0o600) // it may be there already; else opening it fails

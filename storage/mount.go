@@ -35,8 +35,8 @@ func (m mount) named(kind string) string {
 	return article + kind + " on " + m.point
 }
 
-// stacked reports whether a file system keeps its files on others that it does
-// not name.
+// stacked reports whether a file system keeps its files on other file systems
+// that it does not name.
 func (m mount) stacked() bool {
 	for _, kind := range []string{"overlay", "union", "aufs", "mergerfs", "ecryptfs"} {
 		if strings.Contains(m.fsType, kind) {
@@ -75,7 +75,8 @@ const mountinfo = "/proc/self/mountinfo"
 // memory reports whether files of the mount are kept in memory.
 func (m mount) memory() bool { return m.fsType == "tmpfs" || m.fsType == "ramfs" }
 
-// mountAt returns the mount that a path is on if nothing of it may be opened.
+// mountAt returns the mount that a path is on. It needs no right to open the
+// path.
 func mountAt(path string) (mount, bool) {
 	all, err := os.ReadFile(mountinfo)
 	if err != nil {
@@ -92,13 +93,13 @@ func mountOf(path string) (mount, error) {
 	}
 	m, ok := findMount(string(all), path, mountID(path))
 	if !ok {
-		return m, fmt.Errorf("%s does not have it", mountinfo)
+		return m, fmt.Errorf("%s does not list it", mountinfo)
 	}
 	return m, nil
 }
 
-// findMount finds the mount with a number, or without one that of a path: the
-// last one on the longest path.
+// findMount finds the mount with an id. If the id is "" it finds that of a
+// path: the last one with the longest mount point.
 func findMount(mountinfo, path, id string) (m mount, ok bool) {
 	for line := range strings.Lines(mountinfo) {
 		switch next, valid := parseMount(strings.TrimSuffix(line, "\n")); {

@@ -14,7 +14,7 @@ import (
 // go.mod requires another one: compare the layouts before you change it.
 const layoutOf = "v1.5.0"
 
-// The layout of bbolt's pages, in the byte order of the machine.
+// The layout of bbolt's pages, in the byte order of the device.
 const (
 	pageHeader  = 16 // id u64, flags u16, count u16, overflow u32
 	pageElement = 16 // leaf: flags, pos, ksize, vsize u32; branch: pos, ksize u32, page u64

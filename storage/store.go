@@ -36,9 +36,8 @@ type Config struct {
 // goroutine.
 //
 // It reads the files once and answers from memory. bbolt has the database open
-// during a write only. So what happens to the disk later takes nothing from a
-// running daemon, and state that bbolt keeps after a failed write is never
-// reused.
+// during a write only. So a disk that fails later takes nothing from a running
+// daemon, and state that bbolt keeps after a failed write is never reused.
 type Store struct {
 	dir string
 	now func() time.Time

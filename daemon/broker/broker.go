@@ -240,7 +240,8 @@ func (b *Broker) publish(now clock.Reading) {
 	}
 }
 
-// views returns the present view of each app: that of before if it is the same.
+// views returns the present view of each app. If nothing changed it is the view
+// that was published before.
 func (b *Broker) views(before map[string]*AppView, now clock.Reading) map[string]*AppView {
 	views := make(map[string]*AppView, len(before))
 	for _, m := range b.engine.active {
@@ -257,10 +258,11 @@ func (b *Broker) views(before map[string]*AppView, now clock.Reading) map[string
 	return views
 }
 
-// logTransition logs a token at last, or another trouble. It does not log the
-// refresh of a good token, a retry, or a trouble that comes back before there was
-// a new token: on a bad line two of them may take turns all night. If tokens live
-// for minutes, their coming and going is logged once.
+// logTransition logs the end of trouble, each new kind of trouble, and the
+// expiry of a token. It does not log the refresh of a good token, a retry, or a
+// trouble that comes back before there was a new token: on a bad line two kinds
+// may alternate all night. If tokens live for minutes, one gap between them is
+// logged.
 func (b *Broker) logTransition(was, v *AppView, now clock.Reading) {
 	f, failed := v.Failure()
 	app := v.App.ID

@@ -18,7 +18,7 @@ type CallCounts struct {
 	Took  Durations
 }
 
-// Endpoints returns the names of what calls are made to.
+// Endpoints returns the names of the server's endpoints.
 func Endpoints() [2]string { return [...]string{string(callRegister), string(callToken)} }
 
 // Results returns the ways in which calls end.
@@ -26,7 +26,7 @@ func Results() [5]string {
 	return [...]string{"success", ipc.CodeOffline, ipc.CodeThrottled, ipc.CodeServerError, ipc.CodeRejected}
 }
 
-// with returns c and one call more.
+// with returns the counts of c and of one more call.
 func (c *Calls) with(kind callKind, result string, took time.Duration) *Calls {
 	next, endpoints, results := *c, Endpoints(), Results()
 	counts := &next[slices.Index(endpoints[:], string(kind))]
@@ -48,7 +48,7 @@ func DurationBounds() [5]time.Duration {
 	return [...]time.Duration{100 * ms, 300 * ms, time.Second, 3 * time.Second, 10 * time.Second}
 }
 
-// Add counts one.
+// Add counts one duration.
 func (d *Durations) Add(took time.Duration) {
 	n := 0
 	for _, bound := range DurationBounds() {

@@ -12,12 +12,13 @@ import (
 // Registering again signs viewers out, and a server that was restored from a
 // backup knows the old credentials again tomorrow. So they are given up late:
 //
-//   - The server must refuse them twice. How long lies between depends on what
-//     the viewer has meanwhile.
-//   - Then a round is made: they are tried once more, and after them the pairs
+//   - The server must refuse them twice. The time between depends on whether
+//     the viewer still has a token.
+//   - Then comes a round: they are tried once more, and after them the pairs
 //     kept aside, newest first. One that works is the pair again.
-//   - Only a round that nobody passed leads to a registration, within a minute
-//     and at most once in 24 hours. Otherwise the next attempt is another round.
+//   - Only a round in which every pair was refused leads to a registration,
+//     within a minute and at most once in 24 hours. Otherwise the next attempt
+//     is another round.
 const (
 	// Between two refusals, if no token is left.
 	confirmAfter = 5 * time.Second
@@ -104,8 +105,8 @@ func (m *machine) replaced() *storage.Stamp {
 	return m.rec.History.Replaced
 }
 
-// suspected reports whether the server refused the credentials: that is settled
-// soon, even while there is a valid token.
+// suspected reports whether the server refused the credentials. A second call
+// settles that soon, even while there is a valid token.
 func (m *machine) suspected() bool { return m.rec.Retry != nil && m.rec.Retry.Suspect != nil }
 
 // condemned reports whether the server refused the credentials twice.
@@ -118,8 +119,8 @@ func (m *machine) mayReplace(at moment) bool {
 	return last == nil || at.time.passed(*last, replaceEvery, at.Reading)
 }
 
-// replacing reports whether condemned credentials may be replaced, once a
-// round was made.
+// replacing reports whether condemned credentials may be replaced after a
+// round.
 func (m *machine) replacing(at moment) bool { return m.condemned() && m.mayReplace(at) }
 
 // pairs are all pairs of credentials of the device: the present one is the
@@ -138,8 +139,8 @@ func (m *machine) untried(at moment) int {
 	return r.Refused
 }
 
-// doubt settles what the failure of a call for a token says of the credentials
-// that it was made with.
+// doubt decides what the failure of a token call says about the credentials
+// that it used.
 func (m *machine) doubt(f Failure, c *call, retry *storage.Retry, at moment) {
 	switch {
 	case f.invalidClient() && retry.Condemned:
@@ -196,8 +197,8 @@ func (m *machine) confirmWithin(at moment) (low, high time.Duration) {
 	}
 }
 
-// hastenConfirmation asks for the second refusal sooner, for the token has ended
-// or was refused. The wait after other trouble stays as it is.
+// hastenConfirmation asks for the second refusal sooner, because the token has
+// ended or was refused. The wait after other trouble stays as it is.
 func (m *machine) hastenConfirmation(at moment) {
 	r := m.rec.Retry
 	if !m.suspected() || r.Condemned || r.ServerCode != invalidClient {
@@ -222,7 +223,7 @@ func (m *machine) refuseInRound(c *call, retry *storage.Retry, at moment) {
 	}
 	retry.Slow, retry.Failures = m.rec.Retry.Slow, c.failures
 	retry.Wait = at.between(roundPause, 2*roundPause)
-	if last { // a day has passed since the last replacement, which a later start may not know
+	if last { // a later start may not know that a day has passed since the last replacement
 		m.changeHistory(func(h *storage.History) { h.Replaced = nil })
 		retry.Slow = false
 	}

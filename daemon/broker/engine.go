@@ -72,8 +72,8 @@ func newEngine(cfg Config) *engine {
 func (e *engine) at(now clock.Reading) moment { return moment{now, &e.time, e.random} }
 
 // configure puts the configured apps in force. A new app is loaded; one that is
-// gone keeps its state, unused. A change of what a registration is made of cuts
-// the wait after a refusal short and touches nothing else.
+// gone keeps its state, unused. If an app's software statement or redirect URI
+// changed, the wait after a refusal ends; nothing else changes.
 func (e *engine) configure(setup Setup, now clock.Reading) error {
 	e.endpoint, e.tls = setup.Endpoint, setup.TLS
 	var failures []error
@@ -130,9 +130,9 @@ func (e *engine) machine(app string) *machine {
 // clockUnset reports whether calls are blocked because the clock is not set.
 func (e *engine) clockUnset(now clock.Reading) bool { return e.tls && !e.time.set(now) }
 
-// step does what is due. It returns the calls to send now, and the reading of the
-// boot clock at which to step again, which is never if nothing is planned. What a
-// call must leave behind is stored before the call is returned.
+// step does what is due. It returns the calls to send now, and the reading of
+// the boot clock at which to step again: [never] if nothing is planned. What a
+// later start must know of a call is stored before step returns that call.
 func (e *engine) step(now clock.Reading) (calls []*call, wake time.Duration) {
 	e.noticeShut(now)
 	e.noticeStep(now)
@@ -166,10 +166,10 @@ func (e *engine) step(now clock.Reading) (calls []*call, wake time.Duration) {
 // never is later than any deadline.
 const never = time.Duration(1<<63 - 1)
 
-// together returns how many calls the gate must have room for to let one of a
-// kind leave. A registration leaves room for the call for a token that another
-// one will soon be followed by: one app served at once is better than two served
-// later.
+// together returns for how many calls the gate must have room before one of a
+// kind may leave. While an app registers, the registration of another leaves
+// room for the first one's token call: one app served at once is better than
+// two served later.
 func (e *engine) together(kind callKind) int {
 	if kind == callRegister && slices.ContainsFunc(e.active, (*machine).registering) {
 		return 2
@@ -178,7 +178,7 @@ func (e *engine) together(kind callKind) int {
 }
 
 // first returns the machine whose turn it is, what it needs and since when that
-// is due. If nothing is due it is the one that will be first.
+// is due. If nothing is due it returns the machine that will be first.
 func (e *engine) first(now clock.Reading) (best *machine, kind callKind, at time.Duration) {
 	if e.clockUnset(now) {
 		return nil, callNone, never
@@ -221,9 +221,9 @@ func (e *engine) wake(now clock.Reading, due time.Duration) time.Duration {
 	return due
 }
 
-// begin starts a call. It puts a registration off if that can't be noted in the
-// store: the credentials could not be kept either, and each restart would ask for
-// new ones.
+// begin starts a call. It puts a registration off if the store can't note the
+// attempt: the store could not keep the credentials either, and each restart
+// would ask for new ones.
 func (e *engine) begin(m *machine, kind callKind, now clock.Reading) *call {
 	before := m.rec
 	c := m.begin(kind, e.at(now))
@@ -238,9 +238,9 @@ func (e *engine) begin(m *machine, kind callKind, now clock.Reading) *call {
 	return c
 }
 
-// leave lets a call leave through the gate. A registration is noted in the store.
-// A call for a token is noted in the gate's memory until it ends, in case its
-// answer is what makes the daemon crash.
+// leave takes a call through the gate. A registration is noted in the store. A
+// token call is noted in the gate's memory until it ends, in case its answer
+// makes the daemon crash.
 func (e *engine) leave(c *call, now clock.Reading) {
 	if c.kind == callToken {
 		name := c.machine.key()
@@ -292,7 +292,7 @@ func (e *engine) finish(c *call, answer any, err error, now clock.Reading) {
 	}
 }
 
-// judge returns an error if nothing is left of a new token.
+// judge returns an error if a new token has expired already.
 func (e *engine) judge(tok dcr.Token, now clock.Reading) error {
 	if e.time.life(tok, now) > 0 {
 		return nil
@@ -356,8 +356,8 @@ func (e *engine) fail(m *machine, c *call, err error, now clock.Reading) (result
 	return f.Code
 }
 
-// noticeStep notices that the wall clock was set. Certificates may be valid now
-// that did not seem so, and what is left of the waits of an earlier boot is
+// noticeStep notices that the wall clock was set. Certificates that seemed
+// invalid may be valid now, and the rest of a wait from an earlier boot is
 // known.
 func (e *engine) noticeStep(now clock.Reading) {
 	epoch := now.Wall.Add(-now.Boot)

@@ -161,12 +161,12 @@ const (
 )
 
 // patience is how long a due refresh gives way to apps without a token. Some
-// never end to need one: their tokens live for seconds.
+// apps always need one: their tokens live for seconds.
 const patience = 30 * time.Second
 
 // rank returns the class of a call. Only the first token since the start goes
 // before registrations: an app whose tokens live for seconds would keep others
-// from theirs.
+// from registering.
 func (m *machine) rank(kind callKind, due time.Duration, now clock.Reading) rank {
 	switch {
 	case due > now.Boot:

@@ -53,8 +53,8 @@ func (e *engine) reset(m *machine, now clock.Reading) error {
 	return nil
 }
 
-// nudge cuts the waits of apps short that could not reach the server, because a
-// link came up.
+// nudge notes that a link came up, and cuts the waits of apps short that could
+// not reach the server.
 func (e *engine) nudge(now clock.Reading) {
 	e.linkUp = now.Boot
 	at := e.nextNudge(now)
@@ -66,7 +66,7 @@ func (e *engine) nudge(now clock.Reading) {
 }
 
 // nextNudge returns when waits may be cut short next: at the moment that is
-// planned already, otherwise nudgeEvery after the last one.
+// already planned, otherwise nudgeEvery after the last one.
 func (e *engine) nextNudge(now clock.Reading) time.Duration {
 	if e.nudged < now.Boot {
 		e.nudged = max(now.Boot, e.nudged+nudgeEvery)

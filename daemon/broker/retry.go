@@ -69,8 +69,8 @@ func between(low, high time.Duration, random *rand.Rand) time.Duration {
 // again until it succeeds, like any other.
 func (m *machine) failing() bool { return m.rec.Retry != nil && m.rec.Retry.Code != "" }
 
-// failed takes the failure of a call. gateWait is how long it shut the gate,
-// which no attempt can undercut.
+// failed takes the failure of a call. gateWait is how long it shut the gate:
+// the next attempt comes no sooner.
 func (m *machine) failed(f Failure, c *call, gateWait time.Duration, at moment) {
 	unexplained := m.unexplained(f)
 	slow := f.Code == ipc.CodeRejected && (unexplained == 0 || quickLadder.step(unexplained-1) == quickLadder.top)
@@ -125,7 +125,7 @@ func (m *machine) setRetry(retry storage.Retry, at moment) {
 	m.next = at.Boot + retry.Wait
 }
 
-// reconsider begins anew if the configuration that failed is no longer the
+// reconsider forgets the failures of a configuration that is no longer the
 // app's.
 func (m *machine) reconsider(at moment) {
 	if r := m.rec.Retry; r != nil && r.For != m.mark {
@@ -135,8 +135,8 @@ func (m *machine) reconsider(at moment) {
 	}
 }
 
-// waitLimit returns the longest wait at this point of a token's life: in its
-// last tenth a player is soon without.
+// waitLimit returns the longest wait at this point of a token's life. In the
+// last tenth it is short: players will soon be without a token.
 func (m *machine) waitLimit(slow bool, at moment) time.Duration {
 	if slow || !m.valid(at.Reading) {
 		return rungs(slow).top

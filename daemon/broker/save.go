@@ -23,8 +23,8 @@ func (e *engine) throttled(c *call, retryAfter time.Duration, now clock.Reading)
 	return wait
 }
 
-// noticeShut stores until when the gate is shut, if a 429 has changed that: one
-// to a call of the daemon's own, or to a player's.
+// noticeShut stores how long the gate is shut, if a 429 has changed that. The
+// 429 may have answered the daemon's own call or a player's.
 func (e *engine) noticeShut(now clock.Reading) {
 	until := e.gate.Shut()
 	if until == e.shutUntil || until <= now.Boot {

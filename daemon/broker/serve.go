@@ -41,8 +41,8 @@ func (b *Broker) await(ctx context.Context, v *AppView, wait, minTTL time.Durati
 		if last || v.satisfies(minTTL, now) && !v.core.hold {
 			return b.answer(v, minTTL, now)
 		}
-		// A player who waits has the loop go round once, so that what is due leaves
-		// even if the alarm did not ring.
+		// A waiting player makes the loop run once, so that a due call leaves even if
+		// the alarm did not ring.
 		var hasten chan<- func(clock.Reading)
 		if !passed || v.hastened() {
 			hasten = b.requests

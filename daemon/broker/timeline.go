@@ -11,12 +11,12 @@ import (
 )
 
 const (
-	// maxSkew is how far two that vouch for the time may differ: a Date has whole
-	// seconds and is as old as its answer, and the server's clock need not be the
-	// time service's. What spans two boots, or two of them, is reckoned with that
-	// much to spare.
+	// maxSkew is how far two sources of the time may differ: a Date has whole
+	// seconds and is as old as its answer, and the server's clock may differ from
+	// the time service's. A span across two boots or two sources is computed with
+	// that much to spare.
 	maxSkew = time.Minute
-	// wallSkew is how far one clock that is vouched for may differ from the boot
+	// wallSkew is how far a wall clock that is vouched for may drift from the boot
 	// clock without having been stepped.
 	wallSkew = 2 * time.Second
 
@@ -48,7 +48,8 @@ func newTimeline(clock clock.Clock, build time.Time, random *rand.Rand) timeline
 	return timeline{clock: clock, bootID: id, build: build}
 }
 
-// set reports whether the wall clock can be right at all.
+// set reports whether the wall clock can be right: it is not before the build
+// date.
 func (t *timeline) set(now clock.Reading) bool { return !now.Wall.Before(t.build) }
 
 // vouched reports whether a time service vouches for the wall clock.
@@ -102,13 +103,13 @@ func (t *timeline) thisBoot(s storage.Stamp, now clock.Reading) bool {
 	return s.BootID == t.bootID && s.Boot <= now.Boot
 }
 
-// tokenSent returns the moment of this boot's clock from which a stored token's
-// life counts. It is unknown for a token of an earlier boot while nothing vouches
-// for the time.
+// tokenSent returns the reading of this boot's clock from which a stored
+// token's life counts. It is unknown for a token of an earlier boot while
+// nothing vouches for the time.
 //
-// If device and server disagreed about the time when the token was asked for, the
-// earlier of the two moments counts: a token is rather thrown away early than
-// served dead.
+// If device and server disagreed about the time when the token was requested,
+// the earlier of the two moments counts: dropping a token early is better than
+// serving a dead one.
 func (t *timeline) tokenSent(tok *storage.Token, now clock.Reading) (time.Duration, bool) {
 	if t.thisBoot(tok.Sent, now) {
 		return min(tok.Sent.Boot, now.Boot-t.vouchedAge(tok, now)), true
@@ -128,9 +129,9 @@ func (t *timeline) tokenSent(tok *storage.Token, now clock.Reading) (time.Durati
 	return now.Boot - max(elapsed, 0) - maxSkew, true
 }
 
-// vouchedAge returns how long ago a token of this boot was asked for by whatever
-// vouches for the time, if the boot clock says less; otherwise 0. On a device
-// without a clock that runs in a suspend the boot clock stands still meanwhile.
+// vouchedAge returns the age of a token of this boot by the clock that is
+// vouched for, if the boot clock shows less; otherwise 0. In a suspend the boot
+// clock stands still on a device that has no clock of its own.
 func (t *timeline) vouchedAge(tok *storage.Token, now clock.Reading) (age time.Duration) {
 	byBoot := now.Boot - tok.Sent.Boot
 	if t.witnessed && !tok.ServerSent.IsZero() {
@@ -145,8 +146,9 @@ func (t *timeline) vouchedAge(tok *storage.Token, now clock.Reading) (age time.D
 	return age
 }
 
-// wallSent returns when a token was asked for by a clock that was vouched for,
-// and how far the wall clock may differ from that one; zero if there was none.
+// wallSent returns when a token was requested, by a clock that was vouched for,
+// and how far the wall clock may differ from that clock. The time is zero if
+// there was none.
 func wallSent(tok *storage.Token) (sent time.Time, skew time.Duration) {
 	if !tok.WallSent.IsZero() {
 		return tok.WallSent, wallSkew
@@ -154,10 +156,10 @@ func wallSent(tok *storage.Token) (sent time.Time, skew time.Duration) {
 	return tok.ServerSent, maxSkew
 }
 
-// sentTimes returns the moment of a call on the server's clock, at the
-// earliest, and on the wall clock; each is zero if nothing vouches for it. A
-// wall clock that is behind the server's may not know yet that it stood still
-// in a suspend.
+// sentTimes returns when a call was sent: by the server's clock, at the
+// earliest, and by the wall clock. Each is zero if nothing vouches for it. If
+// the wall clock is behind the server's it may have stood still in a suspend:
+// then the server's counts for both.
 func (t *timeline) sentTimes(sent, now clock.Reading, date time.Time) (server, wall time.Time) {
 	if t.vouched(now) { // maybe only since the call left
 		wall = now.Wall.Add(sent.Boot - now.Boot).UTC().Round(0)
@@ -172,9 +174,9 @@ func (t *timeline) sentTimes(sent, now clock.Reading, date time.Time) (server, w
 	return server, wall
 }
 
-// life returns how long a token that has just come lives, from when it was asked
-// for. The server may hand out one that it issued earlier; then nothing may be
-// left of it.
+// life returns the life of a token that has just come, from when it was
+// requested. It is zero or less if the server handed out an old token that has
+// expired.
 func (t *timeline) life(tok dcr.Token, now clock.Reading) time.Duration {
 	life := tok.ExpiresIn
 	date, known := tok.Date, true

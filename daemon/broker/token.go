@@ -15,17 +15,17 @@ const (
 	refreshFrom, refreshTo = 0.6, 2.0 / 3
 	// After a start, a registration or a failure the first refresh is drawn from a
 	// wider part: devices that were served together must not come back together. A
-	// start that finds a token which is not due has no part in that: its refresh
-	// was drawn in its time, and is as good as any other.
+	// start that finds a token which is not due keeps the refresh that was drawn
+	// for that token.
 	refreshEarly = 0.2
 
-	// refreshGap is the least time between two refreshes, as long as the token
-	// allows it, and shortGap the least between two calls for tokens that live
-	// shorter than that, unless a player waits.
+	// refreshGap is the least time between two refreshes of a token that lives
+	// longer. shortGap is the least time between two calls for tokens that live
+	// shorter, unless a player waits.
 	refreshGap = 30 * time.Second
 	shortGap   = 10 * time.Second
-	// storeLife is how long a token must live to be stored. Flash wears, and a
-	// restart costs such a token at most.
+	// storeLife is how long a token must live to be stored. Flash wears, and all
+	// that a restart loses is a token that would soon end.
 	storeLife = 10 * time.Minute
 
 	// trustWait is how long a stored token waits for something that vouches for
@@ -49,9 +49,8 @@ type liveToken struct {
 // lastPart is the last tenth of the token's life.
 func (l *liveToken) lastPart() time.Duration { return (l.expires - l.sent) / 10 }
 
-// left returns how long the token lives from now on, not above zero if it has
-// expired. If the boot clock stood still in a suspend, the wall clock may know
-// better.
+// left returns how long the token lives from now on: zero or less if it has
+// expired. If the boot clock stood still in a suspend, the wall clock decides.
 func (l *liveToken) left(now clock.Reading, vouched func() bool) time.Duration {
 	left := l.expires - now.Boot
 	if byWall := l.wallExpires.Sub(now.Wall); !l.wallExpires.IsZero() && byWall < left-wallSkew && vouched() {
@@ -60,8 +59,8 @@ func (l *liveToken) left(now clock.Reading, vouched func() bool) time.Duration {
 	return left
 }
 
-// received takes a new token. Its life counts from when it was asked for, the
-// latest moment known not to be too late.
+// received takes a new token. Its life counts from when it was requested: the
+// server issued it later than that.
 func (m *machine) received(tok dcr.Token, c *call, at moment) {
 	from := refreshFrom
 	if !m.quiet || m.failing() {
@@ -102,7 +101,7 @@ func (m *machine) trust(at moment) {
 		return
 	case m.live == nil:
 		if !at.time.thisBoot(tok.Sent, at.Reading) && !at.time.vouched(at.Reading) {
-			known := *tok // only a Date has told, and it may have told this run alone
+			known := *tok // the time comes from a Date, which a later run may not have
 			known.Sent.BootID, known.Sent.Boot = at.time.bootID, sent
 			m.rec.Token, tok = &known, &known
 		}
@@ -154,7 +153,7 @@ func wallExpires(tok *storage.Token) time.Time {
 	return wall.Add(tok.Life + skew - wallSkew)
 }
 
-// age has the token's life begin earlier than it seemed.
+// age moves the beginning of the token's life back.
 func (m *machine) age(sent time.Duration) {
 	live := *m.live
 	live.sent, live.expires, live.refresh = sent, sent+m.rec.Token.Life, min(live.refresh, sent+m.rec.Token.RefreshAfter)
@@ -190,7 +189,7 @@ func (m *machine) doubtful(now clock.Reading) bool {
 func (m *machine) look(at moment) {
 	m.trust(at)
 	m.dateReplacement(at)
-	if m.courtesy && !m.served && m.live != nil { // it was not worth waiting for
+	if m.courtesy && !m.served && m.live != nil { // the token that was waited for has expired
 		m.courtesy = false
 		m.hurry(at.Boot)
 	}
@@ -201,8 +200,8 @@ func (m *machine) look(at moment) {
 	m.lapsed = lapsed
 }
 
-// awaited takes note of a player who waits for a fresher token than there is:
-// nobody waits out of courtesy to the server.
+// awaited notes that a player waits for a fresher token than there is. A wait
+// that only spares the server ends.
 func (m *machine) awaited(at moment) {
 	if m.live != nil {
 		m.live.refresh = m.live.sent + m.rec.Token.RefreshAfter

@@ -12,8 +12,8 @@ import (
 // night's incident.
 const transitionsKept = 20
 
-// noted is everything that transitions depend on: while it stays the same there
-// is none, and no view need be made to see that.
+// noted is everything that transitions depend on: while it is unchanged there
+// is nothing to record, and no view need be made.
 type noted struct {
 	token             *storage.Token
 	retry             *storage.Retry
@@ -34,9 +34,9 @@ func (e *engine) noteTransitions(now clock.Reading) {
 }
 
 // noteTransition adds a transition if a view shows another state or another
-// trouble than the last one. A call that is under way or waits for its turn makes
-// no difference: retries of the same trouble, or the seconds after each start,
-// would push the beginning of an incident out.
+// trouble than the last one. A call that is under way or waits for its turn
+// makes no difference: retries of the same trouble, or the seconds after each
+// start, would push the beginning of an incident out of the list.
 func (m *machine) noteTransition(v AppView, now clock.Reading) {
 	code := v.core.failure.Code
 	if v.core.failing && !v.valid(now) {

@@ -28,8 +28,8 @@ type account struct {
 	arrivals *rate.Limiter
 }
 
-// account returns the account of a user, and forgets now and then those of whom
-// there is nothing to remember: a user may have many ids (/etc/subuid).
+// account returns the account of a user. Now and then it drops accounts that
+// hold nothing: a user may have many ids (/etc/subuid).
 func (d *door) account(uid uint32, now time.Time) *account {
 	if u, ok := d.users[uid]; ok {
 		return u
@@ -79,7 +79,7 @@ const (
 	busy                // a request is answered
 )
 
-// become says what a connection does from now on.
+// become sets what a connection does from now on.
 func (c *conn) become(s state) {
 	if c.door == nil {
 		return
@@ -117,8 +117,8 @@ func (c *conn) yield() {
 	}
 }
 
-// hold counts bytes of a body that is read into memory, and reports whether that
-// may be. The caller lets go of them.
+// hold reserves memory for a body, and reports whether the limits allow that.
+// The caller frees it with letGo.
 func (c *conn) hold(size int64) bool {
 	c.door.mu.Lock()
 	defer c.door.mu.Unlock()

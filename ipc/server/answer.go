@@ -21,8 +21,8 @@ var (
 	eventsType  = []string{"text/event-stream"}
 )
 
-// send writes a whole answer. Without the length net/http would send one that
-// outgrows its buffer in chunks.
+// send writes a whole answer. Without a length net/http would send an answer
+// larger than its buffer in chunks.
 func (c *call) send(status int, contentType []string, body []byte) {
 	h := c.w.Header()
 	h["Date"] = nil // the device may not know it
@@ -75,7 +75,7 @@ func (c *call) fail(err error) {
 	c.send(p.Status, problemType, append(body, '\n'))
 }
 
-// refusal returns the problem that says what answer, net/http's own, says. The
+// refusal returns the problem that replaces an answer of net/http's own. The
 // connection ends with it. gateway says that the request was for the gateway.
 func refusal(answer []byte, gateway bool) []byte {
 	line, _, _ := bytes.Cut(answer, []byte("\r\n"))

@@ -87,8 +87,9 @@ func (c *conn) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// expect says that the header that was read is of a request that the server
-// answers, with a body of size bytes, or a chunked one if size is negative.
+// expect notes that the header just read belongs to a request that the server
+// answers. The request has a body of size bytes, or a chunked one if size is
+// negative.
 func (c *conn) expect(size int64) {
 	c.serving = true
 	if size != 0 {
@@ -96,10 +97,10 @@ func (c *conn) expect(size int64) {
 	}
 }
 
-// answered says that a request has been answered and its body read. What came
-// together with the end of a chunked body has passed Read as a part of it, so of
-// a client that sends requests without waiting for the answers the Host that
-// follows such a body must be a proper one.
+// answered notes that a request has been answered and its body read. Bytes that
+// come together with the end of a chunked body pass Read as a part of that
+// body. So a client that pipelines a request behind a chunked body must send a
+// proper Host in it.
 func (c *conn) answered() {
 	c.yield()
 	c.become(idle)
@@ -133,9 +134,9 @@ func (c *conn) hideHost(b []byte) int {
 	return len(b)
 }
 
-// gone waits until a caller from whom nothing more comes has left, and then
-// returns io.EOF. While a request is answered net/http reads a byte at a time to
-// learn that its caller has left, and would mistake a half-closed connection
+// gone waits until a caller who has shut its writing side leaves, and then
+// returns io.EOF. While a request is answered net/http reads a byte at a time
+// to learn that its caller has left, and would mistake a half-closed connection
 // (shutdown(SHUT_WR), as `nc -N` does) for a caller who left.
 func (c *conn) gone() error {
 	sc, ok := c.Conn.(syscall.Conn)
@@ -165,8 +166,8 @@ func (c *conn) Write(b []byte) (int, error) {
 	return c.write(b)
 }
 
-// write has between a half and the whole of writeTimeout: to set the deadline
-// each time would cost a tenth of a request.
+// write may take at least half of writeTimeout and at most all of it: setting
+// the deadline each time would cost a tenth of a request.
 func (c *conn) write(b []byte) (int, error) {
 	if now := time.Now(); c.writeBy.Sub(now) < writeTimeout/2 {
 		c.writeBy = now.Add(writeTimeout)

@@ -35,9 +35,9 @@ const (
 )
 
 // door is a listener that knows who comes in, and keeps one user from taking
-// what others need. It takes in what has connected without a pause, so that
-// nobody waits behind a flood in the kernel's queue; what a flood must wait for
-// comes later, by another listener.
+// what others need. It accepts connections without a pause, so that nobody
+// waits behind a flood in the kernel's queue. Those of a flood are served
+// later, through another listener: see [late].
 type door struct {
 	net.Listener
 	late     *late
@@ -45,7 +45,7 @@ type door struct {
 	admin    func(Peer) bool
 	limits   limits
 	log      *slog.Logger
-	full     []byte // the answer to a connection too many
+	full     []byte // the answer to one connection too many
 	accepted int    // by Accept, which is not called concurrently
 
 	mu     sync.Mutex // guards what follows, and all accounts
@@ -152,9 +152,9 @@ func (d *door) admit(c net.Conn, peer Peer, now time.Time) (in, out *conn, wait 
 	return in, out, u.arrivals.ReserveN(now, 1).DelayFrom(now)
 }
 
-// dispensable returns the connection that can best be done without, of the user
-// who has most: the one that has been idle longest, else the oldest stream, else
-// the oldest.
+// dispensable returns the connection to close when room is needed. It is one of
+// the user who has most: the one that has been idle longest, else the oldest
+// stream, else the oldest.
 func (d *door) dispensable() *conn {
 	var worst *account
 	for _, u := range d.users {
@@ -190,8 +190,8 @@ func (d *door) makeRoom(out *conn, comer Peer, now time.Time) {
 	}
 }
 
-// turnAway closes a connection too many. The answer fits the socket's buffer:
-// nobody waits for it.
+// turnAway answers and closes one connection too many. The answer fits the
+// socket's buffer, so the door does not wait.
 func (d *door) turnAway(c net.Conn, peer Peer, now time.Time) {
 	if d.news(notice{peer.UID, "full"}, now) {
 		d.log.Warn("too many connections", "code", ipc.CodeTooManyRequests, "uid", peer.UID, "pid", peer.PID,

@@ -12,7 +12,7 @@ const (
 	maxGatewayBody = 256 << 10
 )
 
-// gateway has a call sent on to the server.
+// gateway sends a call on to the server.
 func (c *call) gateway() error {
 	return c.cfg.Gateway.Serve(c.w, c.r, c.app, c.rest, c.body, func() error { return c.admitAgain(nil) })
 }

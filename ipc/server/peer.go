@@ -48,9 +48,9 @@ func peerOfFD(fd int) (Peer, error) {
 	return Peer{UID: cred.Uid, GID: cred.Gid, Groups: groups, PID: cred.Pid}, nil
 }
 
-// GroupsKnown reports whether the kernel tells the supplementary groups of a
-// caller. Kernels before 4.13 do not: there those that /etc/group lists for the
-// user count, whatever groups the caller's process has.
+// GroupsKnown reports whether the kernel reports the supplementary groups of a
+// caller. Kernels before 4.13 do not. There the groups that /etc/group lists
+// for the user count, whatever groups the caller's process has.
 func GroupsKnown() bool {
 	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

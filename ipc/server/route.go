@@ -82,7 +82,7 @@ func find(path string) (rt *route, app, rest string) {
 
 // allows reports whether a method is one of the route's.
 func (rt *route) allows(method string) bool {
-	for allowed := range strings.SplitSeq(rt.allow, ", ") { // without a list in memory: every request comes by
+	for allowed := range strings.SplitSeq(rt.allow, ", ") { // which allocates nothing: every request comes here
 		if allowed == method {
 			return true
 		}
@@ -119,7 +119,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, stopping <-chan s
 }
 
 // answer does what the request asks for. It checks the right to an app before
-// anything whose outcome could tell something about the app.
+// anything whose outcome could reveal something about the app.
 func (c *call) answer() error {
 	c.conn.expect(c.r.ContentLength)
 	if c.r.ContentLength != 0 {
@@ -132,7 +132,7 @@ func (c *call) answer() error {
 	c.route, c.app, c.rest = find(c.r.URL.Path)
 	switch {
 	case c.route == nil && c.r.URL.Host != "":
-		return ipc.NewProblem(ipc.CodeInvalidParameter, "tvpassd is no general proxy: name a path of its own")
+		return ipc.NewProblem(ipc.CodeInvalidParameter, "tvpassd is not a general proxy: request one of its own paths")
 	case c.route == nil, c.isGateway() && !c.cfg.Gateway.Enabled():
 		return ipc.NewProblem(ipc.CodeNotFound, "there is no such path")
 	}
@@ -234,9 +234,9 @@ func (c *call) findSole() error {
 
 const maxBody = 64 << 10 // unless the route says otherwise
 
-// readBody reads a body whether it is wanted or not, so that what follows is the
-// next request. It keeps it only if it is wanted, and the caller does not have
-// too much in memory already. done lets go of it.
+// readBody reads a body whether or not the route wants it, so that what follows
+// is the next request. It keeps a body that is wanted, unless the caller has
+// too much in memory already. done frees it.
 func (c *call) readBody() (done func(), err error) {
 	done = func() {}
 	if c.r.ContentLength == 0 {
@@ -295,9 +295,9 @@ func (c *call) token() error {
 	return nil
 }
 
-// isPlain reports whether a token needs no escapes in JSON. It remembers the last
-// one that needs none: to look through hundreds of bytes costs a tenth of a
-// request, to see that it is the same string costs nothing.
+// isPlain reports whether a token needs no escapes in JSON. It remembers the
+// last token that needs none: scanning hundreds of bytes costs a tenth of a
+// request, comparing the same string costs nothing.
 func (s *Server) isPlain(accessToken string) bool {
 	if last := s.lastPlain.Load(); last != nil && *last == accessToken {
 		return true
@@ -392,7 +392,7 @@ func (c *call) reload() error {
 
 func (c *call) configuration() error { return c.sendJSON(http.StatusOK, c.cfg.Orders.Configuration()) }
 
-// order does what an admin has asked for.
+// order does what an admin asks for.
 func (c *call) order(do func(context.Context) error) error {
 	if err := do(c.r.Context()); err != nil {
 		return err

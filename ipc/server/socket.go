@@ -90,10 +90,10 @@ func (s *Socket) leadsHere() bool {
 	return err == nil && s.own != nil && os.SameFile(s.own, now)
 }
 
-// Keep listens again when the path is removed or replaced, until ctx is done. A
-// socket that the service manager passed it can't make again: it says who can.
-// It calls changed when [Socket.Gone] changes. It sleeps until something happens
-// in the directory.
+// Keep listens again when the path is removed or replaced, until ctx is done.
+// It can't make a socket again that the service manager passed; then
+// [Socket.Gone] says who can. It calls changed when Gone changes. It sleeps
+// until something happens in the directory.
 func (s *Socket) Keep(ctx context.Context, log *slog.Logger, changed func()) error {
 	dir := filepath.Dir(s.options.Path)
 	inotify, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
@@ -129,8 +129,8 @@ func (s *Socket) Keep(ctx context.Context, log *slog.Logger, changed func()) err
 	return nil
 }
 
-// restore listens again if the path does not lead here, and reports whether that
-// must be tried once more.
+// restore listens again if the path does not lead here, and reports whether it
+// must be called again later.
 func (s *Socket) restore(log *slog.Logger, changed func()) (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
