@@ -31,7 +31,7 @@ func (d *Daemon) followNetwork(ctx context.Context) error {
 	return nil
 }
 
-// changed has followChanges look again. It never waits.
+// changed makes followChanges look again. It never waits.
 func (d *Daemon) changed() {
 	select {
 	case d.changes <- struct{}{}:

@@ -80,7 +80,7 @@ type Config struct {
 // Daemon is a whole tvpassd.
 type Daemon struct {
 	cfg      Config
-	first    *config.Config // the configuration of the start
+	first    *config.Config // the configuration at the start
 	store    *storage.Store
 	place    storage.Place // of the state
 	hardware *hardware.Hardware
@@ -140,7 +140,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 	return d, nil
 }
 
-// MayPass reports whether an error of [New] may pass without a person: a lack of
+// MayPass reports whether an error of [New] may pass by itself: a lack of
 // memory, files or space, or a file system that fails, hangs or is not writable
 // yet.
 func MayPass(err error) bool {
@@ -159,7 +159,7 @@ func (d *Daemon) logState(conf *config.Config) {
 	}
 	var err error
 	if d.place, err = storage.Locate(conf.StateDir); err != nil {
-		log.Warn("it can't be known whether the state lasts", "code", ipc.WarnStateVolatile, "err", err)
+		log.Warn("it is unknown whether the state lasts", "code", ipc.WarnStateVolatile, "err", err)
 	}
 	if detail, advice := d.place.Loss(); detail != "" && !conf.AcceptVolatileState {
 		log.Warn(detail+": "+advice, "code", ipc.WarnStateVolatile)
@@ -192,8 +192,8 @@ func (d *Daemon) brokerConfig(gate *throttle.Gate) broker.Config {
 	}
 }
 
-// alarm returns the alarm, which also has connections dropped at a resume: they
-// may lead nowhere by then.
+// alarm returns the alarm, which also drops connections at a resume: they may
+// be dead by then.
 func (d *Daemon) alarm() broker.Alarm {
 	started := time.Now() // Go's monotonic clock stands still in a suspend
 	boot := func() time.Duration { return d.cfg.Clock.Now().Boot }
@@ -203,9 +203,9 @@ func (d *Daemon) alarm() broker.Alarm {
 	}
 }
 
-// gate returns the way to the server, as an earlier run of this boot left it.
-// Its memory is in the runtime directory, otherwise beside the socket: no
-// reboot survives there, and no flash wears.
+// gate returns the gate to the server as an earlier run of this boot left it.
+// Its memory is in the runtime directory, otherwise beside the socket: nothing
+// there survives a reboot or wears flash.
 func (d *Daemon) gate(s config.Socket) *throttle.Gate {
 	file := d.socketPath(s) + ".gate"
 	dir, _, _ := strings.Cut(d.cfg.RuntimeDir, ":") // systemd separates several by colons

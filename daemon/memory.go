@@ -46,8 +46,8 @@ func newJanitor(forget func()) *janitor {
 // busy puts the clean-up off.
 func (j *janitor) busy() { j.timer.Reset(quiet) }
 
-// call puts the clean-up off until the returned function is called, and then by
-// as much as busy does.
+// call puts the clean-up off until the returned function is called. That
+// function then does what busy does.
 func (j *janitor) call() (end func()) {
 	j.calls.Add(1)
 	return func() {
@@ -56,8 +56,7 @@ func (j *janitor) call() (end func()) {
 	}
 }
 
-// careful is an Upstream whose connections no clean-up drops in the middle of a
-// call.
+// careful is an Upstream that puts the clean-up off during a call.
 type careful struct {
 	broker.Upstream
 	janitor *janitor

@@ -72,7 +72,7 @@ func (d *Daemon) reload(ctx context.Context, accept string) error {
 	d.hardware.Configure(conf.Device)
 	d.adopt(conf, up)
 	if err := d.keepHolders(); err != nil {
-		d.cfg.Log.Warn("which file has which app could not be stored", "code", ipc.CodeStorage, "err", err)
+		d.cfg.Log.Warn("the files that have the apps' ids could not be stored", "code", ipc.CodeStorage, "err", err)
 	}
 	return nil
 }
@@ -122,7 +122,7 @@ func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
 			Detail: what + " changed in the configuration, which takes a restart: tvpassd restart"})
 	}
 	if usesGroups(settings.Policy) && !server.GroupsKnown() {
-		const detail = "this kernel does not tell the supplementary groups of a caller (it is older than 4.13): " +
+		const detail = "this kernel does not report the supplementary groups of a caller (it is older than 4.13): " +
 			"for allow_groups and admin_group those in /etc/group count"
 		d.cfg.Log.Warn(detail, "code", ipc.WarnGroupsUnknown)
 		settings.Items = append(settings.Items, localapi.Item{Code: ipc.WarnGroupsUnknown, Admin: true, Detail: detail})
@@ -150,8 +150,8 @@ func (d *Daemon) adoptGateway(conf *config.Config, up *dcr.Client) {
 	d.gateway.Adopt(settings)
 }
 
-// needsRestart names the setting that changed although a running daemon can't
-// change it; "" if there is none.
+// needsRestart names a setting that changed and that only a restart can put in
+// force; "" if there is none.
 func needsRestart(was, is *config.Config) string {
 	switch {
 	case was.StateDir != is.StateDir:

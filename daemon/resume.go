@@ -6,7 +6,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/broker"
 )
 
-// leastSleep is the shortest suspend that counts. Two clocks are never read at
+// leastSleep is the shortest suspend that counts: two clocks can't be read at
 // the same moment.
 const leastSleep = time.Second
 
@@ -18,7 +18,7 @@ type wakeful struct {
 	awake   func() time.Duration // stands still in one
 	resumed func()
 
-	slept time.Duration // since some moment; Set, which never runs twice at a time, has it
+	slept time.Duration // in all, up to the last Set; calls of Set do not overlap
 }
 
 // Set is part of broker.Alarm.

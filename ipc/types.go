@@ -229,12 +229,12 @@ func (a AppStatus) MarshalJSON() ([]byte, error) {
 
 func wholeSeconds(t time.Time) time.Time { return t.UTC().Truncate(time.Second) }
 
-// slack is by how many seconds one instant, computed twice from rounded values,
-// may differ.
+// slack is how many seconds may lie between two computations of one instant
+// from rounded values.
 const slack = 2
 
-// Same reports whether later, the state some time after a, is a but for the
-// seconds that have passed.
+// Same reports whether later, the state some time after a, differs from a only
+// by the seconds that have passed.
 func (a AppStatus) Same(later AppStatus, passed time.Duration) bool {
 	if near(a.TokenExpiresAt, later.TokenExpiresAt) {
 		later.TokenExpiresAt, later.TokenExpiresIn = a.TokenExpiresAt, a.TokenExpiresIn

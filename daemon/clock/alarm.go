@@ -19,8 +19,8 @@ const (
 	far = 7 * 24 * time.Hour
 	// lookEvery is how often the alarm rings while the timerfd fails.
 	lookEvery = 5 * time.Second
-	// lastSecond is the last one that the kernel can be told: in January 2038
-	// on a 32-bit device.
+	// lastSecond is the last one that the kernel's timer takes: in January 2038 on
+	// a 32-bit device.
 	lastSecond = 1<<(8*unsafe.Sizeof(unix.Timespec{}.Sec)-1) - 1
 )
 

@@ -23,7 +23,7 @@ var passed = [...]string{
 
 const cacheControl = "Cache-Control"
 
-// set is [http.Header.Set] for a name that is spelt right.
+// set is [http.Header.Set] for a name in canonical form.
 func set(h http.Header, name, value string) { h[name] = []string{value} }
 
 // maxPart is how much of an answer's body is passed on at a time, in bytes.

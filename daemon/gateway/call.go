@@ -21,7 +21,7 @@ type call struct {
 	ctx      context.Context
 	app      string
 	endpoint string       // at which it was taken on
-	admit    func() error // why it may not leave any more, after a wait
+	admit    func() error // says, after a wait, why it may no longer leave
 	request  dcr.Request
 	upstream Upstream      // to which it left
 	budget   time.Duration // what is left of its wait
@@ -31,9 +31,9 @@ type call struct {
 	outcome  Outcome
 }
 
-// Serve sends a call of an app on to the server, and writes the answer to w. The
-// path is what stands behind /api/v2/. admit says after a wait why the call may
-// not leave any more. An error is a [*ipc.Problem], or a bug.
+// Serve sends a call of an app on to the server, and writes the answer to w.
+// The path is what stands behind /api/v2/. admit says, after a wait, why the
+// call may no longer leave. An error is a [*ipc.Problem], or a bug.
 func (g *Gateway) Serve(
 	w http.ResponseWriter, r *http.Request, app, path string, body []byte, admit func() error,
 ) error {
@@ -84,8 +84,8 @@ func (c *call) read(r *http.Request, path string, body []byte) error {
 	return nil
 }
 
-// exchange returns the server's answer to the call. Nothing is repeated but after
-// a 401 and a 429: the server did not act on the request.
+// exchange returns the server's answer to the call. It repeats a request only
+// after a 401 or a 429: the server did not act on it.
 func (c *call) exchange() (*http.Response, error) {
 	for renewed := false; ; renewed = true {
 		if err := c.enter(); err != nil {
@@ -195,9 +195,8 @@ func (c *call) done() {
 // maxRefusal is the longest body of a 401 that is looked at, in bytes.
 const maxRefusal = 16 << 10
 
-// readRefusal reads the body of a 401, whose connection is free then. It returns
-// nil if the body is too long, or cut short. The answer can be passed on as
-// before.
+// readRefusal reads the body of a 401, which frees the connection. It returns
+// nil if the body is too long, or cut short. The answer can still be passed on.
 func readRefusal(resp *http.Response) []byte {
 	rest := resp.Body
 	body, err := io.ReadAll(io.LimitReader(rest, maxRefusal+1))
@@ -220,7 +219,8 @@ type joined struct {
 // renew finds another access token after a 401, and reports whether there is one
 // now. A 401 counts as a player's report does.
 func (c *call) renew(refusal []byte) bool {
-	// It means another service provider's token, and would use up a report.
+	// This code means that the token is for another service provider: a report
+	// would be used up in vain.
 	const otherProvider = "invalid_access_token_service_provider"
 	if unzip, err := gzip.NewReader(bytes.NewReader(refusal)); err == nil {
 		refusal, _ = io.ReadAll(io.LimitReader(unzip, maxRefusal))

@@ -42,8 +42,8 @@ type Config struct {
 	Identifier func() string // the value of AP-Device-Identifier
 	Version    string
 	Now        func() time.Duration // of the boot clock
-	// Awake keeps what calls need from being dropped until the returned function
-	// is called.
+	// Awake keeps connections, which calls need, from being dropped until the
+	// returned function is called.
 	Awake func() (asleep func())
 	Ended func(*Outcome) // counts a call that was taken on
 }
@@ -85,8 +85,8 @@ func New(cfg Config) *Gateway {
 // Adopt puts settings in force.
 func (g *Gateway) Adopt(s *Settings) { g.settings.Store(s) }
 
-// Pause has calls refused until other settings are put in force: the access
-// tokens of one endpoint must not go to another.
+// Pause refuses calls until other settings are put in force: the access tokens
+// of one endpoint must not go to another.
 func (g *Gateway) Pause() { g.settings.Store(nil) }
 
 // Enabled reports whether the gateway's paths exist.
@@ -115,7 +115,7 @@ func (g *Gateway) end() {
 	}
 }
 
-// sleep lets go of what calls need.
+// sleep ends what Awake began, unless a call is under way.
 func (g *Gateway) sleep() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -53,7 +53,7 @@ func only(s, more string) bool {
 	return true
 }
 
-// parseQuery returns a query encoded anew, in its order.
+// parseQuery encodes a query anew and keeps its order.
 func parseQuery(raw string) (string, error) {
 	var encoded []byte
 	for raw != "" {
@@ -90,8 +90,8 @@ func reencode(part string) (string, error) {
 	return strings.ReplaceAll(url.QueryEscape(plain), "+", "%20"), nil
 }
 
-// The headers that are always the daemon's own, and two that are not only passed
-// on, as net/http spells them.
+// The headers that are always the daemon's own, and two that it may change, as
+// net/http spells them.
 const (
 	authorization = "Authorization"
 	identifier    = "Ap-Device-Identifier"
@@ -107,8 +107,7 @@ var (
 )
 
 // leaves reports whether a header of a player is forwarded. Names are compared
-// exactly: one with _ in place of - is another name, which some servers take for
-// the same.
+// exactly: some servers take a name with _ for the one with -.
 func leaves(name string) bool {
 	for _, prefix := range prefixes {
 		if strings.HasPrefix(name, prefix) {
@@ -118,8 +117,8 @@ func leaves(name string) bool {
 	return slices.Contains(forwarded[:], name)
 }
 
-// buildHeader returns the header of a call without the daemon's own. It is built,
-// never edited: what is not known stays here.
+// buildHeader returns the header of a call without the daemon's own fields. It
+// copies only what is known from the player's header.
 func buildHeader(from http.Header, userAgent string) (http.Header, error) {
 	header := http.Header{}
 	local := elements(from["Connection"]) // these are for the socket alone
@@ -160,7 +159,8 @@ func elements(values []string) []string {
 	return list
 }
 
-// acceptable returns of an Accept-Encoding what the gateway passes on.
+// acceptable returns the codings of an Accept-Encoding that the gateway passes
+// on.
 func acceptable(codings []string) string {
 	rest := ""
 	for _, coding := range elements(codings) {

@@ -31,7 +31,7 @@ func look(root string, overrides map[string]any) (*facts, error) {
 	return f, nil
 }
 
-// info is what players send: without a port, for each of their calls has its own.
+// info is what players send. It has no port: each of their calls has its own.
 func (f *facts) info(applicationID string) device.Info {
 	info := f.report.Info
 	if _, given := f.overrides["connectionIp"]; !given && f.address != "" {
@@ -40,7 +40,7 @@ func (f *facts) info(applicationID string) device.Info {
 	return withApplication(info, applicationID)
 }
 
-// infoFrom is what a request of the daemon's own sends from a local address.
+// infoFrom is what a call of the daemon's own sends from a local address.
 func (f *facts) infoFrom(applicationID string, local netip.AddrPort) device.Info {
 	info := withApplication(f.report.Info, applicationID)
 	if _, given := f.overrides["connectionIp"]; given {

@@ -98,8 +98,9 @@ func (h *Hardware) privileged() Findings {
 	return f
 }
 
-// compare compares the identifier with what its own source says now, and settles
-// the warnings about it. That a better source can be read now is no reason to warn.
+// compare compares the identifier with what its own source says now, and sets
+// the warnings about it. A better source that has become readable causes no
+// warning.
 func (h *Hardware) compare() {
 	id := h.identifier
 	candidates := slices.Concat([]device.Candidate{h.findings.Candidate}, h.findings.All,
@@ -223,7 +224,7 @@ func (h *Hardware) now() *facts {
 // Connected reports whether the device has a way to the network.
 func (h *Hardware) Connected() bool { return h.now().report.Interface != "" }
 
-// Warnings are what is not as it should be about the device.
+// Warnings returns what is wrong with the device.
 func (h *Hardware) Warnings() []device.Warning {
 	report := h.now().report
 	list := slices.Clone(*h.warnings.Load())
@@ -245,7 +246,7 @@ func (h *Hardware) Identifier() device.Identifier {
 // their calls has its own.
 func (h *Hardware) Info(applicationID string) device.Info { return h.now().info(applicationID) }
 
-// Header is the X-Device-Info of a request that the daemon sends from local.
+// Header is the X-Device-Info of a call that the daemon sends from local.
 func (h *Hardware) Header(applicationID string, local netip.AddrPort) string {
 	return h.now().infoFrom(applicationID, local).Header()
 }

@@ -12,9 +12,10 @@ import (
 	"github.com/tvpassd/tvpassd/device/hostfile"
 )
 
-// Findings are what the hardware tells root alone, such as the serial numbers of
-// DMI. A privileged step finds them before the daemon gives up root, or before the
-// service manager starts it; that step never touches the database.
+// Findings are what the hardware shows to root alone, such as the serial
+// numbers of DMI. A privileged step finds them before the daemon gives up root,
+// or before the service manager starts it. That step never touches the
+// database.
 type Findings struct {
 	device.Candidate // the best; zero if nothing can be used
 
@@ -61,7 +62,7 @@ func (f Findings) Write(dir string) error {
 }
 
 // maxFindings is the longest file of findings, in bytes. Each of the dozen
-// sources says some 50.
+// sources takes some 50.
 const maxFindings = 64 << 10
 
 // readFindings reads what the privileged step left. It returns zero Findings if

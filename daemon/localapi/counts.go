@@ -11,8 +11,8 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/broker"
 )
 
-// counts counts the answers to players, and how long the players waited that
-// were not answered from memory.
+// counts counts the answers to players, and how long players waited who were
+// not answered from memory.
 type counts struct {
 	mu      sync.Mutex
 	answers map[answerKey]int64

@@ -12,23 +12,23 @@ import (
 	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
-// Item is one thing that is not as it should be. Status, health, metrics and
-// the service manager's line are all made from the same list of items.
+// Item is one thing that is wrong. Status, health, metrics and the service
+// manager's line are all made from the same list of items.
 type Item struct {
 	Code   string
 	Detail string // what is wrong and what to do
 	Public string // the detail for callers who are not admins, if Detail names paths or other apps; "" is Detail
 	App    string // the app concerned; "" is everybody
-	Admin  bool   // for admins alone: it tells what others have configured
+	Admin  bool   // for admins alone: it shows what others have configured
 }
 
 // replacedFor is how long status shows a replaced registration: as long as no
 // other one is allowed.
 const replacedFor = 24 * time.Hour
 
-// items lists what is not as it should be. A cause hides its consequences: the
-// troubles of an app stand in its own status, and while the clock is unset it
-// is obvious that no server can be reached.
+// items lists what is wrong. A cause hides its consequences: the troubles of an
+// app stand in its own status, and while the clock is unset it is obvious that
+// no server can be reached.
 func (a *API) items(o broker.Overview) []Item {
 	var list []Item
 	if !o.ClockSet {

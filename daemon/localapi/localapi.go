@@ -76,7 +76,7 @@ type Settings struct {
 	Config   ipc.Configuration
 	Policy   *server.Policy
 	Withheld map[string]bool // the apps whose access tokens never leave the daemon
-	Items    []Item          // what reading the configuration left to be said
+	Items    []Item          // what the configuration gives reason to warn of
 }
 
 // API answers the requests of the socket. It implements
@@ -95,8 +95,8 @@ func New(cfg Config) *API {
 	return &API{cfg: cfg, counts: counts{answers: map[answerKey]int64{}, waits: map[string]broker.Durations{}}}
 }
 
-// Adopt puts settings in force. Callers whose right to an app they change look
-// at their policy again.
+// Adopt puts settings in force. Requests under way check their caller's rights
+// again if the policy changed.
 func (a *API) Adopt(s Settings) {
 	old := a.settings.Swap(&s)
 	if old != nil && old.Policy != s.Policy {

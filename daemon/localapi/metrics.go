@@ -15,7 +15,7 @@ import (
 // WriteMetrics is part of server.Views. It writes Prometheus' text format by
 // hand: the client library would add 2.3 MB to the binary. The number of series
 // is bounded by apps and outcomes. What can only be counted for all apps
-// together is for admins: it would tell a caller what the apps of others do.
+// together is for admins: it would show a caller what the apps of others do.
 func (a *API) WriteMetrics(w io.Writer, viewer server.Viewer) error {
 	m := &metrics{w: bufio.NewWriter(w)}
 	a.deviceMetrics(m, a.Status(viewer))
@@ -81,7 +81,7 @@ func (a *API) sumMetrics(m *metrics) {
 	m.sample(float64(written.Bytes))
 }
 
-// tokenMetrics tell how the apps stand.
+// tokenMetrics show the states of the apps and their tokens.
 func (a *API) tokenMetrics(m *metrics, views []*broker.AppView) {
 	now := a.cfg.Broker.Now()
 	m.family("tvpassd_app_state", "gauge", "1 for the state of the app that tvpassd status shows.")
@@ -107,8 +107,8 @@ func (a *API) tokenMetrics(m *metrics, views []*broker.AppView) {
 	}
 }
 
-// upstreamMetrics tell of the requests to the server. What it answered with 429
-// has the outcome throttled.
+// upstreamMetrics count the calls to the server. A call that it answered with
+// 429 has the outcome throttled.
 func upstreamMetrics(m *metrics, views []*broker.AppView) {
 	m.family("tvpassd_upstream_requests_total", "counter", "Requests to the server since the start, by how they ended.")
 	for _, v := range views {
@@ -142,7 +142,7 @@ func (m *metrics) family(name, kind, help string) {
 // sample writes one value with its labels, name and value in turn.
 func (m *metrics) sample(value float64, labels ...string) { m.part("", value, labels...) }
 
-// part is a sample of a name that has something behind it.
+// part is a sample whose name has a suffix.
 func (m *metrics) part(suffix string, value float64, labels ...string) {
 	m.w.WriteString(m.name + suffix)
 	for i := 0; i < len(labels); i += 2 {

@@ -82,8 +82,8 @@ func mask(id string) string {
 	return id[:shown] + "****"
 }
 
-// coarse rounds milliseconds up to 10 s, whatever their sign: exact ones show
-// those who may use no app what the apps of others do.
+// coarse rounds milliseconds up to 10 s, whatever their sign: exact ones would
+// show a user without an app what the apps of others do.
 func coarse(ms int64) int64 {
 	const step = 10_000
 	if ms < 0 {

@@ -5,7 +5,7 @@ import "time"
 const (
 	// refill is how long the server's bucket takes to fill.
 	refill = capacity * time.Second
-	// sharedFrom 429s within sharedWithin say that others drink from the bucket.
+	// sharedFrom 429s within sharedWithin mean that others use the same bucket.
 	sharedFrom   = 4
 	sharedWithin = 10 * time.Minute
 	// A player's report of a 429 counts once in appReports for its app, and once
@@ -14,7 +14,7 @@ const (
 	allReports = 5 * time.Second
 )
 
-// abuse is what a gate knows of those who call the server without it.
+// abuse is what a gate knows of calls that reach the server without passing it.
 type abuse struct {
 	hurried   time.Duration             // when a call last left less than a second after another one
 	foreign   [sharedFrom]time.Duration // when the last 429s came that this device did not cause; zero: none
@@ -22,7 +22,7 @@ type abuse struct {
 	reporters map[string]time.Duration  // by app, likewise
 }
 
-// newAbuse knows nothing of what left before now.
+// newAbuse returns an abuse that knows nothing of what left before now.
 func newAbuse(now time.Duration) abuse {
 	return abuse{hurried: now, reported: now - allReports, reporters: map[string]time.Duration{}}
 }
@@ -47,8 +47,9 @@ func (a *abuse) shared(now time.Duration) bool {
 	return a.foreign[0] > 0 && now-a.foreign[0] < sharedWithin
 }
 
-// reports reports whether a player's report of a 429 counts, and notes it if so.
-func (a *abuse) reports(app string, now time.Duration) bool {
+// takes notes a player's report of a 429 and returns true, unless one has
+// counted a moment ago.
+func (a *abuse) takes(app string, now time.Duration) bool {
 	last, before := a.reporters[app]
 	if now-a.reported < allReports || before && now-last < appReports {
 		return false

@@ -11,14 +11,14 @@ import (
 	"syscall"
 )
 
-// File is a [Memory] in a file that no reboot survives: below /run.
+// File is a [Memory] in a file below /run, which does not survive a reboot.
 type File string
 
 // maxFile is more than any State needs, in bytes.
 const maxFile = 64 << 10
 
-// Load is part of [Memory]. It believes a regular file of the daemon's own user
-// with one link, in a folder that nobody else may write to.
+// Load is part of [Memory]. It believes only a regular file of the daemon's
+// user with one link, in a folder that nobody else may write to.
 func (f File) Load() (State, error) {
 	if err := f.checkFolder(); err != nil {
 		return State{}, err
@@ -34,7 +34,7 @@ func (f File) Load() (State, error) {
 	}
 	sys, ok := fi.Sys().(*syscall.Stat_t)
 	if !fi.Mode().IsRegular() || !ok || sys.Nlink != 1 || int(sys.Uid) != os.Geteuid() {
-		return State{}, f.unusable("it is not a regular file of the daemon's own with one link")
+		return State{}, f.unusable("it is not a regular file of the daemon's user with one link")
 	}
 	raw, err := io.ReadAll(io.LimitReader(file, maxFile))
 	if err != nil {
@@ -47,8 +47,8 @@ func (f File) Load() (State, error) {
 	return s, nil
 }
 
-// Save is part of [Memory]. What can't be replaced is spoiled, so that the next
-// start does not take it for the truth.
+// Save is part of [Memory]. If it can't replace the file it empties it, so that
+// the next start does not believe an old state.
 func (f File) Save(s State) error {
 	if err := f.checkFolder(); err != nil {
 		return err
@@ -86,8 +86,8 @@ func (f File) replace(content []byte) error {
 	return nil
 }
 
-// checkFolder returns an error unless the folder is the daemon's own user's, and
-// nobody else may write to it.
+// checkFolder returns an error unless the folder belongs to the daemon's user,
+// and nobody else may write to it.
 func (f File) checkFolder() error {
 	dir := filepath.Dir(string(f))
 	fi, err := os.Stat(dir)

@@ -38,10 +38,10 @@ func NewLine(gate *Gate, now func() time.Duration, afterFunc func(time.Duration,
 	return l
 }
 
-// Enter waits until a call of an app may leave: at once if there is a token for
-// it, which it takes. It returns a [*ShutError] at once if the call is not
-// expected to leave within its wait, and when that is over. If ctx ends before
-// the call leaves, Enter returns its error and no token is spent.
+// Enter waits until a call of an app may leave, and takes a token of the bucket
+// for it. It returns a [*ShutError] when the wait is over, and at once if the
+// call is not expected to leave within the wait. If ctx ends before the call
+// leaves, Enter returns the context's error and takes no token.
 func (l *Line) Enter(ctx context.Context, app string, wait time.Duration) (*Turn, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

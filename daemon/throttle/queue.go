@@ -8,17 +8,17 @@ const (
 	mostFlying      = 8  // calls of players in flight
 	mostFlyingEach  = 4  // of one app
 
-	// margin is how much too late a call may come that waits all the same: calls
+	// margin is how late a call may be expected to leave and still wait: calls
 	// before it may be given up. An app has one such call at a time.
 	margin = time.Second
-	// minRetry is the least that a call is told to wait before it asks again.
+	// minRetry is the shortest RetryAfter.
 	minRetry = time.Second
 	// never is later than any deadline.
 	never = time.Duration(1<<63 - 1)
 )
 
 // Queue holds players' calls until they may leave: first come, first served
-// within an app, and in turn between apps. It has no lock: its owner must.
+// within an app, and in turn between apps. It is not safe for concurrent use.
 type Queue struct {
 	gate    *Gate
 	apps    []*lane // whose turn it is, first
@@ -32,7 +32,7 @@ type lane struct {
 	app     string
 	waiting []*Ticket
 	flying  int
-	turns   int // of a reckoning
+	turns   int // taken in a reckoning
 }
 
 // Ticket is one call of a player.
@@ -212,11 +212,11 @@ func (q *Queue) Late(t *Ticket, now time.Duration) *ShutError {
 	return shutError(leaves, now)
 }
 
-// reckon returns when a call of an app would leave that has so many calls of its
-// own app before it, if no other call came and each answer were there at once.
-// Calls before it whose wait is over by then do not count; spare reports whether
-// its app has one. Nor does a lane with too many calls in flight: nobody knows for
-// how long.
+// reckon returns when a call of an app would leave that has ahead calls of its
+// app before it, if no other call came and the server answered at once. Two
+// kinds of calls do not count: those whose wait is over by then (spare reports
+// whether the app has one), and those of an app with too many calls in flight,
+// because nobody knows for how long.
 func (q *Queue) reckon(l *lane, ahead int, now time.Duration) (leaves time.Duration, spare bool) {
 	opens, full := q.gate.players(now)
 	for _, other := range q.apps {
@@ -240,7 +240,7 @@ func (q *Queue) reckon(l *lane, ahead int, now time.Duration) (leaves time.Durat
 	}
 }
 
-// lane returns an app's part of the queue. An app that is new comes first.
+// lane returns an app's part of the queue. A new app has the first turn.
 func (q *Queue) lane(app string) *lane {
 	for _, l := range q.apps {
 		if l.app == app {

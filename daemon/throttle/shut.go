@@ -2,7 +2,7 @@ package throttle
 
 import "time"
 
-// What shuts the gate, and what opens it again.
+// The methods in this file shut the gate and open it again.
 
 // Throttled shuts the gate after a 429 to a call that left at a reading of the
 // boot clock, and returns for how long: for what the server asks, at least for a
@@ -35,11 +35,11 @@ func (g *Gate) Accepted(sent time.Duration) {
 
 // Reported shuts the gate for a second: a player of an app, which calls the
 // server itself, was answered with 429. That counts once in 10 s for each app
-// and once in 5 s for all of them. Reported reports whether it did.
+// and once in 5 s for all of them. Reported returns whether it counted.
 func (g *Gate) Reported(app string, now time.Duration) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.abuse.reports(app, now) {
+	if !g.abuse.takes(app, now) {
 		return false
 	}
 	if until := now + minShut; until > g.shut() {
@@ -50,8 +50,8 @@ func (g *Gate) Reported(app string, now time.Duration) bool {
 	return true
 }
 
-// ShutUntil keeps the gate shut at least until a reading of the boot clock: what
-// an earlier boot was asked for.
+// ShutUntil keeps the gate shut at least until a reading of the boot clock, as
+// an earlier boot was asked to.
 func (g *Gate) ShutUntil(at time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -119,13 +119,14 @@ func (g *Gate) drain(at time.Duration) {
 // the boot clock at which it was empty, or will be if that is ahead.
 type bucket time.Duration
 
-// holds returns the moment from which on it holds so many tokens, if its capacity
+// holds returns the moment from which it holds so many tokens, if its capacity
 // allows.
 func (b bucket) holds(tokens int) time.Duration {
 	return time.Duration(b) + time.Duration(tokens)*time.Second
 }
 
-// atMost returns the bucket as it is if no more than a capacity has flowed in.
+// atMost returns the bucket limited to a capacity: what flowed in beyond that
+// is lost.
 func (b bucket) atMost(capacity int, now time.Duration) bucket {
 	return max(b, bucket(now-time.Duration(capacity)*time.Second))
 }
@@ -135,7 +136,7 @@ func (b bucket) take(capacity int, now time.Duration) bucket {
 	return b.atMost(capacity, now) + bucket(time.Second)
 }
 
-// poke has [Gate.Shuts] receive.
+// poke makes [Gate.Shuts] receive.
 func (g *Gate) poke() {
 	select {
 	case g.shuts <- struct{}{}:
@@ -143,7 +144,8 @@ func (g *Gate) poke() {
 	}
 }
 
-// onFreed has f called when players' calls may leave earlier than before.
+// onFreed makes the gate call f when players' calls may leave earlier than
+// before.
 func (g *Gate) onFreed(f func()) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -6,8 +6,8 @@
 // passed in, as readings of the boot clock. A [Line] is a Queue that callers can
 // wait in.
 //
-// A gate remembers what left as long as the boot lasts (see [Memory]): a device
-// that boots may use its burst at once, a daemon in a crash loop may not.
+// A gate remembers within one boot what left (see [Memory]): a device that
+// boots may use its burst at once, a daemon in a crash loop may not.
 package throttle
 
 import (
@@ -50,8 +50,8 @@ type State struct {
 	Unanswered map[string]Unanswered `json:"unanswered,omitempty"` // by the name of the call
 }
 
-// Unanswered are calls of one name that left, one after the other, and whose end
-// the daemon never saw: it was killed before.
+// Unanswered are calls of one name that left one after the other without an
+// end: each time the daemon was killed before the answer came.
 type Unanswered struct {
 	Count int           `json:"count"`
 	Next  time.Duration `json:"next"` // no other one leaves before
@@ -80,7 +80,7 @@ type Gate struct {
 	shuts  chan struct{} // receives when a player has had the gate shut
 }
 
-// New takes a gate up where an earlier run of this boot left it. The bucket is
+// New returns the gate as an earlier run of this boot left it. The bucket is
 // full at the first run of a boot. At a later one it holds what has flowed in
 // since the last call left. If that can't be known it is empty: [Gate.Err] says
 // why.
@@ -93,7 +93,7 @@ func New(bootID string, now time.Duration, memory Memory) *Gate {
 	if g.err != nil {
 		g.state.Last = now
 	}
-	// A run that can't leave word to the next one gets no burst either.
+	// A run that can't save its state for the next one gets no burst either.
 	if err := memory.Save(g.state); err != nil {
 		g.err, g.state.Last = err, now
 	}
@@ -119,11 +119,11 @@ func recall(bootID string, now time.Duration, memory Memory) (State, error) {
 	return s, nil
 }
 
-// nowhere is the Memory of a boot that has no id: nothing can be said to be of
-// the same boot.
+// nowhere is the Memory of a boot that has no id: no state can be recognised as
+// one of the same boot.
 type nowhere struct{}
 
-var errNoBootID = errors.New("the kernel tells no boot id")
+var errNoBootID = errors.New("the kernel has no boot id")
 
 func (nowhere) Load() (State, error) { return State{}, errNoBootID }
 func (nowhere) Save(State) error     { return errNoBootID }
@@ -162,7 +162,7 @@ func (g *Gate) Claim(calls int) {
 }
 
 // Leave lets a call of the daemon's own leave, which [Gate.Opens] has allowed.
-// It is remembered before Leave returns.
+// Leave saves that before it returns.
 func (g *Gate) Leave(now time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -171,8 +171,9 @@ func (g *Gate) Leave(now time.Duration) {
 }
 
 // LeaveNamed is Leave for a call that counts as unanswered until
-// [Gate.Answered]. If it stays so, the next run knows how often that happened
-// and when to repeat the call: not before a reading of the boot clock.
+// [Gate.Answered]. If it stays unanswered, the next run knows how often that
+// happened, and repeats the call no sooner than at next, a reading of the boot
+// clock.
 func (g *Gate) LeaveNamed(name string, next, now time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -182,7 +183,7 @@ func (g *Gate) LeaveNamed(name string, next, now time.Duration) {
 }
 
 // players returns when the gate opens, and the bucket that players' calls have
-// then: without what is kept for the daemon's own.
+// then: without the tokens that are kept for the daemon's own calls.
 func (g *Gate) players(now time.Duration) (opens time.Duration, b bucket) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -213,7 +214,7 @@ func (g *Gate) leave(now time.Duration) {
 	g.save()
 }
 
-// Answered notes that a call of that name has ended, however it did.
+// Answered notes that a call of that name has ended in any way.
 func (g *Gate) Answered(name string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
