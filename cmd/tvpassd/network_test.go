@@ -125,6 +125,7 @@ func TestRouters(t *testing.T) {
 		"AAAA never, EDNS0": {"type=AAAA kind=drop;edns=true kind=drop",
 			"192.0.2.53 does not answer queries for AAAA records"},
 		"slow":               {"kind=delay delay=6s", "192.0.2.53 does not answer within 2.5s"},
+		"cut short, no TCP":  {"kind=partial;proto=tcp kind=drop", "192.0.2.53 can't be asked over TCP (EOF)"},
 		"forged and true":    {"kind=forge", ""},
 		"answers over TCP":   {"kind=truncate", ""},
 		"the server as good": {"", ""},
@@ -147,6 +148,39 @@ func TestRouters(t *testing.T) {
 					name != "answers over TCP" {
 				t.Errorf("the doctor says %q, want %q", got, tc.told)
 			}
+		})
+	}
+}
+
+// Whatever DHCP leaves in resolv.conf, status and doctor say what is wrong with
+// it, and a better one is used without a restart.
+func TestResolvConf(t *testing.T) {
+	const none = "/etc/resolv.conf names no name server but this device, which does not answer DNS"
+	for name, tc := range map[string]struct{ text, told string }{
+		"empty":         {"", none},
+		"only a domain": {"search lan\n", none},
+		"with a port":   {"nameserver 192.0.2.53:53\n", none},
+		"a stub that is gone": {"nameserver 127.0.0.53\noptions edns0 trust-ad\n",
+			"127.0.0.53 can't be reached (connection refused)"},
+		"CR LF":                      {"nameserver 192.0.2.53\r\n", ""},
+		"the second answers":         {"nameserver 192.0.2.54\nnameserver 192.0.2.53\n", ""},
+		"a domain that has the name": {"search lan\nnameserver 192.0.2.53\noptions ndots:5\n", ""},
+		"impatient, and TCP for all": {"nameserver 192.0.2.53\noptions timeout:30 attempts:10 rotate use-vc\n", ""},
+		"a zone that is not there":   {"nameserver fe80::1%nowhere\nnameserver 192.0.2.53\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newNetworkLab(t, "-dns-host", "sp.example.lan=192.0.2.54")
+			l.write("resolv.conf", tc.text)
+			l.up()
+			if tc.told != "" {
+				l.daemon.until("the fault in status",
+					func() bool { return strings.Contains(l.run("status", "--json").stdout, tc.told) })
+				if got := l.check("dns"); !strings.HasPrefix(got, "failed: ") || !strings.Contains(got, tc.told) {
+					t.Errorf("the doctor says %q, want %q", got, tc.told)
+				}
+				l.write("resolv.conf", "nameserver 192.0.2.53\n")
+			}
+			l.token()
 		})
 	}
 }

@@ -33,7 +33,7 @@ type Dialer struct {
 	Now     func() time.Time // for the age of the last good address
 
 	mu     sync.Mutex
-	faults []string // of the name servers, in the latest look-up
+	latest *lookup // nil before the first
 	good   netip.Addr
 	goodAt time.Time
 }
@@ -52,11 +52,15 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 }
 
 // Faults returns what the name servers did wrong in the latest look-up, for
-// people. A look-up may have succeeded all the same.
+// people. A look-up may have succeeded all the same, or be under way.
 func (d *Dialer) Faults() []string {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.faults
+	if d.latest == nil {
+		return nil
+	}
+	faults, _ := d.latest.known()
+	return faults
 }
 
 // Confirm notes the address of a server that has just proved by its certificate
@@ -114,30 +118,42 @@ func (d *Dialer) lookUp(ctx context.Context, host string, server bool) ([]netip.
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return []netip.Addr{addr}, nil
 	}
-	addrs, asked, faults, err := addresses(ctx, host)
+	l := newLookup()
 	d.mu.Lock()
-	d.faults = faults
+	d.latest = l
 	d.mu.Unlock()
+	addrs, err := l.addresses(ctx, host)
 	if err != nil {
 		if good, ok := d.lastGood(); ok && server && ctx.Err() == nil {
 			return []netip.Addr{good}, nil
 		}
-		return nil, &LookupError{Host: host, Reason: reasonOf(err, faults), err: err}
+		return nil, &LookupError{Host: host, Reason: l.reason(err), err: err}
 	}
 	if server && !strings.HasSuffix(host, "localhost") {
+		_, asked := l.known()
 		return unblocked(d.Server, addrs, asked)
 	}
 	return addrs, nil
 }
 
-// reasonOf words why a look-up failed.
-func reasonOf(err error, faults []string) string {
+// reason words why a look-up failed.
+func (l *lookup) reason(err error) string {
 	const most = 3 // name servers in resolv.conf
-	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
+	faults, asked := l.known()
+	dns, isDNS := errors.AsType[*net.DNSError](err)
+	switch {
+	case notFound(err) && l.exists:
+		return "the name has no address"
+	case notFound(err) && asked:
 		return "there is no such name"
-	}
-	if len(faults) > 0 {
+	case notFound(err):
+		return "no name server was asked, and it is not in /etc/hosts"
+	case len(faults) == 2 && strings.HasPrefix(faults[0], "127.0.0.1 ") && strings.HasPrefix(faults[1], "::1 "):
+		return "/etc/resolv.conf names no name server but this device, which does not answer DNS"
+	case len(faults) > 0:
 		return strings.Join(faults[:min(len(faults), most)], ", ")
+	case isDNS && dns.IsTimeout:
+		return "no answer within " + lookupTime.String()
 	}
 	return err.Error()
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strings"
 	"syscall"
 	"time"
@@ -56,12 +57,16 @@ func (c *Client) noAnswer(err error, p *progress) *Error {
 	if e, ok := err.(*Error); ok {
 		return e
 	}
-	host := c.endpoint.Host
-	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "proxyconnect" {
+	host, between := c.endpoint.Host, "something on the way interrupts TLS, such as a firewall, a filter or a router"
+	switch {
+	case p.via == nil:
+	case p.tunneled():
+		host, between = host+" (through the proxy)", "the proxy or something behind it interrupts TLS"
+	default:
 		host = "the proxy that [http] proxy or HTTPS_PROXY names"
 	}
 	e := &Error{Kind: Offline, err: err}
-	for _, words := range []string{c.pathTrouble(host, err), certificateTrouble(host, err)} {
+	for _, words := range []string{c.pathTrouble(host, err, p), certificateTrouble(host, err)} {
 		if words != "" {
 			e.Detail = words
 			return e
@@ -69,8 +74,8 @@ func (c *Client) noAnswer(err error, p *progress) *Error {
 	}
 	timeout, isNet := errors.AsType[net.Error](err)
 	errno, isErrno := errors.AsType[syscall.Errno](err)
+	op, isOp := errors.AsType[*net.OpError](err)
 	late := errors.Is(err, context.DeadlineExceeded) || isNet && timeout.Timeout()
-	const between = "something on the way interrupts TLS, such as a firewall, a filter or a router"
 	switch {
 	case late && p.shaking.Load():
 		e.Detail = fmt.Sprintf("%s takes connections, but does not finish the TLS handshake within %v: %s",
@@ -82,13 +87,18 @@ func (c *Client) noAnswer(err error, p *progress) *Error {
 	case p.answered.Load():
 		e.Kind = ServerError
 		e.Detail = fmt.Sprintf("the answer of %s is cut short, or is not HTTP: check what stands between", host)
-	case p.shaking.Load() && (isErrno || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)):
+	case p.shaking.Load():
 		e.Detail = fmt.Sprintf("%s takes connections, but the TLS handshake breaks off (%s): %s",
 			host, errnoOf(err), between)
 	case isErrno:
 		e.Detail = fmt.Sprintf("%s can't be reached (%v): check the network", host, errno)
 	case errors.Is(err, io.EOF):
 		e.Detail = fmt.Sprintf("%s closed the connection without an answer", host)
+	case isOp && strings.HasPrefix(op.Op, "socks"):
+		e.Detail = fmt.Sprintf("the proxy refuses to connect to %s (%v): check [http] proxy, or HTTPS_PROXY",
+			c.endpoint.Host, op.Err)
+	case !p.tunneled():
+		e.Detail = fmt.Sprintf("%s does not answer as a proxy does: check its scheme, host and port", host)
 	default:
 		e.Detail = fmt.Sprintf("no answer from %s: %v", host, err)
 	}
@@ -96,19 +106,31 @@ func (c *Client) noAnswer(err error, p *progress) *Error {
 }
 
 // pathTrouble words what is wrong on the way to a server; "" if that is not it.
-func (c *Client) pathTrouble(host string, err error) string {
+func (c *Client) pathTrouble(host string, err error, p *progress) string {
 	if blocked, ok := errors.AsType[*BlockedError](err); ok {
 		return blocked.Error() + ": " + blocked.Advice()
 	}
 	if lookup, ok := errors.AsType[*LookupError](err); ok {
-		return fmt.Sprintf("the name %s can't be resolved: %s: check the network and its DNS server",
-			lookup.Host, lookup.Reason)
+		of := ""
+		if p.via != nil {
+			of = " of the proxy"
+		}
+		return fmt.Sprintf("the name %s%s can't be resolved: %s: check the network and its DNS server",
+			lookup.Host, of, lookup.Reason)
 	}
 	if refusal, ok := errors.AsType[proxyRefusal](err); ok {
-		return fmt.Sprintf("the proxy refuses to connect to %s (HTTP %d): check [http] proxy, or HTTPS_PROXY",
-			host, int(refusal))
+		check := ""
+		if refusal == http.StatusProxyAuthRequired {
+			check = "the user and password in "
+		}
+		return fmt.Sprintf("the proxy refuses to connect to %s (HTTP %d): check %s[http] proxy, or HTTPS_PROXY",
+			c.endpoint.Host, int(refusal), check)
 	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+	_, plain := errors.AsType[tls.RecordHeaderError](err)
+	switch {
+	case plain && !p.tunneled():
+		return host + " does not speak TLS: write http:// in place of https://"
+	case plain:
 		return fmt.Sprintf("%s does not speak TLS: something intercepts the connection, or the endpoint is wrong", host)
 	}
 	return ""

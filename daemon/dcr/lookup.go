@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -38,6 +39,8 @@ const (
 //     with the A records alone.
 //   - Some are slow. An answer counts until the end of the look-up, whoever has
 //     been asked since.
+//   - Some cut answers short over UDP and can't be asked over TCP. The records
+//     that came count.
 //
 // glibc and musl, with which such routers are tested, send no EDNS0.
 type lookup struct {
@@ -47,6 +50,8 @@ type lookup struct {
 
 	mu        sync.Mutex
 	ended     bool // no socket may be opened
+	asked     bool // a name server, rather than the hosts file alone
+	exists    bool // a name server knows the name, perhaps without an address
 	sockets   []net.Conn
 	questions map[string]*question // by their bytes
 	found     bool                 // there is an address
@@ -66,20 +71,23 @@ func newLookup() *lookup {
 	return &lookup{over: make(chan struct{}), settled: make(chan struct{}), questions: map[string]*question{}}
 }
 
-// addresses looks a host up. The faults are told even if there are addresses.
-// asked reports whether a name server was asked, rather than the hosts file
-// alone.
-func addresses(ctx context.Context, host string) (addrs []netip.Addr, asked bool, faults []string, err error) {
+// addresses looks a host up and ends the look-up. A name with a dot is looked up
+// as it stands first: the search list of resolv.conf costs time, and may know
+// another host by that name.
+func (l *lookup) addresses(ctx context.Context, host string) (addrs []netip.Addr, err error) {
 	ctx, cancel := context.WithTimeout(ctx, lookupTime)
 	defer cancel()
-	l := newLookup()
 	alone := time.AfterFunc(lonely, func() { l.settle(false, true) })
 	defer alone.Stop()
 	var list []net.IPAddr
-	for again := true; again; {
-		resolver := net.Resolver{PreferGo: true, Dial: l.dial}
-		list, err = resolver.LookupIPAddr(ctx, host)
-		again = err != nil && ctx.Err() == nil && l.takeWaiting()
+	if strings.Contains(strings.TrimSuffix(host, "."), ".") {
+		list, err = l.resolve(ctx, strings.TrimSuffix(host, ".")+".")
+	}
+	if list == nil && (err == nil || notFound(err)) {
+		var relative error
+		if list, relative = l.resolve(ctx, host); relative == nil || err == nil {
+			err = relative
+		}
 	}
 	l.end()
 	for _, a := range list {
@@ -87,9 +95,31 @@ func addresses(ctx context.Context, host string) (addrs []netip.Addr, asked bool
 			addrs = append(addrs, addr.Unmap().WithZone(a.Zone))
 		}
 	}
+	return addrs, err
+}
+
+// resolve has the standard resolver look a name up, as often as an answer may
+// still come.
+func (l *lookup) resolve(ctx context.Context, name string) (list []net.IPAddr, err error) {
+	resolver := net.Resolver{PreferGo: true, Dial: l.dial}
+	for again := true; again; {
+		list, err = resolver.LookupIPAddr(ctx, name)
+		again = err != nil && ctx.Err() == nil && l.takeWaiting()
+	}
+	return list, err
+}
+
+func notFound(err error) bool {
+	dns, ok := errors.AsType[*net.DNSError](err)
+	return ok && dns.IsNotFound
+}
+
+// known returns the faults so far, for people, and whether a name server was
+// asked, rather than the hosts file alone.
+func (l *lookup) known() (faults []string, asked bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return addrs, len(l.sockets) > 0, slices.Sorted(slices.Values(l.faults)), err
+	return slices.Sorted(slices.Values(l.faults)), l.asked
 }
 
 // end closes all sockets and waits for their readers.
@@ -141,12 +171,11 @@ func (l *lookup) fault(server, what string) {
 // UDP that is a conversation: since it is not a packet connection, the resolver
 // writes and reads messages as over TCP.
 func (l *lookup) dial(ctx context.Context, network, server string) (net.Conn, error) {
+	l.mu.Lock()
+	l.asked = true
+	l.mu.Unlock()
 	if network != "udp" { // an answer was cut short, or resolv.conf has "options use-vc"
-		conn, err := (&net.Dialer{Timeout: turn}).DialContext(ctx, network, server)
-		if err != nil {
-			l.fault(server, "can't be reached over TCP ("+errnoOf(err)+")")
-		}
-		return conn, err
+		return &stream{lookup: l, ctx: ctx, server: server}, nil
 	}
 	return &conversation{lookup: l, server: server, failed: make(chan struct{}, 1)}, nil
 }
@@ -208,6 +237,7 @@ func (c *conversation) Read(p []byte) (int, error) {
 
 // wait waits for an answer; nil if the server has none in its turn.
 func (c *conversation) wait() []byte {
+	begun := time.Now()
 	timer := time.NewTimer(turn)
 	defer timer.Stop()
 	select {
@@ -219,7 +249,9 @@ func (c *conversation) wait() []byte {
 			return c.answer
 		default:
 		}
-		c.fault(c.server, "does not answer queries for "+kindOf(c.plain)+" records")
+		if time.Since(begun) > plainAfter { // otherwise it had no time to
+			c.fault(c.server, "does not answer queries for "+kindOf(c.plain)+" records")
+		}
 		return empty(c.plain)
 	case <-timer.C:
 		c.fault(c.server, "does not answer within "+turn.String())
@@ -298,6 +330,7 @@ func (c *conversation) deliver(answer []byte) {
 		c.answer = answer
 		close(c.answered)
 	}
+	c.exists = c.exists || answer[3]&0xf == 0
 	c.mu.Unlock()
 	c.settle(records(answer) > 0, false)
 }
@@ -305,6 +338,9 @@ func (c *conversation) deliver(answer []byte) {
 func errnoOf(err error) string {
 	if errno, ok := errors.AsType[syscall.Errno](err); ok {
 		return errno.Error()
+	}
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
+		return "no answer in time"
 	}
 	return err.Error()
 }

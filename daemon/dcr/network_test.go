@@ -145,7 +145,7 @@ func TestOffline(t *testing.T) {
 		{"TLS 1.1", old.URL, old.caFile, labTime, "protocol version"},
 		{"nobody there", "https://" + dcrtest.Vacant, "", labTime, "connection refused"},
 		{"no such name", "https://" + noName, "", labTime,
-			"the name " + noName + " can't be resolved: there is no such name"},
+			"the name " + noName + " can't be resolved: no name server was asked, and it is not in /etc/hosts"},
 	} {
 		c := newClient(
 			t,

@@ -85,13 +85,38 @@ func TestProxyFails(t *testing.T) {
 		w.WriteHeader(http.StatusProxyAuthRequired)
 		io.WriteString(w, proxyPassword)
 	}))
+	const named = "the proxy that [http] proxy or HTTPS_PROXY names "
+	says := func(words string) (address string) {
+		return raw(t, nil, func(c net.Conn) {
+			_, _ = c.Read(make([]byte, 4096))
+			_, _ = io.WriteString(c, words)
+		})
+	}
 	for _, test := range []struct{ name, address, want string }{
-		{"refuses", refusing.Listener.Addr().String(), "the proxy refuses to connect to sp.example (HTTP 407)"},
-		{"is not there", dcrtest.Vacant,
-			"the proxy that [http] proxy or HTTPS_PROXY names can't be reached (connection refused)"},
-		{"has no name", noName + ":3128", "the name " + noName + " can't be resolved"},
+		{"refuses", refusing.Listener.Addr().String(),
+			"the proxy refuses to connect to sp.example (HTTP 407): check the user and password"},
+		{"redirects", says("HTTP/1.1 302 Found\r\n\r\n"), "the proxy refuses to connect to sp.example (HTTP 302)"},
+		{"is not there", dcrtest.Vacant, named + "can't be reached (connection refused)"},
+		{"has no name", noName + ":3128", "the name " + noName + " of the proxy can't be resolved"},
+		{"hangs up", says(""), named + "does not answer as a proxy does"},
+		{"is no proxy", says("SSH-2.0-x\r\n"), named + "does not answer as a proxy does"},
+		{"never ends its header", says("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20)),
+			named + "does not answer as a proxy does"},
+		{"answers with a page", says("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage"),
+			"sp.example (through the proxy) takes connections, but the TLS handshake breaks off ("},
+		{"speaks no TLS", "https://" + says("HTTP/1.1 400 Bad Request\r\n\r\n"),
+			named + "does not speak TLS: write http:// in place of https://"},
+		{"is no SOCKS proxy", "socks5://" + says("HTTP/1.1 400 Bad Request\r\n\r\n"),
+			"the proxy refuses to connect to sp.example ("},
+		{"takes no user", "socks5://" + says("\x05\xff"),
+			"the proxy refuses to connect to sp.example (no acceptable authentication methods)"},
 	} {
-		_, err := newClient(t, "https://sp.example", throughProxy(test.address)).Token(t.Context(), labTokenRequest)
+		scheme, address, ok := strings.Cut(test.address, "://")
+		if !ok {
+			scheme, address = "http", test.address
+		}
+		_, err := newClient(t, "https://sp.example", throughProxy(address), func(c *Config) { c.Proxy.Scheme = scheme }).
+			Token(t.Context(), labTokenRequest)
 		if e := failure(t, err); e.Kind != Offline || !strings.Contains(e.Detail, test.want) {
 			t.Errorf("%s: %v", test.name, e)
 		}

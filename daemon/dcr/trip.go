@@ -24,17 +24,28 @@ type trip struct {
 
 	ctx      context.Context // of the exchange: it ends with its time
 	deadline *deadline
-	proxy    *url.URL
 }
 
 // progress is how far a trip has come. The transport's goroutines note it, also
 // after a call was given up.
 type progress struct {
-	shaking  atomic.Bool // a TLS handshake has begun, and not ended well
-	reused   atomic.Bool // the connection has served other requests
-	begun    atomic.Bool // the request has begun to leave
-	answered atomic.Bool // the first byte of an answer is there
+	via      *url.URL     // the proxy; nil for none
+	shakes   atomic.Int32 // TLS handshakes that have begun
+	shaking  atomic.Bool  // one has begun, and not ended well
+	reused   atomic.Bool  // the connection has served other requests
+	begun    atomic.Bool  // the request has begun to leave
+	answered atomic.Bool  // the first byte of an answer is there
 	remote   netip.Addr
+}
+
+// tunneled reports whether the proxy, if there is one, has connected to the
+// server. The first handshake with an https proxy is its own.
+func (p *progress) tunneled() bool {
+	own := int32(0)
+	if p.via != nil && p.via.Scheme == "https" {
+		own = 1
+	}
+	return p.via == nil || p.begun.Load() || p.shakes.Load() > own
 }
 
 // roundTrip sends the request and returns the answer, whose body ends the call
@@ -63,7 +74,7 @@ func (t *trip) once(ctx context.Context) (*http.Response, error) {
 	var resp *http.Response
 	req := t.outgoing()
 	if err == nil {
-		t.proxy, err = t.Client.proxy(req)
+		t.via, err = t.Client.proxy(req)
 	}
 	if err == nil {
 		resp, err = transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(t.ctx, t.trace(req.Header))))
@@ -72,7 +83,7 @@ func (t *trip) once(ctx context.Context) (*http.Response, error) {
 		end()
 		return nil, err
 	}
-	if t.proxy == nil && resp.TLS != nil {
+	if t.via == nil && resp.TLS != nil {
 		t.dialer.Confirm(t.remote)
 	}
 	t.deadline.enter(answered, never)
@@ -131,13 +142,13 @@ func (t *trip) trace(header http.Header) *httptrace.ClientTrace {
 			t.reused.Store(info.Reused)
 			t.remote = addrPort(info.Conn.RemoteAddr()).Addr()
 			local := addrPort(info.Conn.LocalAddr())
-			if t.proxy != nil {
+			if t.via != nil {
 				local = netip.AddrPort{}
 			}
 			header["X-Device-Info"] = []string{t.deviceInfo(r.ApplicationID, local)}
 			d.enter(writing, r.Timeout+time.Duration(len(r.Body))*time.Second/uplink)
 		},
-		TLSHandshakeStart: func() { t.shaking.Store(true) },
+		TLSHandshakeStart: func() { t.shakes.Add(1); t.shaking.Store(true) },
 		TLSHandshakeDone:  func(_ tls.ConnectionState, err error) { t.shaking.Store(err != nil) },
 		WroteHeaderField:  func(string, []string) { t.begun.Store(true) },
 		WroteRequest: func(info httptrace.WroteRequestInfo) {

@@ -331,6 +331,10 @@ func TestProxy(t *testing.T) {
 			u := s.other(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusProxyAuthRequired) })
 			s.http_ += "proxy = \"http://user:pr0xy-passw0rd@" + u.Host + "\"\n"
 		}, "tcp", Failed, "HTTP 407", "tls endpoint"},
+		{"proxy hangs up", func(s *scene) {
+			u := s.other(func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) })
+			s.http_ += "proxy = \"" + u.String() + "\"\n"
+		}, "tcp", Failed, "takes connections, but does not connect to", "tls endpoint"},
 		{"proxy is gone", func(s *scene) {
 			u := &url.URL{Scheme: "http", Host: dcrtest.Vacant}
 			s.cfg.Proxy = http.ProxyURL(u)

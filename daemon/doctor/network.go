@@ -128,6 +128,9 @@ func judgeDNS(f *facts) Check {
 	const servers = "check the name servers in /etc/resolv.conf, and the name in config.toml"
 	r := f.server
 	name, _, _ := net.SplitHostPort(r.address) // hostPort made it
+	if r.proxy != nil {
+		name = "the proxy " + name
+	}
 	failure, failed := errors.AsType[*dcr.LookupError](r.err)
 	blocked := r.blocked()
 	switch {
@@ -175,12 +178,19 @@ func judgePortal(f *facts) Check {
 
 func judgeTCP(f *facts) Check {
 	r := f.server
+	who := r.address
+	if r.proxy != nil {
+		who = "the proxy " + who
+	}
 	switch {
 	case r.refused != 0:
 		return fail("have the proxy let "+r.host+" through, or correct user and password in [http] proxy or HTTPS_PROXY",
-			"the proxy %s does not connect (HTTP %d)", r.address, r.refused)
+			"%s does not connect (HTTP %d)", who, r.refused)
 	case r.peer == "":
-		return fail(checkNetwork, "%s can't be reached: %s", r.address, reason(r.dialErr, r.err))
+		return fail(checkNetwork, "%s can't be reached: %s", who, reason(r.dialErr, r.err))
+	case !r.tunneled():
+		return fail("check scheme, host and port in [http] proxy or HTTPS_PROXY, and the proxy itself",
+			"%s takes connections, but does not connect to %s: %s", who, r.host, reason(r.tlsErr, r.err))
 	}
 	return pass("%s took the connection", r.peer)
 }
@@ -212,7 +222,11 @@ func judgeHandshake(f *facts) Check {
 		return fail("find out what stands between, or correct the endpoint", "what answers as %s does not speak TLS", r.host)
 	}
 	if r.tls == nil {
-		return fail("find out what stands between: a firewall, a filter or a router interrupts TLS",
+		between := "a firewall, a filter or a router"
+		if r.proxy != nil {
+			between = "the proxy, or something behind it,"
+		}
+		return fail("find out what stands between: "+between+" interrupts TLS",
 			"%s takes connections, but the TLS handshake breaks off: %s", r.host, reason(err, r.err))
 	}
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {

@@ -38,6 +38,7 @@ type reach struct {
 	peer       string   // that took the connection
 	dialErr    error
 	refused    int // status of a proxy that does not connect
+	shakes     int // TLS handshakes that have begun
 
 	tls    *tls.ConnectionState // as far as it came
 	root   *x509.Certificate    // nil if this device trusts none
@@ -95,6 +96,7 @@ func (r *reach) ask(ctx context.Context, conf *config.Config, proxy func(*http.R
 		DialContext:            r.dialer.DialContext,
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
+		MaxResponseHeaderBytes: 64 << 10, // as the daemon
 		TLSClientConfig:        tlsConfig,
 	}
 	r.exchange(transport, req, now)
@@ -142,6 +144,7 @@ func (r *reach) trace() *httptrace.ClientTrace {
 				}
 			})
 		},
+		TLSHandshakeStart: func() { note(func() { r.shakes++ }) },
 		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
 			note(func() {
 				if r.tlsErr == nil {
@@ -161,6 +164,16 @@ func (r *reach) tunnel(_ context.Context, _ *url.URL, _ *http.Request, resp *htt
 	defer r.mu.Unlock()
 	r.refused = resp.StatusCode
 	return fmt.Errorf("the proxy answers HTTP %d", resp.StatusCode)
+}
+
+// tunneled reports whether the proxy, if there is one, has connected to the
+// server. The first handshake with an https proxy is its own.
+func (r *reach) tunneled() bool {
+	own := 0
+	if r.proxy != nil && r.proxy.Scheme == "https" {
+		own = 1
+	}
+	return r.proxy == nil || r.answer != nil || r.shakes > own
 }
 
 // verifier checks a chain as the daemon does, and notes which root it leads to,
