@@ -345,7 +345,7 @@ func (e *engine) fail(m *machine, c *call, err error, now clock.Reading) (result
 		m.succeeded(e.at(now))
 		return f.Code
 	}
-	if f.Code == ipc.CodeOffline && c.sent.Boot <= e.linkUp { // it was sent before the link came up
+	if f.Code == ipc.CodeOffline && e.linkUp > 0 && c.sent.Boot <= e.linkUp+settling {
 		m.hurry(e.nextNudge(now))
 	}
 	if !condemned && m.condemned() {

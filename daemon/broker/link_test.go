@@ -21,6 +21,21 @@ func TestALinkThatComesUpDuringACall(t *testing.T) {
 	l.expectState(ipc.StateReady)
 }
 
+// A link that comes up may do so before the name servers are known: calls that
+// fail then do not wait for the ladder, which is at 15 minutes.
+func TestALinkThatComesUpBeforeTheNameServers(t *testing.T) {
+	for _, later := range []time.Duration{time.Second, 20 * time.Second, 100 * time.Second} {
+		l := newLab(t)
+		l.answer = func(request) (any, error) { return nil, errOffline }
+		l.pass(3 * time.Hour)
+		l.engine.nudge(l.clock.Now())
+		l.pass(later)
+		l.answer = l.healthy
+		l.pass(nudgeEvery + 5*time.Second)
+		l.expectState(ipc.StateReady)
+	}
+}
+
 // A link that flaps cuts a wait short once in 30 s, however its flaps fall.
 func TestALinkThatFlapsCutsAWaitOnceInHalfAMinute(t *testing.T) {
 	l := failing(t, true, errOffline)

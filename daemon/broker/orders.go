@@ -17,6 +17,9 @@ const (
 	// nudgeEvery is how often a link that comes up may cut waits short, so that one
 	// that flaps does not cause a call each time.
 	nudgeEvery = 30 * time.Second
+	// settling is how long after a link comes up calls may still fail because of
+	// what comes later: DHCP's name servers, the router's own line, the time.
+	settling = 2 * time.Minute
 )
 
 // report takes a player's word that a protected API refused the app's current
