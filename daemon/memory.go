@@ -11,14 +11,23 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 )
 
-// quiet is how long after the last request memory is given back: a burst of
-// players is over by then, and none of them waits for it.
+// quiet is how long after a request memory is given back, and up to twice as long
+// after the last one of many: a burst of players is over by then, and none of
+// them waits for it.
 const quiet = 2 * time.Second
+
+// The states of a janitor.
+const (
+	atRest  int32 = iota
+	armed         // the timer runs
+	delayed       // and something has happened since it was armed
+)
 
 // janitor gives memory back to the device once nothing has happened for a
 // while. Only requests and calls arm its timer: it never wakes an idle daemon,
 // and one that has just started has less garbage than a collection costs.
 type janitor struct {
+	state atomic.Int32
 	timer *time.Timer
 	idle  chan struct{} // holds a value unless a clean-up runs
 	calls atomic.Int32  // under way: what they need is not dropped
@@ -32,6 +41,11 @@ func newJanitor(forget func()) *janitor {
 	j.timer = time.AfterFunc(quiet, func() {
 		<-j.idle
 		defer func() { j.idle <- struct{}{} }()
+		if !j.state.CompareAndSwap(armed, atRest) {
+			j.state.Store(armed)
+			j.timer.Reset(quiet)
+			return
+		}
 		if j.calls.Load() > 0 {
 			return // the end of the call arms the timer again
 		}
@@ -43,8 +57,16 @@ func newJanitor(forget func()) *janitor {
 	return j
 }
 
-// busy puts the clean-up off.
-func (j *janitor) busy() { j.timer.Reset(quiet) }
+// busy puts the clean-up off. Each request comes by: to set the timer anew would
+// cost more than to look up a token.
+func (j *janitor) busy() {
+	if j.state.Load() == delayed || j.state.CompareAndSwap(armed, delayed) {
+		return
+	}
+	if j.state.CompareAndSwap(atRest, armed) {
+		j.timer.Reset(quiet)
+	}
+}
 
 // call puts the clean-up off until the returned function is called. That
 // function then does what busy does.
@@ -76,4 +98,5 @@ func (c careful) Token(ctx context.Context, r dcr.TokenRequest) (dcr.Token, erro
 func (j *janitor) close() {
 	j.timer.Stop()
 	<-j.idle
+	j.timer.Stop() // the clean-up that was under way may have armed it
 }

@@ -31,3 +31,28 @@ func TestTheJanitorDropsNothingInTheMiddleOfACall(t *testing.T) {
 		}
 	})
 }
+
+func TestTheJanitorWaitsForTheEndOfABurst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cleaned := 0
+		j := newJanitor(func() { cleaned++ })
+		defer j.close()
+		for round := range 3 {
+			for range 100 {
+				j.busy()
+				time.Sleep(quiet / 10)
+			}
+			if cleaned != round {
+				t.Fatalf("cleaned up %d times during burst %d", cleaned, round)
+			}
+			time.Sleep(2 * quiet)
+			if synctest.Wait(); cleaned != round+1 {
+				t.Fatalf("cleaned up %d times after burst %d", cleaned, round)
+			}
+			time.Sleep(time.Hour)
+		}
+		if synctest.Wait(); cleaned != 3 {
+			t.Errorf("cleaned up %d times after three bursts", cleaned)
+		}
+	})
+}

@@ -18,8 +18,7 @@ func (b *Broker) Token(ctx context.Context, app string, wait, minTTL time.Durati
 		return Token{}, err
 	}
 	now := b.clock.Now()
-	if v.satisfies(minTTL, now) && (!v.core.hold || wait == 0) {
-		tok, _ := v.Token(now)
+	if tok, ok := v.lasting(minTTL, now); ok && (!v.core.hold || wait == 0) {
 		return tok, nil
 	}
 	if wait == 0 {
@@ -38,7 +37,7 @@ func (b *Broker) await(ctx context.Context, v *AppView, wait, minTTL time.Durati
 	defer timeout.Stop()
 	passed := false
 	for last := false; ; {
-		if last || v.satisfies(minTTL, now) && !v.core.hold {
+		if _, ok := v.lasting(minTTL, now); last || ok && !v.core.hold {
 			return b.answer(v, minTTL, now)
 		}
 		// A waiting player makes the loop run once, so that a due call leaves even if
@@ -74,8 +73,7 @@ func (b *Broker) awaited(app string, now clock.Reading) {
 
 // answer returns the token, or the reason why there is none that will do.
 func (b *Broker) answer(v *AppView, minTTL time.Duration, now clock.Reading) (Token, error) {
-	if v.satisfies(minTTL, now) {
-		tok, _ := v.Token(now)
+	if tok, ok := v.lasting(minTTL, now); ok {
 		return tok, nil
 	}
 	open := b.gate.Opens(now.Boot) - now.Boot

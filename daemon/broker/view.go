@@ -141,11 +141,11 @@ func (v *AppView) Token(now clock.Reading) (Token, bool) {
 	}, true
 }
 
-// satisfies reports whether the token lives at least minTTL, or a third of its
-// life if that is less.
-func (v *AppView) satisfies(minTTL time.Duration, now clock.Reading) bool {
-	left := v.left(now)
-	return left > 0 && left >= min(minTTL, v.core.token.Life/3)
+// lasting returns the token, or false unless it lives at least minTTL, or a third
+// of its life if that is less.
+func (v *AppView) lasting(minTTL time.Duration, now clock.Reading) (Token, bool) {
+	tok, ok := v.Token(now)
+	return tok, ok && tok.ExpiresIn >= min(minTTL, v.core.token.Life/3)
 }
 
 // hastened reports whether a call leaves sooner if a player waits.

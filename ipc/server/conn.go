@@ -26,6 +26,8 @@ type conn struct {
 	writeBy time.Time // the deadline in force; net/http writes one thing at a time
 	serving bool      // a request has reached the server: what is written is its answer
 
+	deadline readDeadline
+
 	// The door's mutex guards these.
 	state state
 	since uint64      // when it was accepted or last became idle, in events of the door
@@ -59,10 +61,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	n := copy(room, held)
 	if n == 0 {
 		var err error
-		if n, err = c.Conn.Read(room); err == io.EOF && len(b) == 1 {
-			err = c.gone()
-		}
-		if err != nil {
+		if n, err = c.read(room, len(b) == 1); err != nil {
 			return n, err
 		}
 	}

@@ -8,7 +8,6 @@ import (
 
 const (
 	gatewayName    = "api/v2/"
-	gatewayMethods = "GET, POST"
 	maxGatewayBody = 256 << 10
 )
 
