@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// notPublic are blocks inside what looks global that nobody can reach this
-// device by (IANA's special-purpose address registries).
+// notPublic are blocks that look global, but by which nobody can reach this
+// device (IANA's special-purpose address registries).
 var notPublic = []string{
 	"0.0.0.0/8",
 	"100.64.0.0/10", // behind a provider's NAT
@@ -45,7 +45,7 @@ func ConnectionIP(addr netip.Addr) (string, bool) {
 	return addr.String(), true
 }
 
-// Addresses far away, as good as any others: nothing is sent to them.
+// Addresses far away. Nothing is sent to them, so any others would do.
 const (
 	target4 = "8.8.8.8:443"
 	target6 = "[2001:4860:4860::8888]:443"

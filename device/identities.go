@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	maxSerial   = 512 // bytes of a serial number: a file that holds more holds something else
+	maxSerial   = 512 // bytes of a serial number: a longer file holds something else
 	boardSerial = "dmi-board-serial"
 	rdkSerial   = "/tmp/.STB_SER_NO"
 )
@@ -27,8 +27,8 @@ type identity struct {
 	place  string
 }
 
-// identities are in the order in which they count: what the operator or the
-// maker burnt in, then what belongs to the board, then what might be exchanged.
+// identities are in order of preference: what the operator or the maker burnt
+// in, then what belongs to the board, then what might be exchanged.
 // /etc/machine-id is not among them: images are cloned with it.
 var identities = []identity{
 	{"rdk-serial", listRDK, rdkSerial},
@@ -109,10 +109,10 @@ func listFile(p *probe, place string, add func(Candidate)) {
 	}
 }
 
-// listRDK reads the one serial number that stands in a folder for everybody.
-// What another user could have put there, or what stands there on another system,
-// counts for nothing but a comparison; nothing that a link leads to is read, nor
-// a file that its owner keeps from others.
+// listRDK reads the one serial number that stands in a folder for everybody. A
+// file that another user could have put there, or that stands there on another
+// system, only serves for a comparison. A link is not followed then, and a file
+// that its owner keeps from others is not read.
 func listRDK(p *probe, place string, add func(Candidate)) {
 	data, err := p.read(place)
 	switch {

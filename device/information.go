@@ -84,8 +84,8 @@ func doubtSerial(serial string) string {
 	return ""
 }
 
-// doubtUUID does so for a UUID. Its first three fields stand in either order of
-// bytes.
+// doubtUUID is doubtSerial for a UUID, whose first three fields may stand in
+// either byte order.
 func doubtUUID(uuid string) string {
 	uuid = strings.ToLower(uuid)
 	bare := strings.ReplaceAll(uuid, "-", "")
@@ -108,7 +108,7 @@ func doubtUUID(uuid string) string {
 	return doubtDigits(swapped.String())
 }
 
-// doubtBytes does so for a serial number that is not text.
+// doubtBytes is doubtSerial for a serial number that is not text.
 func doubtBytes(serial []byte) string {
 	if len(serial) < 4 {
 		return whyShort
@@ -116,7 +116,7 @@ func doubtBytes(serial []byte) string {
 	return doubtDigits(hex.EncodeToString(serial))
 }
 
-// doubtDigits does so for hexadecimal digits.
+// doubtDigits is doubtSerial for hexadecimal digits.
 func doubtDigits(digits string) string {
 	core := strings.Trim(digits, "0")
 	if !isDecimal(digits) {

@@ -59,7 +59,8 @@ func doubtText(text string) string {
 	return ""
 }
 
-// doubtModel does so for a board's name, where its chip's maker may stand.
+// doubtModel is doubtText for a board's name, which may be that of the chip's
+// maker.
 func doubtModel(text string) string {
 	switch {
 	case isGenericName(text):

@@ -15,11 +15,11 @@ type connection struct {
 	route      string // the interface that leads to the world; "" if there is none
 }
 
-// findConnection looks where packets to the world go: by the interface that the
-// kernel uses, the default routes of the main table, and then by what is up and
-// has a subnet. For no default route in the main table does not mean that there
-// is none: Android and every policy routing keep theirs elsewhere. A tunnel is
-// passed over, since what lies beneath it connects the device.
+// findConnection looks where packets to the world go: through the interface
+// that the kernel uses, else through that of a default route in the main table,
+// else through one that is up and has a subnet. The last is needed because
+// Android, and every policy routing, keep their default routes in other tables.
+// A tunnel is passed over, since what lies beneath it connects the device.
 func (p *probe) findConnection() connection {
 	routes, known := p.routes()
 	ways, reachable := p.ways(routes)

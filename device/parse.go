@@ -13,9 +13,9 @@ import (
 // maxText bounds every text that goes into the header, in bytes.
 const maxText = 255
 
-// clean makes a header's text of what a file holds: up to the first NUL, valid
-// UTF-8 without control characters, each run of white space one blank, at most
-// 255 bytes.
+// clean makes a text for the header out of a file's content: up to the first
+// NUL, valid UTF-8 without control characters, each run of white space one
+// blank, at most 255 bytes.
 func clean(raw []byte) string {
 	raw, _, _ = bytes.Cut(raw, []byte{0})
 	raw = raw[:min(len(raw), 16*maxText)] // what stands further back can't count

@@ -51,8 +51,8 @@ type Passed struct {
 	Why         string
 }
 
-// Probe finds out what it can. What is missing, damaged or hostile in the tree
-// makes a value missing, never an error; the one error is a Root that can't be
+// Probe finds out what it can. A file that is missing, damaged or hostile makes
+// a value missing, never an error; the one error is a Root that can't be
 // opened.
 func Probe(options Options) (*Report, error) {
 	t, err := openTree(options.Root)
@@ -193,8 +193,9 @@ func (p *probe) addDisplay() {
 	}
 }
 
-// addConnection adds how the device is connected. connectionSecure is a claim:
-// it is made of a cable alone, and only if that was found and not configured.
+// addConnection adds how the device is connected. connectionSecure is a claim
+// that is made for a cable only, and only if the cable was found rather than
+// configured.
 func (p *probe) addConnection() {
 	c := p.findConnection()
 	p.set("connectionType", c.kind, c.from)

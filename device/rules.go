@@ -41,9 +41,9 @@ type rule struct {
 var fillable = []string{"model", "version", "manufacturer", "vendor"}
 
 // rules is the table of what comes from where. For each key the first usable
-// value counts: what is said on purpose (by an operator's software) stands before
-// what is there by design (the device tree), that before what firmware happens to
-// leave (DMI), and last what only hints at a name but is better than none. To
+// value counts. Values that somebody meant (an operator's software) come first,
+// then those of the hardware's description (the device tree), then those that
+// firmware happens to leave (DMI), and last those that only hint at a name. To
 // support a new system, add its rows in that order.
 var rules = []rule{
 	{"model", field{shellFile, deviceProperties, "FRIENDLY_ID"}, nil},
@@ -216,8 +216,8 @@ func hasTV(characteristics string) bool {
 	return slices.Contains(strings.Split(characteristics, ","), "tv")
 }
 
-// isNotUBoot is false for U-Boot, which fills in DMI because the standard demands
-// it: that is not evidence.
+// isNotUBoot is false for U-Boot, which fills in DMI only because the standard
+// demands it.
 func isNotUBoot(biosVendor string) bool {
 	return !strings.HasPrefix(strings.ToLower(biosVendor), "u-boot")
 }

@@ -2,7 +2,8 @@ package device
 
 import "strings"
 
-// What the rules make of a text; "" if it is of no use.
+// The functions in this file make a value of the text that a rule found; "" if
+// it is of no use.
 
 func vuModel(model string) string { return "vu" + model }
 
@@ -145,7 +146,7 @@ func rdkProfile(profile string) string {
 	case "STB":
 		return "SetTopBox"
 	}
-	return profile // a kind of device to look at: it ends as a warning
+	return profile // which leads to a warning
 }
 
 func rdkDeviceType(deviceType string) string {
@@ -182,7 +183,7 @@ func hdmiType(types string) string {
 	return ""
 }
 
-// mediaSystem is what a system makes of whatever it runs on.
+// mediaSystem is the kind of device that a system is made for.
 func mediaSystem(id string) string {
 	switch strings.ToLower(id) {
 	case "libreelec", "coreelec", "osmc":
@@ -213,8 +214,8 @@ func boardChassis(chassis string) string {
 	return chassis
 }
 
-// boxName is what a board is by its name: one that calls itself a box is one.
-// "TV" says nothing: a "TV Stick" and a "TV box" are not televisions.
+// boxName is the kind of device that a board's name says. "TV" alone says
+// nothing: a "TV Stick" and a "TV box" are not televisions.
 func boxName(name string) string {
 	list := words(name)
 	for i, word := range list {

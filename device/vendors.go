@@ -56,8 +56,8 @@ xlnx=Xilinx, xnano=Xnano, xunlong=Xunlong, zappiti=Zappiti, zealz=Zealz, zgemma=
 zte=ZTE, zyxel=ZyXEL
 `
 
-// chipMakers are the prefixes of those who make the chip and rarely the device
-// around it.
+// chipMakers are the prefixes of makers of chips, who rarely make the device
+// around the chip.
 var chipMakers = []string{
 	"actions", "airoha", "allwinner", "amcc", "amd", "amlogic", "apm", "arm", "aspeed", "bitmain", "brcm", "cavium",
 	"cnxt",

@@ -193,7 +193,7 @@ func readText[T any](t *table, key string, otherwise T, example string, parse fu
 	})
 }
 
-// wrong adds a fault of the value of a key.
+// wrong adds a fault of a key's value.
 func (t *table) wrong(key string, err error) {
 	name := t.name(key)
 	if t.keys[key].line == 0 { // the file lacks the key

@@ -13,7 +13,7 @@ import (
 	"github.com/tvpassd/tvpassd/device/hostfile"
 )
 
-// seen is what was read, by path: what a later reading is compared with.
+// seen is what was read, by path. A later reading is compared with it.
 type seen map[string]trace
 
 // trace is the outcome of one reading.

@@ -46,8 +46,8 @@ func (c *Config) Resolve(held map[string]Holder, accept string) error {
 	return fmt.Errorf("accept %s: no file in apps.d waits for this id", quote(accept))
 }
 
-// resolve does so without an id to accept, and returns the files that wait for
-// each id.
+// resolve is Resolve without an id to accept. It returns the files that wait
+// for each id.
 func (c *Config) resolve(held map[string]Holder) (waiting map[string][]Holder) {
 	c.Apps, c.Bad, c.Holders = nil, slices.Clone(c.unread), map[string]Holder{}
 	maps.Copy(c.Holders, held)

@@ -17,7 +17,7 @@ type names struct {
 // systemNames reads the system's lists of users and groups.
 func systemNames() names { return names{user: lookupUser, group: lookupGroup} }
 
-// missingError says that a user or group can't be looked up.
+// missingError means that a user or group can't be looked up.
 type missingError struct {
 	what, name string
 	err        error // nil: it does not exist

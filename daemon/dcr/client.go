@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// idleTimeout ends a connection that [Client.Forget] did not: it is longer
-	// than whatever keeps a client from forgetting.
+	// idleTimeout ends a connection that [Client.Forget] did not end. It is longer
+	// than any pause after which Forget is called.
 	idleTimeout = 90 * time.Second
 	// keptConns is how many connections are kept between calls. A sign-in polls
 	// every few seconds.
@@ -124,8 +124,8 @@ func (c *Client) Forget() {
 	}
 }
 
-// Drop has later calls use new connections: those that there are may lead
-// nowhere by now. Calls under way go on.
+// Drop makes later calls use new connections: the present ones may be dead.
+// Calls under way go on.
 func (c *Client) Drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -18,13 +18,13 @@ const (
 	over
 )
 
-// never is the time of a phase that nothing ends.
+// never is the time of a phase without a limit.
 const never time.Duration = math.MaxInt64
 
-// deadline ends an exchange that takes too long. The transport's goroutines move
-// it, also after another one has gone ahead: a phase never comes back.
+// deadline ends an exchange that takes too long. The transport's goroutines
+// move it, and not always in order: it never goes back to an earlier phase.
 type deadline struct {
-	whole bool // phases but connecting have no time of their own
+	whole bool // only connecting has a time of its own
 
 	mu    sync.Mutex // guards what follows
 	phase phase

@@ -15,7 +15,8 @@ const (
 	// nextAddress is how long a connection may take before the next address is
 	// tried beside it (RFC 8305).
 	nextAddress = 300 * time.Millisecond
-	// lastGoodFor is how long an address may be used that no look-up confirms.
+	// lastGoodFor is how long an address may be used without a look-up that
+	// confirms it.
 	lastGoodFor = 24 * time.Hour
 )
 

@@ -18,7 +18,7 @@ import (
 type Kind int
 
 const (
-	Offline     Kind = iota // no answer, or none from a server that can be trusted
+	Offline     Kind = iota // no answer from a server that can be trusted
 	Throttled               // 429
 	ServerError             // an answer, but not one that the protocol knows
 	Rejected                // the server refuses, with a code
@@ -51,7 +51,7 @@ func (e *Error) Error() string { return e.Kind.String() + ": " + e.Detail }
 
 func (e *Error) Unwrap() error { return e.err }
 
-// noAnswer words an error of the network for a technician. p is how far the
+// noAnswer describes an error of the network for a technician. p is how far the
 // exchange came.
 func (c *Client) noAnswer(err error, p *progress) *Error {
 	if e, ok := err.(*Error); ok {
@@ -105,7 +105,8 @@ func (c *Client) noAnswer(err error, p *progress) *Error {
 	return e
 }
 
-// pathTrouble words what is wrong on the way to a server; "" if that is not it.
+// pathTrouble describes what is wrong on the way to a server; "" if that is not
+// the trouble.
 func (c *Client) pathTrouble(host string, err error, p *progress) string {
 	if blocked, ok := errors.AsType[*BlockedError](err); ok {
 		return blocked.Error() + ": " + blocked.Advice()
@@ -136,8 +137,8 @@ func (c *Client) pathTrouble(host string, err error, p *progress) string {
 	return ""
 }
 
-// certificateTrouble words what is wrong with a certificate; "" if that is not
-// it.
+// certificateTrouble describes what is wrong with a certificate; "" if that is
+// not the trouble.
 func certificateTrouble(host string, err error) string {
 	bad, ok := errors.AsType[*tls.CertificateVerificationError](err)
 	if !ok {

@@ -143,8 +143,8 @@ func (l *lookup) takeWaiting() bool {
 	return waiting
 }
 
-// settle notes what is known. Queries without an answer are given up once an
-// address is known and the wait is over.
+// settle notes that an address is known, or that the wait is over. Queries
+// without an answer are given up once both are true.
 func (l *lookup) settle(found, late bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -188,7 +188,7 @@ type conversation struct {
 	server string
 	query  []byte
 	reply  []byte        // with its length in front, as far as it is not read yet
-	failed chan struct{} // gets a value if there is no reason to wait any longer
+	failed chan struct{} // gets a value if waiting has become useless
 }
 
 func (c *conversation) SetDeadline(time.Time) error { return nil } // a turn is shorter
@@ -200,7 +200,7 @@ func (c *conversation) Write(framed []byte) (int, error) {
 	c.query = slices.Clone(framed[2:])
 	plain := withoutEDNS(c.query)
 	key := string(plain[headerSize:])
-	socket, err := net.Dial("udp", c.server) // which does not wait for anything
+	socket, err := net.Dial("udp", c.server) // which waits for nothing
 	if err != nil {
 		c.fault(c.server, "can't be reached ("+errnoOf(err)+")")
 		return 0, err

@@ -6,14 +6,14 @@ import (
 	"strconv"
 )
 
-// What is needed of DNS messages (RFC 1035, section 4).
+// The parts of DNS messages that lookup needs (RFC 1035, section 4).
 const (
 	headerSize    = 12
 	flagResponse  = 0x80 // in the third byte
 	flagTruncated = 0x02 // in the third byte
 	flagRecursion = 0x80 // in the fourth byte: recursion is available
 	nameError     = 3
-	sizeOPT       = 11 // of a record that says no more than that EDNS0 is known
+	sizeOPT       = 11 // of an OPT record without options
 	typeOPT       = 41
 )
 
@@ -28,8 +28,8 @@ const (
 // codes are the names of the response codes of RFC 1035.
 var codes = [...]string{1: "FORMERR", 2: "SERVFAIL", 4: "NOTIMP", 5: "REFUSED"}
 
-// judge looks at an answer to a query. It checks only what a broken name server
-// or a box on the way spoils; the resolver reads the records.
+// judge looks at an answer to a query. It checks only what broken name servers
+// and middleboxes spoil; the resolver reads the records.
 func judge(reply, query []byte) string {
 	if len(reply) < headerSize || reply[2]&flagResponse == 0 {
 		return brokenAnswer

@@ -25,8 +25,8 @@ func (s rootSources) check() error {
 	return s.addFile(x509.NewCertPool())
 }
 
-// pool reads all of them. That takes some 20 million instructions on ARM: only
-// a handshake is worth it.
+// pool reads all of them. That takes some 20 million instructions on ARM, so it
+// is left to the first handshake.
 func (s rootSources) pool() (*x509.CertPool, error) {
 	pool := systemPool()
 	if err := addEmbedded(pool); err != nil {

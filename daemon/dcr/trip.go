@@ -92,11 +92,11 @@ func (t *trip) once(ctx context.Context) (*http.Response, error) {
 }
 
 // outgoing returns a request that the transport never repeats once a byte of it
-// may have left. It repeats a GET without a body when a kept connection dies,
-// although that may act at the server: such a request has a body of its own,
-// empty type. Its Transfer-Encoding is for the transport alone: it keeps it from
-// looking for a length. The header is new: what is left of another try may still
-// read that one's.
+// may have left. The transport repeats a GET without a body when a kept
+// connection dies, although the server may have acted on it. So such a request
+// gets a body, which is empty; its Transfer-Encoding is never sent, and keeps
+// the transport from looking for a length. The header is new: an earlier try
+// may still read its own.
 func (t *trip) outgoing() *http.Request {
 	r := t.request
 	u := t.endpoint.JoinPath(r.Path)
@@ -126,11 +126,11 @@ type nothing struct{}
 func (nothing) Read([]byte) (int, error) { return 0, io.EOF }
 func (nothing) Close() error             { return nil }
 
-// uplink is the slowest line, in bytes a second, over which a body can be sent.
+// uplink is the slowest line over which a body can be sent, in bytes a second.
 const uplink = 4 << 10
 
-// trace returns what notes the trip's progress and gives each phase its time. It
-// adds X-Device-Info to the header: that tells the address that the request
+// trace returns what notes the trip's progress and gives each phase its time.
+// It adds X-Device-Info to the header: that names the address that the request
 // leaves from, which is known only once there is a connection. GotConn runs on
 // the goroutine of RoundTrip, before anything reads the header.
 func (t *trip) trace(header http.Header) *httptrace.ClientTrace {

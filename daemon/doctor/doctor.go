@@ -7,8 +7,9 @@
 // one failure: a check that can only fail because of another one is skipped, and
 // names that one. So is a check that can't be made, and it says why.
 //
-// It changes nothing, registers nothing, uses no credentials, and tells no secret. It
-// works for any user, and without a daemon too. The command prints its report.
+// It changes nothing, registers nothing, uses no credentials, and shows no
+// secret. It works for any user, and without a daemon too. The command prints
+// its report.
 package doctor
 
 import (
@@ -141,9 +142,9 @@ func Run(ctx context.Context, cfg Config) Report {
 	return r
 }
 
-// hidden names the check that keeps this one from telling anything new; "" if
-// there is none. A check that could not be made hides nothing, unless it leaves no
-// configuration to go by.
+// hidden names the check whose failure explains the failure of this one; "" if
+// there is none. A check that could not be made hides nothing, unless without
+// it there is no configuration.
 func (f *facts) hidden(c check) string {
 	if c.id == "tls" && f.server.rootsErr != nil {
 		return "" // it is about a file
@@ -164,14 +165,15 @@ func (f *facts) hidden(c check) string {
 
 const behindWords = "see "
 
-// behind is the outcome of a check whose failure would be a consequence.
+// behind is the outcome of a check whose failure would be a consequence of
+// another one's.
 func behind(cause string) Check { return skip(behindWords + cause) }
 
 // among reports whether a word is one of some words.
 func among(words, word string) bool { return slices.Contains(strings.Fields(words), word) }
 
-// blame returns the check that found the cause of a failure, out of those that
-// could; "" if none did. If the failure is total, the cause is one.
+// blame returns the first of some checks that found the cause of a failure; ""
+// if none did. A total failure turns the warning of that check into a failure.
 func (f *facts) blame(total bool, ids string) string {
 	for i := range f.done {
 		c := &f.done[i]
@@ -215,8 +217,8 @@ func fail(todo, format string, args ...any) Check {
 	return Check{Status: Failed, Detail: fmt.Sprintf(format, args...), Todo: todo}
 }
 
-// clean removes control characters: others made up some texts, such as the names in
-// a certificate.
+// clean removes control characters: some texts come from others, such as the
+// names in a certificate.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r > '~' {

@@ -20,7 +20,7 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// checkConfig says what to do about faults of the configuration.
+// checkConfig returns what to do about faults of the configuration.
 func (f *facts) checkConfig() string {
 	const all = "tvpassd config check names every fault; mend it, then "
 	if f.alive() {
@@ -175,9 +175,9 @@ func (f *facts) judgeMissingState() Check {
 const stRdonly = 1
 
 // orMount returns the command that keeps others out of the state directory, or
-// what does so if its file system has neither owners nor modes.
+// the mount options that do so if its file system has neither owners nor modes.
 func (f *facts) orMount(command string, owner uint32) string {
-	switch uint32(f.disk.Type) { // of another type on every machine
+	switch uint32(f.disk.Type) { // its Go type depends on the architecture
 	case unix.MSDOS_SUPER_MAGIC, unix.EXFAT_SUPER_MAGIC:
 		return fmt.Sprintf("mount its file system with uid=%s,umask=077: it has neither owners nor modes", userName(owner))
 	}
@@ -194,7 +194,7 @@ func judgePersistence(f *facts) Check {
 		if f.needsRoot(f.placeErr) {
 			return skipForRoot("what " + f.conf.StateDir + " is on")
 		}
-		return skip(fmt.Sprintf("it can't be known whether the state lasts: %v", f.placeErr))
+		return skip(fmt.Sprintf("it is unknown whether the state lasts: %v", f.placeErr))
 	}
 	if detail, advice := f.place.Loss(); detail != "" {
 		return fail(advice, "%s", detail)
@@ -204,7 +204,7 @@ func judgePersistence(f *facts) Check {
 	}
 	if f.place.Unknown != "" {
 		return warn("reboot, and look whether tvpassd status still shows the same client_id",
-			"it can't be known whether the state lasts: %s", f.place.Unknown)
+			"it is unknown whether the state lasts: %s", f.place.Unknown)
 	}
 	return pass("what is in %s outlasts a boot", f.conf.StateDir)
 }
@@ -213,7 +213,7 @@ func judgePersistence(f *facts) Check {
 func (f *facts) serviceUser() (uint32, bool) {
 	name := f.service.User
 	if name == "" {
-		return 0, false // by hand, or under a manager that does not tell
+		return 0, false // by hand, or under a manager that does not say
 	}
 	u, err := user.Lookup(name)
 	if err != nil {
@@ -239,7 +239,7 @@ func groupName(id uint32) string {
 	return number
 }
 
-// Free space, in kB: what a change of the state takes at most, and the same with
+// Free space in kB: the most that a change of the state takes, and that with
 // room to spare.
 const (
 	leastSpace = 128
@@ -253,7 +253,7 @@ func judgeDisk(f *facts) Check {
 	if f.diskErr != nil {
 		return skip(fmt.Sprintf("the disk can't be asked: %v", f.diskErr))
 	}
-	free := f.disk.Bavail * uint64(f.disk.Bsize) / 1024 // Bsize is of another type on every machine
+	free := f.disk.Bavail * uint64(f.disk.Bsize) / 1024 // the Go type of Bsize depends on the architecture
 	switch {
 	case f.disk.Flags&stRdonly != 0:
 		return fail("mount it writable; a disk that became so by itself is failing: dmesg",

@@ -76,7 +76,7 @@ func look(ctx context.Context, cfg Config) *facts {
 	}
 	f.device, f.deviceErr = device.Probe(device.Options{Overrides: f.conf.Device})
 	f.unsent = f.shut()
-	if f.unsent <= throttlePatience { // that may be no more than the pause between the daemon's own calls
+	if f.unsent <= throttlePatience { // perhaps just the pause between the daemon's own calls
 		select {
 		case <-time.After(f.unsent):
 		case <-ctx.Done():
@@ -119,8 +119,8 @@ func (f *facts) lookAtSocket(ctx context.Context) {
 	f.listens = Listens(f.socket)
 }
 
-// Listens reports whether a process listens on the socket of that path. The kernel
-// remembers the path even if the file is gone, and tells everybody.
+// Listens reports whether a process listens on the socket of that path. The
+// kernel lists the path for everybody, even if the file is gone.
 func Listens(path string) bool {
 	const listening = "00010000" // __SO_ACCEPTCON
 	table, err := os.ReadFile("/proc/net/unix")
@@ -142,8 +142,8 @@ func (f *facts) alive() bool {
 	return f.status != nil || f.listens || errors.Is(f.keptErr, storage.ErrInUse)
 }
 
-// lookAtState looks at the state directory. It never opens the database of a running
-// daemon, whose status tells about it.
+// lookAtState looks at the state directory. It never opens the database of a
+// running daemon, whose status describes it.
 func (f *facts) lookAtState() {
 	dir := ""
 	if f.conf != nil {
@@ -159,8 +159,8 @@ func (f *facts) lookAtState() {
 	}
 }
 
-// shut returns how long no request may leave, as the daemon or its state knows: an
-// earlier request would keep the throttle shut.
+// shut returns for how long the throttle is shut, by the daemon's status or its
+// state: a request that comes sooner would keep it shut.
 func (f *facts) shut() time.Duration {
 	if f.status != nil {
 		return time.Duration(f.status.Throttle.OpensInMS) * time.Millisecond

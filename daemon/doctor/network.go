@@ -157,7 +157,7 @@ func judgeDNS(f *facts) Check {
 	return pass("not needed: %s is an address", r.address)
 }
 
-// addresses lists what a look-up brought.
+// addresses lists the first addresses that a look-up found.
 func (r *reach) addresses() string {
 	const most = 3
 	return strings.Join(r.resolved[:min(len(r.resolved), most)], ", ")
@@ -214,7 +214,7 @@ func judgeTLS(f *facts) Check {
 		named(leaf.Issuer.String()), named(r.root.Subject.String()), r.from)
 }
 
-// judgeHandshake words what went wrong in the handshake.
+// judgeHandshake describes what went wrong in the handshake.
 func judgeHandshake(f *facts) Check {
 	r := f.server
 	err := r.tlsErr
@@ -248,7 +248,7 @@ func judgeHandshake(f *facts) Check {
 		"the certificate of %s can't be trusted: %s: %s", r.host, reason(err, r.err), r.chain())
 }
 
-// validity words when the peer's certificate is valid, as it is not valid now.
+// validity describes why the peer's certificate is not valid now.
 func (f *facts) validity() string {
 	leaf, now := f.server.tls.PeerCertificates[0], f.cfg.Clock.Now().Wall
 	switch {
@@ -339,8 +339,8 @@ func judgeThrottle(f *facts) Check {
 	return pass("open")
 }
 
-// reason words an error, or another one if it is nil, without the operation and
-// the address.
+// reason describes an error, or another one if it is nil, without the operation
+// and the address.
 func reason(err, otherwise error) string {
 	if err == nil {
 		err = otherwise

@@ -52,12 +52,11 @@ type reach struct {
 }
 
 // ask makes the one request: POST /o/client/token with a grant type and nothing
-// else. It costs one of the throttle's requests, and is worth it. Among the
-// calls that need no secret it is the one whose right answer is documented (400
-// with the code invalid_request, "Retrieve access token"). So it alone tells
-// Adobe Pass from a portal, a wrong host or a proxy with a certificate, and
-// shows the throttle. GET / is outside the throttle, but no page says what it
-// answers.
+// else. It costs one of the throttle's requests, and is worth it: of all calls
+// without a secret only this one has a documented answer (400 with the code
+// invalid_request, "Retrieve access token"). So it distinguishes Adobe Pass
+// from a portal, a wrong host or a proxy with a certificate, and it shows the
+// throttle. GET / is outside the throttle, but no page says what it answers.
 func (r *reach) ask(ctx context.Context, conf *config.Config, proxy func(*http.Request) (*url.URL, error),
 	agent string, now func() time.Time,
 ) {
@@ -200,8 +199,7 @@ func (r *reach) verifier(places []dcr.Roots, now func() time.Time) func(tls.Conn
 				r.root, r.from = chains[0][len(chains[0])-1], place.Place
 				return nil
 			}
-			// That one place does not know the authority is the least telling
-			// error.
+			// An unknown authority is the least specific error: keep another place's.
 			if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); worst == nil || !unknown {
 				worst = err
 			}

@@ -34,7 +34,7 @@ func judgeService(f *facts) Check {
 	s := f.service
 	switch running := f.alive(); {
 	case f.serviceErr != nil:
-		return skip(fmt.Sprintf("the service manager does not tell: %v", f.serviceErr))
+		return skip(fmt.Sprintf("the service manager could not be asked: %v", f.serviceErr))
 	case running && !s.Installed:
 		return warn("tvpassd install", "tvpassd is not a service of this system, so nothing starts it at boot")
 	case !s.Installed:
@@ -56,7 +56,7 @@ func judgeService(f *facts) Check {
 	return pass("installed, enabled and started (%s)", s.Manager)
 }
 
-// judgeBroken words why systemd can't start what is installed.
+// judgeBroken describes why systemd can't start what is installed.
 func (f *facts) judgeBroken(running bool) Check {
 	todo, detail := "systemctl status tvpassd names the fault; mend it, then systemctl daemon-reload and "+begin,
 		"systemd can't load the unit of tvpassd ("+f.service.Broken+")"
@@ -129,8 +129,8 @@ func (f *facts) enable() string {
 // fault is something that is wrong, and what to do.
 type fault struct{ detail, todo string }
 
-// setupFault words the exit statuses of systemd itself, of the table "Process exit
-// codes" in systemd.exec(5).
+// setupFault describes the exit statuses of systemd itself, from the table
+// "Process exit codes" in systemd.exec(5).
 func setupFault(status int, user string) fault {
 	const again, drop = "; then tvpassd restart", "systemctl cat tvpassd shows the units and drop-ins; " +
 		"correct or remove what asks for it, then systemctl daemon-reload and tvpassd restart"
@@ -163,7 +163,8 @@ func setupFault(status int, user string) fault {
 	return fault{"a setting of the unit can't be applied", "journalctl -u tvpassd -n 20 names the step; " + drop}
 }
 
-// judgeSocket connects. No service manager has a say in that.
+// judgeSocket judges the socket by connecting to it, whatever the service
+// manager says.
 func judgeSocket(f *facts) Check {
 	switch {
 	case errors.Is(f.socketErr, fs.ErrNotExist) && f.alive():
@@ -186,7 +187,7 @@ func judgeSocket(f *facts) Check {
 	return f.judgeAccess()
 }
 
-// noDaemon is a failure of its own unless another check knows why.
+// noDaemon is a failure of its own unless another check found the cause.
 func (f *facts) noDaemon(detail string) Check {
 	for _, c := range f.done {
 		if c.ID != "service" {
@@ -208,7 +209,7 @@ func (f *facts) noDaemon(detail string) Check {
 	return fail(begin, "%s", detail)
 }
 
-// restart returns how the socket is made again.
+// restart returns the command that makes the socket again.
 func (f *facts) restart() string {
 	switch {
 	case f.service.HoldsPath:

@@ -76,11 +76,11 @@ func Control(action string, o Options) error {
 type installer interface {
 	install(Options) error
 	control(action string) error
-	where() string // a person finds the reason of a failure there
+	where() string // where a person finds the reason of a failure
 }
 
-// hint says where to go from an error; the service manager's own says little more
-// than its exit status.
+// hint returns what to do about an error; the service manager's own error says
+// little more than its exit status.
 func hint(m installer, err error) string {
 	_, exited := errors.AsType[*exec.ExitError](err)
 	switch {
@@ -94,7 +94,7 @@ func hint(m installer, err error) string {
 	return "; the reason is in " + m.where()
 }
 
-// installer returns the one of this device, and completes the options.
+// installer returns the installer of this device, and completes the options.
 func (o *Options) installer() (installer, error) {
 	if o.Executable == "" {
 		self, err := os.Executable()
@@ -138,7 +138,7 @@ func (o *Options) library() (library, error) {
 	return library{s}, err
 }
 
-// unitTemplate is the unit that the packages ship, with the call in
+// unitTemplate is the unit that the packages ship, with the command line in
 // kardianos/service's template language.
 func unitTemplate() string {
 	return strings.NewReplacer(
@@ -227,7 +227,7 @@ func uninstall(m installer, o Options) error {
 		return service.ErrNotInstalled
 	}
 	l, isLibrary := m.(library)
-	if isLibrary && l.Platform() == systemd { // or the next player would start the service again
+	if isLibrary && l.Platform() == systemd { // otherwise the next player would start the service again
 		_ = exec.Command("systemctl", "disable", "--now", name+".socket").Run() // it may not be enabled
 	}
 	stopped := m.control("stop") // which fails on some systems if the service does not run

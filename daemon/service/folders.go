@@ -132,8 +132,8 @@ func (w *trustedWalk) follow(name string) error {
 	return nil
 }
 
-// trusted reports whether only root can put something into the current directory,
-// or take away what root has put there.
+// trusted reports whether only root can put something into the current
+// directory, or take away what root put there.
 func (w *trustedWalk) trusted() bool {
 	shared := w.stat.Mode&unix.S_IWOTH != 0 || w.stat.Mode&unix.S_IWGRP != 0 && w.stat.Gid != 0
 	return w.stat.Uid == 0 && (!shared || w.stat.Mode&unix.S_ISVTX != 0)
@@ -205,8 +205,8 @@ func (w *trustedWalk) handOver(a Account) error {
 	return nil
 }
 
-// handOverFile gives one file of root's to the account, unless it is something
-// else than a regular file with one name.
+// handOverFile gives one file of root's to the account. It skips whatever is
+// not a regular file with one name.
 func handOverFile(dir int, name string, a Account) error {
 	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) || errors.Is(err, unix.ENOENT) {

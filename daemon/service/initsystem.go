@@ -77,7 +77,7 @@ func isBusybox(path string) bool {
 	return err == nil && strings.HasPrefix(filepath.Base(target), "busybox")
 }
 
-// text is the script with the call of these options.
+// text is the script with the command line of these options.
 func (i *initSystem) text(o Options) string {
 	arguments := "run --user tvpass"
 	if o.ConfigFile != "" {
@@ -120,8 +120,8 @@ func (i *initSystem) install(o Options) error {
 	return nil
 }
 
-// linkByHand makes the links of SysV where no program of the system does. Whether
-// that helped is for boots to say.
+// linkByHand makes the links of SysV if no program of the system does. boots
+// shows whether that helped.
 func linkByHand() {
 	for _, level := range []string{"0K10", "1K10", "2S90", "3S90", "4S90", "5S90", "6K10"} {
 		for _, folder := range []string{"/etc/rc%c.d", "/etc/rc.d/rc%c.d"} {
@@ -146,7 +146,7 @@ func (i *initSystem) where() string {
 	return "the system's log (logread, /var/log/messages) and `tvpassd doctor`"
 }
 
-// linkedBy returns a check that a link is there, which a command makes.
+// linkedBy returns a check for a link that a command makes.
 func linkedBy(pattern, command string) func() error {
 	return func() error {
 		if found, _ := filepath.Glob(pattern); len(found) > 0 {

@@ -33,7 +33,8 @@ func NewLogWriter(w io.Writer, fd int, journal bool) *LogWriter {
 // (PIPE_BUF).
 const pipeBuf = 4096
 
-// Write writes one line or drops it. It never fails: nobody could be told.
+// Write writes one line or drops it. It never fails: the error could not be
+// logged.
 func (l *LogWriter) Write(line []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -50,7 +51,7 @@ func (l *LogWriter) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// gap returns the line that stands for those that were lost.
+// gap returns the line that stands for the lost ones.
 func (l *LogWriter) gap() []byte {
 	begin := "\ntime=" + time.Now().Format(time.RFC3339) + " level=WARN" // after a line that was cut
 	if l.journal {

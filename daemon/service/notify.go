@@ -1,6 +1,6 @@
-// Package service is the daemon's conversation with the system's service
-// manager: it installs and controls the service, tells the manager the daemon's
-// state, and takes over a socket that the manager holds.
+// Package service deals with the system's service manager: it installs and
+// controls the service, tells the manager the daemon's state, and takes over a
+// socket that the manager holds.
 package service
 
 import (
@@ -89,8 +89,8 @@ func (n *Notifier) Stopping() { n.send(daemon.SdNotifyStopping) }
 func statusLine(text string) string { return "STATUS=" + strings.ReplaceAll(text, "\n", " ") }
 
 // Watchdog tells the manager that the daemon is alive, twice in the time that
-// the manager allows, as often as healthy returns true, until ctx is done. It
-// returns at once if no watchdog is wanted.
+// the manager allows, until ctx is done. It skips a message if healthy returns
+// false. It returns at once if no watchdog is wanted.
 func (n *Notifier) Watchdog(ctx context.Context, healthy func() bool) error {
 	if n.socket == "" {
 		return nil

@@ -9,8 +9,8 @@ import (
 	"github.com/kardianos/service"
 )
 
-// State is the state of the service, as far as the service manager tells it: only
-// systemd tells all of it.
+// State is the state of the service, as far as the service manager reports it:
+// only systemd reports all of it.
 type State struct {
 	Manager    string // "systemd", or the name of another init system; "" if nothing is installed
 	Installed  bool

@@ -237,8 +237,8 @@ func (s *dirStack) trust(name string) error {
 	return fmt.Errorf("%w: %q %s", ErrUntrusted, name, why)
 }
 
-// trustFolder does so for a folder, and reports whether others may write there
-// all the same.
+// trustFolder is trust for a folder. It reports whether others may write to a
+// folder that is trusted.
 func (d *Dir) trustFolder(fd int, name string, stat *unix.Stat_t) (shared bool, err error) {
 	if !d.rule.Trusted {
 		return false, nil
