@@ -24,7 +24,7 @@ const (
 	maxRefusal = 1 << 20         // bytes that are read of an answer other than 2xx
 )
 
-// apiCall is a call of the REST API V2 as the command line has it.
+// apiCall is a call of the REST API V2 as the command line describes it.
 type apiCall struct {
 	app, method string
 	data        *string // nil if there is none
@@ -129,8 +129,8 @@ func (e *env) api(call apiCall, path string, body []byte) error {
 	})
 }
 
-// body returns where the body of an answer goes: byte for byte, but for a
-// terminal, which would obey what a server wrote.
+// body returns where the body of an answer goes. It passes unchanged, except to
+// a terminal, which would obey the control sequences of a server.
 func (e *env) body() io.Writer {
 	if isTerminal(e.screen) {
 		return e.stdout
@@ -139,7 +139,7 @@ func (e *env) body() io.Writer {
 }
 
 // words returns the code and the message of a refusal (Adobe's page "Enhanced
-// error codes"), to stand behind its status.
+// error codes"), as a suffix of its status.
 func words(answer []byte) (words string) {
 	var refusal struct{ Code, Message string }
 	if json.Unmarshal(answer, &refusal) != nil { // HTML, for example

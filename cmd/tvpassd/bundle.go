@@ -64,8 +64,8 @@ func (e *env) bundle(path, folder string, now time.Time) (err error) {
 	return err
 }
 
-// bundle is a bundle that is being made. An error is written into the file that
-// it concerns.
+// bundle is a bundle in the making. An error is written into the file that it
+// concerns.
 type bundle struct {
 	*env
 	out    *tarGz

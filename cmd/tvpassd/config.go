@@ -58,9 +58,9 @@ func (e *env) checkConfig() error {
 // holdersWithin is how long a daemon may take to say which file has which id.
 const holdersWithin = 3 * time.Second
 
-// loadConfig reads the configuration as the daemon would. Which file has which id
-// is up to the daemon: it is asked if it runs with the same configuration, and
-// tells admins only. Otherwise the order of the names decides.
+// loadConfig reads the configuration as the daemon would. The daemon decides
+// which file has which id: it is asked if it runs with the same configuration,
+// and answers admins only. Otherwise the order of the names decides.
 func (e *env) loadConfig() (*config.Config, error) {
 	conf, err := config.Load(e.configFile)
 	if err != nil {
@@ -92,7 +92,8 @@ func unjoin(err error) []error {
 	return []error{err}
 }
 
-// plural counts things, whose plural may be given.
+// plural returns a number with its noun. many is the plural unless that is one
+// with an s.
 func plural(n int, one string, many ...string) string {
 	switch {
 	case n == 1:

@@ -48,8 +48,8 @@ func deviceCommand(set *flag.FlagSet) func(*env, []string) error {
 	}
 }
 
-// device asks the daemon. It probes itself if no daemon runs, if another tree is
-// meant, or for every place: the daemon knows only what it uses.
+// device asks the daemon. It probes the device itself if no daemon runs, for
+// another tree, and for every place: the daemon knows only what it uses.
 func (e *env) device(root string, all bool) (deviceView, error) {
 	if root == "" && !all {
 		var dev ipc.Device
@@ -125,8 +125,8 @@ func (e *env) printDevice(view deviceView) error {
 	return nil
 }
 
-// elsewhere are keys that nobody misses in the table: the browser's, and what
-// each app or each connection has for itself.
+// elsewhere are keys that are not reported as missing: the browser's, and those
+// that differ between apps or connections.
 var elsewhere = []string{
 	"browserName", "browserVendor", "browserVersion", "userAgent", "connectionIp", "connectionPort", "applicationId",
 }

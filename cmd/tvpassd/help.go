@@ -83,7 +83,7 @@ func find(name string) (command, error) {
 }
 
 // distance returns how many letters must be added, removed, replaced or swapped
-// with the next one to make a of b. The rest of a word that was begun counts as
+// with the next one to turn a into b. If b begins with a, the rest counts as
 // one letter.
 func distance(a, b string) int {
 	if len(a) > 2 && strings.HasPrefix(b, a) {
@@ -143,7 +143,7 @@ func (e *env) help(w io.Writer) {
 		"tvpassd help COMMAND: flags, exit statuses and an example; man tvpassd has more.\n", config.DefaultFile)
 }
 
-// line is how the command is called.
+// line is the command with its usage.
 func (c command) line() string { return strings.TrimSpace(c.name + " " + c.usage) }
 
 // help prints what set has, which are the flags of c, and the rest of its help.

@@ -10,9 +10,9 @@ import (
 )
 
 // newLogger returns the daemon's log: one line of text for each transition, to
-// standard error. If that is the journal, which has a clock of its own, entries with
-// fields to filter by go to the journal itself; toJournal sends one. It is nil
-// otherwise.
+// standard error. If that is the journal, entries with fields to filter by go
+// to the journal itself, without a time, which the journal adds. toJournal
+// sends an entry; it is nil if standard error is not the journal.
 func newLogger(stderr io.Writer, toJournal func(string) error) (*slog.Logger, *slog.LevelVar) {
 	level := new(slog.LevelVar)
 	if toJournal == nil {
@@ -29,7 +29,7 @@ func newLogger(stderr io.Writer, toJournal func(string) error) (*slog.Logger, *s
 	return slog.New(journalHandler{text, j, ""}), level
 }
 
-// journalHandler words a record as text, and notes the fields that go with it.
+// journalHandler writes a record as text, and notes the fields that go with it.
 type journalHandler struct {
 	slog.Handler // writes to journal
 	journal      *journal
@@ -84,7 +84,8 @@ type journal struct {
 	deaf             time.Time // when the journal last took no entry
 }
 
-// silence is how long a journal that took no entry gets none: each could wait.
+// silence is how long a journal that took no entry gets none: each attempt
+// could wait.
 const silence = 10 * time.Second
 
 // Write takes one line. If the journal does not take it, standard error gets it,
@@ -102,8 +103,8 @@ func (j *journal) Write(line []byte) (int, error) {
 	return max(n-len("<n>"), 0), err
 }
 
-// libraryLog takes what the standard library logs by itself, as net/http does of a
-// server that talks out of turn.
+// libraryLog takes what the standard library logs by itself. net/http, for
+// example, logs a server that sends an answer without a request.
 type libraryLog struct{ log *slog.Logger }
 
 // Write takes one line. It drops everything from the first quote on: what others

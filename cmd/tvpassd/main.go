@@ -43,7 +43,7 @@ func main() {
 // collects garbage more often rather than take more.
 const memoryLimit = 32 << 20
 
-// frugal limits what the Go runtime takes of a small device, before anything is
+// frugal limits the Go runtime's share of a small device, before anything is
 // allocated. The environment variables of the runtime win.
 func frugal() {
 	runtime.MemProfileRate = 0 // nobody profiles it in the field
@@ -173,8 +173,8 @@ func noArguments(args []string) error {
 	return nil
 }
 
-// answerWithin is how long a healthy daemon takes to answer at most, beside what
-// it was asked to wait.
+// answerWithin is the longest that a healthy daemon takes to answer, beside the
+// wait that it was asked for.
 const answerWithin = 10 * time.Second
 
 // socketPath returns the path of the daemon's socket: that of the flag, or else that

@@ -87,8 +87,8 @@ func (e *env) printPlaces(view deviceView) error {
 
 func isUsed(p place) bool { return p.Used }
 
-// printPlaceList prints the places of one key. Where nothing is matters only if
-// no place was used: then each is a place to look at.
+// printPlaceList prints the places of one key. Places that hold nothing are
+// listed only if no place was used: then each is a place to look at.
 func (e *env) printPlaceList(list []place) {
 	var nothing []string
 	for _, p := range list {

@@ -87,10 +87,10 @@ func (e *env) runDaemon(user string) (err error) {
 	return d.Run(e.ctx)
 }
 
-// giveUpRoot does what takes root, in the order that makes it safe: it makes the
-// missing directories, reads the hardware's serial numbers, and becomes the user
-// for good. Configuration, statements and certificates are read afterwards, so
-// that a reload can read whatever the start could.
+// giveUpRoot does what takes root, in a safe order: it makes the missing
+// directories, reads the hardware's serial numbers, and becomes the user for
+// good. Configuration, statements and certificates are read afterwards, so that
+// a reload can read whatever the start could.
 func (e *env) giveUpRoot(name string) (*hardware.Findings, error) {
 	if os.Geteuid() != 0 {
 		return nil, fmt.Errorf("only root can run as another user: leave out --user %s, or start it as root", name)
@@ -99,7 +99,7 @@ func (e *env) giveUpRoot(name string) (*hardware.Findings, error) {
 	if err != nil {
 		return nil, err
 	}
-	part, _ := config.LoadPart(e.configFile) // faults are told when the whole file is read
+	part, _ := config.LoadPart(e.configFile) // faults are reported when the whole file is read
 	socketDir := filepath.Dir(cmp.Or(e.socket, part.SocketPath))
 	folders := []service.Folder{
 		{Path: part.StateDir, Mode: 0o700, HandOver: true},

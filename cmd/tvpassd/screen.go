@@ -53,7 +53,7 @@ func (s screen) text(rows int) string {
 	return joined(lines)
 }
 
-// rowsTaken counts a line of more than the width as often as a terminal breaks it.
+// rowsTaken returns how many rows of a terminal the lines take.
 func rowsTaken(lines []string) int {
 	n := 0
 	for _, line := range lines {

@@ -31,7 +31,7 @@ const redraw = time.Second
 type view struct {
 	json  bool
 	rows  int              // of the screen; 0 means no limit
-	above string           // goes before it
+	above string           // printed before it
 	clock func() time.Time // shown on it; nil shows none
 }
 
@@ -137,7 +137,7 @@ func (e *env) noStatus(health, words string, code int, why error, v view) error 
 }
 
 // rowsOf returns the height of a terminal, and that of a serial console for
-// anything that does not tell its own.
+// anything that does not know its own.
 func rowsOf(w any) int {
 	if f, ok := w.(*os.File); ok {
 		if size, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && size.Row > 0 {

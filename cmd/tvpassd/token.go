@@ -117,8 +117,8 @@ func reportCommand(set *flag.FlagSet) func(*env, []string) error {
 	}
 }
 
-// watchCommand prints an event a line, its name before its JSON, until it is
-// interrupted or the daemon ends.
+// watchCommand prints one line for each event, its name before its JSON, until
+// it is interrupted or the daemon ends.
 func watchCommand(set *flag.FlagSet) func(*env, []string) error {
 	app := appFlag(set)
 	return func(e *env, args []string) error {

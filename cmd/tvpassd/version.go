@@ -26,8 +26,8 @@ type program struct {
 	Target    string     `json:"target"`
 }
 
-// thisProgram asks the linker's variables first, then the source archive, then
-// what go build itself noted of the repository.
+// thisProgram prefers what the linker set, then what the source archive says,
+// then what go build noted of the repository.
 func thisProgram() program {
 	noted := map[string]string{}
 	module := ""

@@ -106,8 +106,7 @@ func (s *Server) ClearRequests() {
 }
 
 // Admin returns the admin API: JSON over HTTP, for a loopback listener of its
-// own. Its commands answer 204, or 400 with words if they can't read what they
-// get.
+// own. Its commands answer 204, or 400 with the reason.
 func (s *Server) Admin() http.Handler {
 	mux := http.NewServeMux()
 	s.adminFaults(mux)
@@ -244,8 +243,8 @@ func given[T any](value *T, name string, set func(T)) error {
 	return nil
 }
 
-// command reads the JSON that a command takes, for which no body will do, and
-// carries it out.
+// command reads the JSON object of a command and carries it out. No body counts
+// as an empty object.
 func command[T any](do func(T) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		var in T

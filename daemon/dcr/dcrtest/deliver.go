@@ -68,7 +68,7 @@ func pause(r *http.Request, d time.Duration) {
 	}
 }
 
-// reset ends the connection with an RST, as a failing box on the way would.
+// reset ends the connection with an RST, as a failing middlebox would.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil { // HTTP/2: the stream alone can be reset

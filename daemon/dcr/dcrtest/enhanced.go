@@ -7,8 +7,8 @@ type enhanced struct {
 }
 
 // enhancedCode returns the entry of a code, with a message of the simulator's
-// own. One that it does not know counts as a 403 about which nothing can be
-// done: the page says that the set of codes may grow.
+// own. An unknown code is a 403 with the action none: the page says that the
+// set of codes may grow.
 func enhancedCode(code string) enhanced {
 	const registration = "application-registration"
 	known := map[string]enhanced{

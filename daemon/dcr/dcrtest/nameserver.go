@@ -95,8 +95,8 @@ func (n *NameServer) servePackets(ctx context.Context, conn net.PacketConn, all 
 	}
 }
 
-// listenBoth listens for UDP and TCP on one port. If the port may be any, the one
-// that is free for UDP may be taken for TCP: then it tries others.
+// listenBoth listens for UDP and TCP on one port. If it may choose the port, it
+// tries others when one that is free for UDP is taken for TCP.
 func listenBoth(address string) (packets net.PacketConn, streams net.Listener, err error) {
 	for range 16 {
 		if packets, err = net.ListenPacket("udp", address); err != nil {

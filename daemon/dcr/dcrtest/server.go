@@ -5,7 +5,7 @@
 //
 // It owns its state, in memory only: a new Server knows no client. It judges
 // requests by the documented protocol and shares no code with the daemon, so
-// that it refuses what the daemon misreads. It is never shipped to a device.
+// that the two can't share a misreading. It is never shipped to a device.
 package dcrtest
 
 import (

@@ -40,9 +40,9 @@ type session struct {
 	replaced bool // by a newer one of the same viewer
 }
 
-// viewer is who a profile belongs to. New client credentials or another device
-// identifier are another viewer to the server: that is how a device that
-// registers again signs people out.
+// viewer is who a profile belongs to. To the server, new client credentials or
+// another device identifier are another viewer: so a device that registers
+// again signs people out.
 type viewer struct{ clientID, device, provider string }
 
 func (c *call) viewer() viewer {
@@ -52,8 +52,8 @@ func (c *call) viewer() viewer {
 // sessionParams are what a sign-in needs.
 func sessionParams() []string { return []string{"mvpd", "domainName", "redirectUrl"} }
 
-// createSession answers POST {provider}/sessions: a code to sign in with, or
-// word that the viewer is signed in already.
+// createSession answers POST {provider}/sessions: with a code to sign in with,
+// or with the news that the viewer is signed in already.
 func (s *Server) createSession(c *call) answer {
 	params, why := c.sessionForm()
 	if why != "" {

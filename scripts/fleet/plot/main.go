@@ -182,8 +182,8 @@ func encode(p *plot.Plot, file string) (err error) {
 // columns is how many points a line has at most.
 const columns = 900
 
-// window is how many seconds a figure in a picture of hours is the mean of: in a
-// single second chance has too large a part.
+// window is over how many seconds a figure in a picture of hours is averaged: a
+// single second is too noisy.
 const window = 10
 
 // line draws the highest figure of each column. A logarithmic scale has no zero:

@@ -106,7 +106,7 @@ func play(role string) int {
 	return 0
 }
 
-// once connects and does what the role says until the daemon has enough of it.
+// once connects and plays the role until the daemon closes the connection.
 func (p *player) once(role string) {
 	c, err := net.Dial("unix", p.socket)
 	if err != nil {

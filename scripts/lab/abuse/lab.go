@@ -95,7 +95,7 @@ func (l *lab) close() error {
 	return errors.Join(err, os.RemoveAll(l.dir))
 }
 
-// until waits for something that takes no longer than a while.
+// until waits up to a minute for something.
 func until(what string, done func() bool) error {
 	for deadline := time.Now().Add(time.Minute); !done(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(deadline) {
@@ -194,8 +194,8 @@ func (l *lab) as(ctx context.Context, p part, lasts time.Duration) (t tally, err
 	return t, err
 }
 
-// watchRSS follows a process, and returns what stops that and returns the most
-// memory that it had.
+// watchRSS follows the memory of a process. The returned function stops that
+// and returns the highest value.
 func watchRSS(pid int) (peak func() int64) {
 	stop, most := make(chan struct{}), make(chan int64)
 	go func() {

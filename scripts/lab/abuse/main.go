@@ -1,10 +1,10 @@
 // Command abuse attacks a tvpassd on its socket, as other users of the device
-// might, and prints what a player notices of it: the time for a cached token and
+// might, and prints what that costs: a player's time for a cached token, and
 // the memory of the daemon. It must run as root: each attacker is a user of its
 // own.
 //
-// It judges by the socket and by what the kernel tells of the process, never by
-// the daemon's own packages.
+// It judges by the socket and by what the kernel reports of the process, never
+// by the daemon's packages.
 package main
 
 import (

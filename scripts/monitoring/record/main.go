@@ -1,10 +1,11 @@
 // Record prints a day of a small fleet as OpenMetrics, for `promtool tsdb
-// create-blocks-from openmetrics`: what the dashboard's queries are tried on, and
-// drawn from. The same day comes out every time.
+// create-blocks-from openmetrics`. The dashboard's queries are tested on that
+// day and its picture is drawn from it. Each run prints the same day.
 //
-// Eight devices with two apps each are well, but for these: the server is away from
-// 6:00 to 9:30, tv3 is throttled from 12:00 on, the statement of kids is revoked at
-// 15:00 on tv5, tv6 is off from 18:00 to 20:00, and tv7 loses its state at 21:00.
+// Eight devices with two apps each are well, with five exceptions: the server
+// is away from 6:00 to 9:30, tv3 is throttled from 12:00 to 13:00, the
+// statement of kids is revoked at 15:00 on tv5, tv6 is off from 18:00 to 20:00,
+// and tv7 loses its state at 21:00.
 package main
 
 import (

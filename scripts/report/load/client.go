@@ -87,7 +87,7 @@ type client struct {
 	size   int // of the last answer
 }
 
-// ask asks n times, or until end where n is 0, and returns how long each answer
+// ask asks n times, or until end if n is 0, and returns how long each answer
 // took.
 func (c *client) ask(n int, end time.Time) (took []time.Duration, err error) {
 	defer func() { err = errors.Join(err, c.hangUp()) }()
@@ -110,7 +110,7 @@ func (c *client) ask(n int, end time.Time) (took []time.Duration, err error) {
 	return took, nil
 }
 
-// request is what a latency is of.
+// request makes the one request whose latency is measured.
 func (c *client) request() error {
 	if !c.target.each {
 		return c.once()
@@ -174,7 +174,7 @@ func (c *client) once() error {
 	}
 }
 
-// transfer is a read or write without a word to Go's scheduler.
+// transfer is a read or write that Go's scheduler does not notice.
 func transfer(call uintptr, fd int, b []byte) (int, error) {
 	for {
 		n, _, errno := unix.RawSyscall(call, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)))

@@ -1,5 +1,5 @@
-// Command load asks servers on Unix sockets as fast as they answer, and prints
-// how they did, a line of JSON for each.
+// Command load sends requests to servers on Unix sockets as fast as they
+// answer, and prints a line of JSON with the figures of each.
 //
 //	load [-clients N] [-rounds N] [-for DURATION] [-requests N] [-cpu K]
 //		NAME:MODE:SOCKET[:PATH]...

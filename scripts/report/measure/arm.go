@@ -10,8 +10,8 @@ import (
 	"strconv"
 )
 
-// counted is over how many requests instructions and system calls are taken:
-// enough that a collection of garbage counts with its share.
+// counted is how many requests instructions and system calls are counted over:
+// enough that garbage collections count with their share.
 const counted = 2000
 
 const (
@@ -19,8 +19,8 @@ const (
 	perStart = "ARMv7 instructions from start to ready"
 )
 
-// instructions counts what the ARMv7 daemon executes, or what it asks of the
-// kernel where instructions can't be counted.
+// instructions counts the instructions of the ARMv7 daemon, or its system calls
+// if instructions can't be counted.
 func instructions(ctx context.Context, l *lab) ([]row, error) {
 	token := row{what: perToken, unit: "%.1f k", budget: 80, stretch: 30}
 	begin := row{what: perStart, unit: "%.2f M", budget: 5, stretch: 3.5}
@@ -42,9 +42,9 @@ func instructions(ctx context.Context, l *lab) ([]row, error) {
 	return []row{token, begin, calls}, nil
 }
 
-// plugin compiles the counter and returns its path, or what to do about there
-// being none. The number that a plugin must name has changed with qemu's
-// editions, the functions that this one uses have not: it is tried under each.
+// plugin compiles the counter and returns its path, or what to do to get one.
+// Each edition of qemu wants another API number from a plugin, but the
+// functions that this one uses have not changed: every number is tried.
 func (l *lab) plugin(ctx context.Context) (path, missing string, err error) {
 	switch {
 	case !installed("qemu-arm"):
@@ -71,14 +71,14 @@ func (l *lab) plugin(ctx context.Context) (path, missing string, err error) {
 	return "", fmt.Sprintf("this qemu-arm takes no plugin (%.200q): install qemu-user 7.2 as Debian 12 has it", said), nil
 }
 
-// counting is the beginning of a command that counts the instructions of what
-// follows.
+// counting is the beginning of a command that counts the instructions of the
+// program behind it.
 func (l *lab) counting(plugin string) []string {
 	return []string{"qemu-arm", "-plugin", plugin + ",out=" + l.files.own("icount")}
 }
 
-// executed fills in both rows of instructions. The guest has a copy of the
-// state, so that what it makes of it harms nobody.
+// executed fills in both rows of instructions. The guest works on a copy of the
+// state.
 func (l *lab) executed(ctx context.Context, plugin string, token, begin *row) (err error) {
 	state := l.files.own("state-armv7")
 	if err := os.CopyFS(state, os.DirFS(l.state)); err != nil {
@@ -117,8 +117,8 @@ func (l *lab) count() (float64, error) {
 	return float64(binary.NativeEndian.Uint64(counters)), nil
 }
 
-// perRequest is by how much a counter goes up with a cached token on a kept
-// connection, after a first few.
+// perRequest returns by how much a counter rises for each cached token on a
+// kept connection, after a few that warm up.
 func (l *lab) perRequest(ctx context.Context, count func() (float64, error)) (float64, error) {
 	if _, err := l.load(ctx, "-requests", "200", l.target("http")); err != nil {
 		return 0, err

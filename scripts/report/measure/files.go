@@ -12,8 +12,8 @@ import (
 	"strings"
 )
 
-// shipped measures what goes onto a box as it is: the binaries, and how much
-// the unit leaves the daemon to do.
+// shipped measures what goes onto a device: the binaries, and how much the unit
+// allows the daemon.
 func shipped(ctx context.Context, l *lab) ([]row, error) {
 	armv7 := row{what: "armv7 binary, stripped", unit: "%.2f MB", budget: 8.0, stretch: 7.3}
 	info, err := os.Stat(l.files.armv7())

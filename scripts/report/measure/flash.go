@@ -66,9 +66,9 @@ func countCalls(trace []byte) int {
 	return bytes.Count(trace, []byte("\n")) - bytes.Count(trace, []byte(" resumed>"))
 }
 
-// flash is what a refresh costs the flash, once through the daemon and once by
-// the storage alone with a token of the size that the budget is for, and how
-// far the database grows.
+// flash measures what a refresh writes, once through the daemon and once by the
+// storage alone with a token of the budget's size, and how far the database
+// grows.
 func flash(ctx context.Context, l *lab) ([]row, error) {
 	what := fmt.Sprintf("database file after %d refreshes", wearRefreshes)
 	size := row{what: what, unit: "%.0f KiB", budget: 64, stretch: 32}
@@ -125,7 +125,8 @@ func (l *lab) storedRefreshes(ctx context.Context, state string) ([]row, error) 
 	return flashRows(what, w, n, "by package storage, as the daemon calls it"), nil
 }
 
-// traceWear is what the storage writes to be opened and refreshed n times.
+// traceWear returns what the storage writes when it is opened and refreshed n
+// times.
 func (l *lab) traceWear(ctx context.Context, state string, n int) (writes, error) {
 	file := l.files.own("wear.trace")
 	args := append(tracing(file, writing), l.files.own("wear"), "-dir", state, "-n", strconv.Itoa(n),
@@ -136,8 +137,7 @@ func (l *lab) traceWear(ctx context.Context, state string, n int) (writes, error
 	return writesUnder(file, 0, state)
 }
 
-// servedRefreshes has the daemon fetch new tokens and watches what it writes
-// meanwhile.
+// servedRefreshes makes the daemon fetch new tokens and watches what it writes.
 func (l *lab) servedRefreshes(ctx context.Context) (rows []row, err error) {
 	const n, what = 5, "by the daemon"
 	if !installed("strace") {
@@ -172,7 +172,7 @@ func (l *lab) servedRefreshes(ctx context.Context) (rows []row, err error) {
 	return flashRows(what, w, n, fmt.Sprintf("the simulator's token has %d bytes", len(current.AccessToken))), nil
 }
 
-// renewed has the daemon replace its token, and returns the new one.
+// renewed makes the daemon replace its token, and returns the new one.
 func (l *lab) renewed(ctx context.Context, daemon *process, old token) (token, error) {
 	if err := refresh(ctx, l.socket); err != nil {
 		return token{}, err

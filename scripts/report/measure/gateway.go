@@ -22,8 +22,7 @@ const (
 	roundTrip   = 50 * time.Millisecond
 )
 
-// relay passes connections on to the simulator, and delays what passes as a long
-// line does.
+// relay passes connections on to the simulator, with the delay of a long line.
 type relay struct {
 	net.Listener
 	to    string
@@ -112,8 +111,8 @@ func onSocketClient(socket string) *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: 2 * time.Minute}
 }
 
-// gateway measures players' calls through the daemon beside calls of their own. On
-// a kept connection `make bench` compares them, where no throttle holds them up.
+// gateway compares players' calls through the daemon with calls of their own.
+// `make bench` compares them on a kept connection, without a throttle.
 func gateway(ctx context.Context, l *lab) (rows []row, err error) {
 	first := row{what: "a player's first call, gateway over direct, 50 ms away", unit: "%.2f", budget: 1 / 2.5}
 	kept := row{what: "TLS connections of a sign-in's polls", unit: "%.0f", budget: 1}
@@ -195,7 +194,7 @@ func (l *lab) firstCalls(ctx context.Context, r *relay, to, kept *row) error {
 	return nil
 }
 
-// flashOf429s counts what shuts of the gate write.
+// flashOf429s counts the writes when 429s shut the gate.
 func (l *lab) flashOf429s(ctx context.Context, to *row) error {
 	const metric = "tvpassd_storage_writes_total "
 	before, err := l.metric(ctx, metric)

@@ -10,7 +10,7 @@ import (
 )
 
 // settle is how long a daemon is left alone before its memory is read: a moment
-// after the last request it gives back what the requests needed.
+// after the last request it frees what the requests needed.
 const settle = 10 * time.Second
 
 // idle measures a daemon that has a token and nothing to do: its memory, what
@@ -86,7 +86,7 @@ func wakes(ctx context.Context, p *process, watch time.Duration) (row, error) {
 	return r, err
 }
 
-// upstream is what all of it cost the server: one registration and one token,
+// upstream counts the calls to the server: one registration and one token,
 // however often the daemon was started and asked.
 func upstream(ctx context.Context, l *lab) ([]row, error) {
 	c, err := l.counts(ctx)

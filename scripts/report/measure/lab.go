@@ -54,7 +54,7 @@ func readOr(path, fallback string) string {
 }
 
 // newLab starts a simulator and lets a daemon fetch the one token that all
-// measurements are of.
+// measurements use.
 func newLab(ctx context.Context, f files) (l *lab, err error) {
 	l = &lab{files: f, state: f.own("state"), socket: f.own("tvpassd.sock")}
 	if err := l.simulate(ctx, "passsim"); err != nil {

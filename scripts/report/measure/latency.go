@@ -50,7 +50,7 @@ func (l *lab) load(ctx context.Context, args ...string) ([]loaded, error) {
 func (l *lab) target(mode string) string { return "tvpassd:" + mode + ":" + l.socket + ":" + tokenPath }
 
 // latency compares the cached token with floors. Servers and generator share
-// one processor and take turns: apart, the figures have two modes, by where the
+// one processor and take turns: on two, the figures depend on where the
 // scheduler puts them.
 func latency(ctx context.Context, l *lab) (rows []row, err error) {
 	kept := row{what: "cached token, keep-alive, p50 over a C echo", unit: "%.2f", budget: 2.5, stretch: 1.6}
@@ -105,7 +105,7 @@ func (l *lab) againstEcho(ctx context.Context, cpu int, r *row, mode string) (er
 }
 
 // againstAgent does the same against a running oidc-agent with an account
-// loaded. It is not for this program to set one up.
+// loaded. It does not set one up.
 func (l *lab) againstAgent(ctx context.Context, cpu int, r *row) error {
 	socket, account := os.Getenv("OIDC_SOCK"), os.Getenv("OIDC_ACCOUNT")
 	switch {

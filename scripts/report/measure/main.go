@@ -2,13 +2,13 @@
 // scripts/report/run builds what it needs and starts it.
 //
 // It owns the order of the measurements, the servers they need and the table.
-// It judges tvpassd by its binary, its socket and what the kernel tells of the
-// process, never by its own packages; only what 1,000 refreshes do to the
-// database is measured on package storage, by the program wear. Microseconds
-// are shown but never judged: ratios, counts and bytes are.
+// It judges tvpassd by its binary, its socket and what the kernel reports of
+// the process, never by its packages; only what 1,000 refreshes do to the
+// database is measured on package storage, by the program wear. It judges
+// ratios, counts and bytes, and only shows microseconds.
 //
-// The exit status is 0 where everything was measured that the machine has the
-// tools for, over budget or not.
+// The exit status is 0 if everything was measured for which the machine has the
+// tools, over budget or not.
 package main
 
 import (

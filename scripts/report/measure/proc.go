@@ -11,15 +11,15 @@ import (
 	"strings"
 )
 
-// anonymous is how many bytes of a process are in memory that no file backs:
-// what it costs a box that has the binary cached anyhow.
+// anonymous returns how many bytes of a process are in memory that no file
+// backs: the cost to a device that has the binary cached anyhow.
 func anonymous(pid int) (float64, error) {
 	kB, err := procField(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Anonymous:")
 	return float64(kB) * 1024, err
 }
 
-// wakeUps counts how often the threads of a process went to sleep by themselves
-// so far, thread by thread. Each of them was woken as often.
+// wakeUps counts, thread by thread, how often a process went to sleep by itself
+// so far. Each thread was woken as often.
 func wakeUps(pid int) (map[string]int64, error) {
 	status, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", pid))
 	if err != nil {

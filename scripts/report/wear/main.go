@@ -1,6 +1,6 @@
 // Command wear refreshes one app's token in a database a number of times, as
 // the daemon does, and prints the size of the database file in bytes. Under
-// strace it also shows what one refresh writes. With -age it makes the tokens of
+// strace it shows what one refresh writes. With -age it makes the tokens of
 // apps older instead, as if they were of an earlier boot.
 //
 //	wear -dir DIR [-n N] [-size BYTES]

@@ -263,8 +263,8 @@ func (c *checker) problem(e exchange, resp *http.Response, body []byte) {
 	}
 }
 
-// events checks a stream of events, each a name and one line of JSON. What was cut
-// off in the middle does not count.
+// events checks a stream of events, each a name and one line of JSON. An event
+// that was cut off does not count.
 func (c *checker) events(e exchange, body string) {
 	whole := body[:strings.LastIndex(body, "\n\n")+1]
 	for event := range strings.SplitSeq(strings.TrimSuffix(whole, "\n"), "\n\n") {
