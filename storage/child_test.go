@@ -112,8 +112,8 @@ func (c *child) reap() error {
 	return err
 }
 
-// saveForever saves state after state from the given one on, and prints the
-// number of each that SaveApp acknowledged.
+// saveForever saves one state after another, and prints the number of each that
+// SaveApp acknowledged.
 func saveForever() error {
 	s, err := Open(labConfig(os.Args[1]))
 	if err != nil {

@@ -58,7 +58,7 @@ func hurt(file []byte, happen func(file []byte)) []byte {
 	return file
 }
 
-// noise fills a page with what a worn flash might return.
+// noise fills a page with random bytes, as a worn flash might return.
 func noise(page []byte) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := range page {
@@ -347,7 +347,7 @@ func TestAStateMayBeSomewhereElse(t *testing.T) {
 	expectState(t, open(t, elsewhere), 4, true)
 }
 
-// TestADaemonOutlivesItsFiles changes the files of a running daemon as people
+// TestADaemonOutlivesItsFiles changes the files of a running daemon, as people
 // and worn flash do.
 func TestADaemonOutlivesItsFiles(t *testing.T) {
 	other := newSample(t)

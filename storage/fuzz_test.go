@@ -9,7 +9,7 @@ import (
 // FuzzOpen patches a sound database and a sound copy somewhere, and changes the
 // length of the database. (If the inputs were files or pages, the fuzzer would
 // spend its time making them smaller.) While one of the two is sound nobody is
-// signed out, and whatever they hold, the opened store works.
+// signed out, and the opened store always works.
 func FuzzOpen(f *testing.F) {
 	dir := f.TempDir()
 	s := open(f, dir)

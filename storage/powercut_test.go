@@ -281,8 +281,8 @@ func (im image) cuts(ops []op, look func(disk image)) {
 	}
 }
 
-// cutsAfterFailure looks at some of them after a sync has failed: what it was
-// for is lost, or what came later, or both.
+// cutsAfterFailure looks at some of them after a sync has failed: its data is
+// lost, or what came later, or both.
 func (im image) cutsAfterFailure(ops []op, look func(disk image)) {
 	doomed, pending := uncertain(ops)
 	for _, lost := range [][]int{doomed, pending, slices.Concat(doomed, pending)} {
@@ -368,7 +368,8 @@ func (o op) String() string {
 	return fmt.Sprintf("%s %s %s at %d, %d bytes", what, o.name, o.to, o.at, len(o.data))
 }
 
-// expectMoment expects what was acknowledged last, or what was being saved.
+// expectMoment expects the last acknowledged content, or the one that was being
+// saved.
 func expectMoment(want []moment, reached int, v verdict) error {
 	if v.Err != "" {
 		return errors.New(v.Err)

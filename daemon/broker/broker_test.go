@@ -19,14 +19,13 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// stillAlarm never rings by itself: what these tests wait for comes by other
-// ways, or at a ring of theirs.
+// stillAlarm rings only when a test says so.
 type stillAlarm struct{ c chan struct{} }
 
 func (a stillAlarm) Set(time.Duration)  {}
 func (a stillAlarm) C() <-chan struct{} { return a.c }
 
-// gatedUpstream answers a call once it is let to.
+// gatedUpstream holds each call until a test lets it go.
 type gatedUpstream struct {
 	mu              sync.Mutex
 	registers, toks int
@@ -131,7 +130,7 @@ func runningOn(t testing.TB, store Store, clock labClock) *bench {
 	return b
 }
 
-// tick lets time go by and wakes the broker.
+// tick advances the clock and wakes the broker.
 func (b *bench) tick(d time.Duration) {
 	b.clock.step(d)
 	b.alarm.c <- struct{}{}

@@ -79,8 +79,8 @@ func TestAClockThatIsSetDuringATokenCall(t *testing.T) {
 	}
 }
 
-// A device that never learns the time does not wake up to look for it: setting
-// the clock rings the alarm.
+// A device that never learns the time does not wake up to check the clock:
+// setting it rings the alarm.
 func TestAnUnsetClockIsNotPolled(t *testing.T) {
 	l := newLab(t)
 	l.pass(time.Minute)

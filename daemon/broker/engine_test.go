@@ -44,8 +44,8 @@ func (l *lab) arrivals(within time.Duration) (mean time.Duration, each map[strin
 	return mean, each
 }
 
-// A device that boots has its tokens as soon as the network and the throttle let
-// it: nothing else is waited for.
+// A device that boots has its tokens as soon as the network and the throttle
+// allow: it waits for nothing else.
 func TestTheFirstTokenComesAtOnce(t *testing.T) {
 	for _, tc := range []struct {
 		name           string
@@ -282,8 +282,8 @@ func TestAPlayerWhoWaitsCutsTheSpreadShort(t *testing.T) {
 	}
 }
 
-// aged is a record whose token was asked for at a moment before this boot, and
-// that knows of no trouble.
+// aged returns a record without trouble, whose token was requested before this
+// boot.
 func aged(a storage.App, sent time.Time) storage.App {
 	tok := *a.Token
 	tok.Sent, tok.ServerSent = storage.Stamp{Wall: sent}, sent

@@ -14,8 +14,8 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// Between two attempts a token may expire: the engine must wake up for that, or
-// watchers and the log would not be told.
+// Between two attempts a token may expire. The engine must wake up for that, so
+// that watchers and the log learn of it.
 func TestTheEngineWakesUpAtAnExpiry(t *testing.T) {
 	l := newLab(t)
 	l.pass(10 * time.Second)
@@ -76,7 +76,7 @@ func TestWhoWaitsForAnAppThatGoesIsAnsweredAtOnce(t *testing.T) {
 	b.up.release <- errOffline
 }
 
-// A report that was on its way while the token was replaced is about the old one.
+// A report that comes while the token is being replaced is about the old one.
 func TestAReportThatRacesWithARefresh(t *testing.T) {
 	b := running(t)
 	b.ready()
@@ -113,8 +113,7 @@ func TestAReportThatRacesWithARefresh(t *testing.T) {
 	}
 }
 
-// observed is a context that notes when somebody waits for its end, the first or
-// a later time.
+// observed is a context that signals each time that somebody waits for its end.
 type observed struct {
 	context.Context
 	first  int32

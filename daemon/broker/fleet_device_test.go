@@ -15,7 +15,7 @@ const (
 	fleetApp = "ref30"
 	// fleetBefore is the boot before the incident.
 	fleetBefore = "the boot before"
-	// fleetUptime is how long devices have run that run all the time.
+	// fleetUptime is the uptime of devices that are always on.
 	fleetUptime = 30 * 24 * time.Hour
 )
 
@@ -118,7 +118,8 @@ func (d *fleetDevice) happen() error {
 	return nil
 }
 
-// step has the engine do what is due, and finds out when something happens next.
+// step makes the engine do what is due, and computes when something happens
+// next.
 func (d *fleetDevice) step() {
 	h, now := d.shard, d.Now()
 	calls, wake := d.engine.step(now)

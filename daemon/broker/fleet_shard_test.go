@@ -19,9 +19,9 @@ const (
 	fleetCapacity = 10_000        // requests a second that the server takes of a million devices
 )
 
-// shards is the number of parts of a fleet. The server is as many machines
-// behind a balancer, and a device always reaches the same one. The parts have
-// nothing to do with one another, so only those in work need memory.
+// shards is the number of parts of a fleet. The server has as many machines
+// behind a balancer, and a device always reaches the same one. The parts are
+// independent, so only those in progress need memory.
 func (f fleet) shards() int { return min(max(f.devices/2000, 1), 32) }
 
 // calm is the number of requests a second in a quiet time: a refresh is drawn

@@ -12,10 +12,10 @@ import (
 	"time"
 )
 
-// The fleet shows what many devices do to the server when something strikes all
-// of them at once. The real engine runs for each device in one event-driven
-// process, without a goroutine or a moment of real time, and a naive player runs
-// beside it. A seed always gives the same figures.
+// The fleet shows the load on the server when something strikes many devices at
+// once. The real engine runs for each device in one event-driven process,
+// without a goroutine or a moment of real time, and a naive player runs beside
+// it. A seed always gives the same figures.
 //
 //	FLEET_DEVICES=1000000 go test -timeout 2h -run '^TestFleet$' -v ./daemon/broker
 //

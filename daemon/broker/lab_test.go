@@ -60,7 +60,7 @@ func (s *labStore) SaveApp(endpoint, app string, a storage.App) error {
 	return s.fails
 }
 
-// labMemory is the gate's memory: a file that no reboot survives.
+// labMemory is the gate's memory: a file that does not survive a reboot.
 type labMemory struct {
 	state  *throttle.State
 	fails  error
@@ -178,7 +178,7 @@ func (l *lab) refuse(kind dcr.Kind, code string) error {
 
 var errOffline = &dcr.Error{Kind: dcr.Offline, Detail: "no route to the server"}
 
-// pass lets time go by, with everything that happens in it.
+// pass advances the clock, with everything that happens meanwhile.
 func (l *lab) pass(d time.Duration) {
 	for end := l.clock.boot + d; ; {
 		calls, wake := l.engine.step(l.clock.Now())
@@ -248,7 +248,7 @@ func (l *lab) served() string {
 // view returns the only app's present view.
 func (l *lab) view() *AppView { return new(l.engine.view(l.machine(), l.clock.Now())) }
 
-// report has a player report the only app's token.
+// report makes a player report the only app's token.
 func (l *lab) report() { l.engine.report(l.machine(), l.clock.Now()) }
 
 func (l *lab) state() string {

@@ -21,8 +21,8 @@ func TestALinkThatComesUpDuringACall(t *testing.T) {
 	l.expectState(ipc.StateReady)
 }
 
-// A link that comes up may do so before the name servers are known: calls that
-// fail then do not wait for the ladder, which is at 15 minutes.
+// A link may come up before the name servers are known. Calls that fail then do
+// not wait for the ladder, which is at 15 minutes.
 func TestALinkThatComesUpBeforeTheNameServers(t *testing.T) {
 	for _, later := range []time.Duration{time.Second, 20 * time.Second, 100 * time.Second} {
 		l := newLab(t)
@@ -36,7 +36,7 @@ func TestALinkThatComesUpBeforeTheNameServers(t *testing.T) {
 	}
 }
 
-// A link that flaps cuts a wait short once in 30 s, however its flaps fall.
+// A link that flaps cuts a wait short once in 30 s, whenever it flaps.
 func TestALinkThatFlapsCutsAWaitOnceInHalfAMinute(t *testing.T) {
 	l := failing(t, true, errOffline)
 	l.requests = nil

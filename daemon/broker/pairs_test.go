@@ -15,7 +15,8 @@ import (
 // database is a server's memory of the pairs that it gave out.
 type database map[string]bool
 
-// asks has a server with a database of its own answer, until it is called again.
+// asks makes a server with a database of its own answer, until it is called
+// again.
 func (l *lab) asks(db database) {
 	l.answer = func(r request) (any, error) {
 		if r.kind == callToken && !db[r.client] {
@@ -62,21 +63,21 @@ func incidents() []incident {
 	}
 }
 
-// toll is what an incident does to devices, until three days after its end.
+// toll counts what an incident costs devices, until three days after its end.
 type toll struct {
 	signOuts int           // registrations that it led to
 	forGood  int           // devices that have another pair in the end
 	without  time.Duration // the mean time without a valid token, after the end
 }
 
-// A device meets an incident in one of these situations.
+// The situations in which a device meets an incident.
 const (
 	atAnyTime  = "at any time"
 	refreshing = "as it refreshes its token"
 	without    = "without a token"
 )
 
-// suffers puts a device through an incident.
+// suffers runs a device through an incident.
 func (bill *toll) suffers(t *testing.T, seed uint64, situation string, i incident, length time.Duration) {
 	l := newLab(t)
 	l.random = rand.New(rand.NewPCG(seed, 11))
@@ -107,8 +108,8 @@ func (bill *toll) suffers(t *testing.T, seed uint64, situation string, i inciden
 // devices go through each incident of TestSignOuts.
 const devices = 50
 
-// What may be mended by waiting signs nobody out while there is a token, and
-// nobody for good.
+// An incident that passes by itself signs nobody out while there is a token,
+// and nobody for good.
 func TestSignOuts(t *testing.T) {
 	const h, m = time.Hour, time.Minute
 	all := incidents()
@@ -142,8 +143,8 @@ func TestSignOuts(t *testing.T) {
 	}
 }
 
-// How long after the first invalid_client a second one counts depends on what
-// the viewer has meanwhile.
+// How long after the first invalid_client a second one counts depends on
+// whether the viewer still has a token.
 func TestWhenTheSecondRefusalIsAskedFor(t *testing.T) {
 	for _, tc := range []struct {
 		name      string
@@ -205,8 +206,8 @@ func (l *lab) clients() (clients []string) {
 	return clients
 }
 
-// Before another pair is asked for, the server is asked for each that the device
-// ever had, newest first.
+// Before a device registers again, it tries each pair that it ever had, newest
+// first.
 func TestTheRoundBeforeARegistration(t *testing.T) {
 	l := newLab(t)
 	l.pass(10 * time.Second)
@@ -228,7 +229,7 @@ func TestTheRoundBeforeARegistration(t *testing.T) {
 		}
 	}
 
-	// The oldest one that is kept is known again; it is the pair from then on.
+	// The server knows the oldest kept pair again: it is the pair from then on.
 	l.advance(25 * time.Hour)
 	l.asks(database{pairs[3]: true})
 	l.pass(time.Minute)
@@ -253,7 +254,7 @@ func TestTheRoundBeforeARegistration(t *testing.T) {
 		t.Error("credentials were restored without a word")
 	}
 
-	// An admin's reset forgets them all.
+	// An admin's reset forgets all pairs.
 	if err := l.engine.reset(l.machine(), l.clock.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -264,8 +265,8 @@ func TestTheRoundBeforeARegistration(t *testing.T) {
 	}
 }
 
-// A round that could not be finished, or whose registration failed, proves
-// nothing an hour later.
+// A round that did not finish, or whose registration failed, proves nothing an
+// hour later.
 func TestARoundIsMadeRightBeforeTheRegistration(t *testing.T) {
 	l := newLab(t)
 	l.pass(10 * time.Second)
@@ -303,7 +304,8 @@ func TestARoundIsMadeRightBeforeTheRegistration(t *testing.T) {
 	}
 }
 
-// Only a refusal gives a pair up: other failures do not, and no pair is skipped.
+// Only a refusal makes the device give up a pair: other failures do not, and no
+// pair is skipped.
 func TestARoundWaitsOutOtherTrouble(t *testing.T) {
 	for name, trouble := range map[string]func(*lab) error{
 		"offline":            func(*lab) error { return errOffline },

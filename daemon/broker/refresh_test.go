@@ -43,8 +43,8 @@ func TestAReportOfARefusedTokenIsNotWrittenTwice(t *testing.T) {
 	}
 }
 
-// Two apps ask for tokens because nothing vouches for the time. The first answer
-// does: the failure of the second is of no interest any more.
+// Two apps ask for tokens because nothing vouches for the time. The first
+// answer vouches for it: the failure of the second no longer matters.
 func TestAFailureThatComesAfterTheTimeIsKnown(t *testing.T) {
 	l := newLab(t, "a", "b")
 	l.pass(10 * time.Second)

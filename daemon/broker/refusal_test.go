@@ -198,7 +198,7 @@ func TestAnUndocumentedRefusalThatStays(t *testing.T) {
 		}
 	}
 
-	// Other trouble before it, or in between, is not taken for it.
+	// Other trouble before a refusal, or between two, does not count as one.
 	for name, trouble := range map[string]func(n int) bool{
 		"before":     func(n int) bool { return n < 20 },
 		"in between": func(n int) bool { return n%5 == 0 },

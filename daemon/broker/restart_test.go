@@ -10,8 +10,8 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// The clock of the device may show a time before the one that a token was asked
-// at: then nothing is known of its age.
+// The clock of the device may show a time before the token was requested: then
+// its age is unknown.
 func TestATokenThatWasAskedForInTheFuture(t *testing.T) {
 	l := newLab(t)
 	l.pass(10 * time.Second)
@@ -21,8 +21,8 @@ func TestATokenThatWasAskedForInTheFuture(t *testing.T) {
 	}
 }
 
-// A boot id that comes with a lower reading than before is not the same boot: a
-// snapshot was restored, or a container was moved.
+// A known boot id with a lower reading is not the same boot: a snapshot was
+// restored, or a container was moved.
 func TestTheSameBootIDWithALowerReading(t *testing.T) {
 	l := newLab(t)
 	l.pass(time.Hour)

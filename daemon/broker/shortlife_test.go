@@ -11,8 +11,8 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// publishing has a Broker show what the engine does, as its loop would. It has
-// no goroutine.
+// publishing makes a Broker publish what the engine does, as its loop would. It
+// has no goroutine.
 func (l *lab) publishing() *Broker {
 	b := &Broker{
 		engine: l.engine, clock: l.clock, changed: func() {}, logged: map[string][]string{}, brief: map[string]bool{},
@@ -23,7 +23,7 @@ func (l *lab) publishing() *Broker {
 	return b
 }
 
-// living has the server give tokens of a life.
+// living makes the server give tokens of a life.
 func (l *lab) living(life time.Duration) {
 	l.answer = func(r request) (any, error) {
 		answer, err := l.healthy(r)
@@ -113,7 +113,7 @@ func TestAPlayerWhoWaitsGetsAShortToken(t *testing.T) {
 		t.Error("requests exceed a burst of 3 at 1 a second")
 	}
 
-	// Nobody hastens a failure.
+	// A waiting player does not shorten the wait after a failure.
 	l.answer = func(request) (any, error) { return nil, errOffline }
 	l.pass(time.Minute)
 	l.requests = nil
@@ -143,7 +143,8 @@ func TestATokenThatLivesShortIsNotKept(t *testing.T) {
 	l.expectState(ipc.StateReady)
 }
 
-// The coming and going of short tokens is told once, and a failure still is.
+// The coming and going of short tokens is logged once, and a failure is still
+// logged.
 func TestShortLivesAreLoggedOnce(t *testing.T) {
 	l := newLab(t)
 	l.living(5 * time.Second)

@@ -7,7 +7,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 )
 
-// This file judges the calls that leave the device, and takes note of what comes
+// This file judges the calls that leave the device, and records what comes
 // back.
 
 // leaves judges a request that is about to leave.
@@ -60,7 +60,7 @@ func (r *simRules) untried(d *simDevice, f simFlight) string {
 	return ""
 }
 
-// countCall looks whether an app calls again and again.
+// countCall breaks the life if an app calls in a loop.
 func (r *simRules) countCall(d *simDevice, acc *simAccount) {
 	acc.unsaved = acc.unsaved || d.disk.stuck() != diskWorks
 	if d.at < acc.short {
@@ -78,7 +78,7 @@ func (r *simRules) countCall(d *simDevice, acc *simAccount) {
 
 // What reaches the device.
 
-// lands takes note of the end of a call that reaches the daemon.
+// lands records the end of a call that reaches the daemon.
 func (r *simRules) lands(d *simDevice, f simFlight) {
 	acc := f.account
 	d.tellDate(f)
@@ -119,7 +119,7 @@ func (r *simRules) lands(d *simDevice, f simFlight) {
 	}
 }
 
-// tellDate takes note of an answer that tells the device the time.
+// tellDate records an answer that gives the device the time.
 func (d *simDevice) tellDate(f simFlight) {
 	switch a := f.answer.(type) {
 	case dcr.Token:
@@ -203,7 +203,7 @@ func (r *simRules) haste(d *simDevice, acc *simAccount) time.Duration {
 	}
 }
 
-// recalled takes note of another database of the server.
+// recalled records that the server has another database.
 func (r *simRules) recalled(d *simDevice) {
 	for _, acc := range r.accounts {
 		acc.calm, acc.fresh = d.at, nil

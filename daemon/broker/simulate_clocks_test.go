@@ -22,7 +22,7 @@ const (
 	certificateSpan = 40 * simDay
 )
 
-// A device comes back from a power cut with one of these wall clocks.
+// The wall clocks with which a device comes back from a power cut.
 type simBootClock int
 
 const (

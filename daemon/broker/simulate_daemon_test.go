@@ -10,7 +10,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/throttle"
 )
 
-// This file has the daemon in its simulated device.
+// This file runs the daemon in its simulated device.
 
 // start begins a run of the daemon on what is stored.
 func (d *simDevice) start() {
@@ -49,8 +49,9 @@ func (h timeless) Handle(ctx context.Context, r slog.Record) error {
 	return h.Handler.Handle(ctx, r)
 }
 
-// kill ends the daemon between two instructions. What is on its way is lost to
-// it, though not to the server. The gate's memory knows of it, if it works.
+// kill ends the daemon between two instructions. It never sees the answers that
+// are on their way, though the server has acted. The gate's memory knows of
+// those calls, if it works.
 func (d *simDevice) kill() {
 	if d.memory.spoilt {
 		d.lose()
@@ -59,14 +60,14 @@ func (d *simDevice) kill() {
 	d.players.ends()
 }
 
-// lose has what is on its way leave no trace.
+// lose drops the answers that are on their way.
 func (d *simDevice) lose() {
 	for _, f := range d.flights {
 		f.account.lost(f)
 	}
 }
 
-// stop ends the daemon in good order, as Broker.Run does when its context ends.
+// stop ends the daemon as Broker.Run does when its context ends.
 func (d *simDevice) stop() {
 	if d.broker == nil {
 		return

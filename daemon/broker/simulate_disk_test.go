@@ -20,8 +20,8 @@ type simDisk struct {
 	cut    simWriteCut // how the next write ends
 	writes int
 
-	// Whoever must know: a rule is broken, an app is written, a write of the gate
-	// begins, it is written.
+	// Callbacks: a rule is broken, an app is written, a write of the gate begins,
+	// it is written.
 	breaks    func(rule, format string, args ...any)
 	saved     func(key simKey, a storage.App)
 	savesGate func()

@@ -7,9 +7,9 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// This file has what happens in an incident.
+// This file runs the incidents.
 
-// askForPatience has the server answer 429 for a while, with a Retry-After of
+// askForPatience makes the server answer 429 for a while, with a Retry-After of
 // any length.
 func (d *simDevice) askForPatience(i simIncident) {
 	d.begin(simThrottled, 0, i.length)
@@ -133,7 +133,7 @@ func (d *simDevice) statement(app int, bad bool) {
 	d.reload()
 }
 
-// storm has players ask for tokens, and call the server themselves.
+// storm makes players ask for tokens, and call the server themselves.
 func (d *simDevice) storm(i simIncident) {
 	for n := range 20 {
 		d.ask(n%len(d.apps), time.Duration(n)*time.Hour)

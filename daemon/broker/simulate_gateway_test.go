@@ -9,8 +9,8 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/throttle"
 )
 
-// Players that call the server through the gateway, and players that go straight
-// at it. Here is what happens; simulate_throttle_test.go has what must not.
+// Players that call the server through the gateway, and players that call it
+// directly. simulate_throttle_test.go has the rules for them.
 
 // simPlayers are the calls of players.
 type simPlayers struct {
@@ -45,7 +45,7 @@ type simPlayerCall struct {
 	shutEnd time.Duration
 }
 
-// simImpatient is every how many calls one is given up by its player.
+// simImpatient says that the player gives up one of so many calls.
 const simImpatient = 40
 
 // simPlayerEnd is how a call ends.
@@ -86,7 +86,7 @@ func (t *simPlayersTally) check(test *testing.T) {
 	}
 }
 
-// begins has a run of the daemon take up the queue.
+// begins makes the queue of a run of the daemon.
 func (p *simPlayers) begins(d *simDevice, gate *throttle.Gate) {
 	p.gate, p.queue, p.next, p.calls = gate, throttle.NewQueue(gate), simNever, nil
 	p.rules.forgets(d)
@@ -155,7 +155,7 @@ func (p *simPlayers) find(t *throttle.Ticket) *simPlayerCall {
 	return nil
 }
 
-// advancePlayers lets leave what may.
+// advancePlayers lets the calls leave that may.
 func (d *simDevice) advancePlayers() {
 	p := &d.players
 	left, late, next := p.queue.Advance(d.clocks.boot)
@@ -171,7 +171,8 @@ func (d *simDevice) advancePlayers() {
 	p.next = next
 }
 
-// playerCalls has a player call the gateway, which lets it wait so long.
+// playerCalls makes a player call the gateway, which lets the call wait so
+// long.
 func (d *simDevice) playerCalls(app int, wait time.Duration) {
 	p, id := &d.players, d.apps[app].id
 	if p.queue == nil || !d.apps[app].present {
@@ -199,7 +200,7 @@ func (d *simDevice) playerCalls(app int, wait time.Duration) {
 	d.advancePlayers()
 }
 
-// sendPlayer takes a player's call to the server. It is settled at once how the
+// sendPlayer takes a player's call to the server, and decides at once how the
 // call ends.
 func (d *simDevice) sendPlayer(c *simPlayerCall) {
 	p := &d.players
@@ -253,8 +254,8 @@ func (d *simDevice) landPlayer(c *simPlayerCall) {
 	d.alarm.ring() // as Gate.Shuts does
 }
 
-// sleepPlayers cuts the connections to the server, and makes it hard to say what
-// a call that waits may expect.
+// sleepPlayers cuts the connections to the server. A waiting call can't be
+// judged after that.
 func (d *simDevice) sleepPlayers() {
 	p := &d.players
 	p.rules.ghosts = nil
@@ -267,12 +268,12 @@ func (d *simDevice) sleepPlayers() {
 
 // What players do.
 
-// poll has a player ask every 3 s, as it does during a sign-in.
+// poll makes a player ask every 3 s, as it does during a sign-in.
 func (d *simDevice) poll(i simIncident) {
 	d.repeat(3*time.Second, i.length, func() { d.playerCalls(i.app, 10*time.Second) })
 }
 
-// flood has a player call 10 times a second.
+// flood makes a player call 10 times a second.
 func (d *simDevice) flood(i simIncident) {
 	wait := time.Duration(i.size * float64(20*time.Second))
 	d.repeat(500*time.Millisecond, i.length, func() {
@@ -288,7 +289,7 @@ func (d *simDevice) floodAll(i simIncident) {
 	}
 }
 
-// direct has a player call the server itself, and report its 429s.
+// direct makes a player call the server itself, and report its 429s.
 func (d *simDevice) direct(i simIncident) {
 	d.repeat(200*time.Millisecond+time.Duration(i.size*float64(time.Second)), i.length, func() {
 		d.players.tally.direct++
@@ -312,7 +313,7 @@ func (d *simDevice) reportThrottled(app int) {
 	})
 }
 
-// cutWhileShut has a Retry-After outlive a boot.
+// cutWhileShut makes a Retry-After outlive a boot.
 func (d *simDevice) cutWhileShut(i simIncident) {
 	d.begin(simThrottled, 0, i.length)
 	d.asked = time.Duration(i.size * float64(time.Hour)).Truncate(time.Second)
@@ -320,7 +321,7 @@ func (d *simDevice) cutWhileShut(i simIncident) {
 	d.after(i.length, func() { d.powerCut(i.length) })
 }
 
-// repeat has f happen again and again.
+// repeat runs f again and again.
 func (d *simDevice) repeat(every, length time.Duration, f func()) {
 	f()
 	if length > every {

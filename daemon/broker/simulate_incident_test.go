@@ -216,8 +216,8 @@ func drawLife(seed uint64) simLife {
 	return l
 }
 
-// drawIncidents draws what happens: it never rains but it pours, for most can
-// go wrong when things come together. Most devices live quietly, some are never
+// drawIncidents draws what happens. Incidents come in clusters, because most
+// goes wrong when things coincide. Most devices live quietly, some are never
 // left alone.
 func drawIncidents(random *rand.Rand, apps int) []simIncident {
 	weights := make([]float64, len(simKinds))

@@ -10,8 +10,8 @@ import (
 
 // This file judges what players see, at any moment.
 
-// look has a player of every app ask, and checks what it gets and what else is
-// shown.
+// look makes a player of every app ask, and checks what it gets and what else
+// is shown.
 func (d *simDevice) look() {
 	d.rules.weigh(d)
 	for i := range d.apps {
@@ -63,14 +63,14 @@ func (d *simDevice) ask(number int, minTTL time.Duration) {
 	}
 }
 
-// unknowable is how much longer than it does the device may believe a token to
-// live: its boot clock stood still, and nothing has told it so.
+// unknowable is by how much the device may overestimate a token's life: its
+// boot clock stood still, and nothing has shown that yet.
 func (r *simRules) unknowable(issued *simToken) time.Duration {
 	// Something vouched for the rest, though two that do so may differ a little.
 	return min(r.stood-issued.stood, r.still+2*maxSkew+r.blind-issued.blind)
 }
 
-// stoodStill takes note of a suspend without a clock that runs.
+// stoodStill records a suspend without a clock that runs.
 func (r *simRules) stoodStill(d *simDevice, t time.Duration) {
 	if r.shutStays > d.at-t {
 		r.shutStays += t
@@ -88,15 +88,15 @@ func (r *simRules) stoodStill(d *simDevice, t time.Duration) {
 	r.stillUntil = d.at
 }
 
-// dated takes note of a Date. A run of the daemon that does not see it, or sees
-// it while the app is not configured, has nothing from it.
+// dated records a Date. It does not help a run of the daemon that does not see
+// it, or sees it while the app is not configured.
 func (r *simRules) dated(d *simDevice) {
 	r.untold = max(r.untold, r.still)
 	r.known(d)
 }
 
-// vouchedFor takes note of a time service that vouches for the time. A full disk
-// keeps the next run from knowing.
+// vouchedFor records that a time service vouches for the time. With a full disk
+// the next run does not know it.
 func (r *simRules) vouchedFor(d *simDevice) {
 	if r.untold = max(r.untold, r.still); d.disk.stuck() == diskWorks && d.broker != nil {
 		r.untold = 0
@@ -104,8 +104,8 @@ func (r *simRules) vouchedFor(d *simDevice) {
 	r.known(d)
 }
 
-// known takes note of something that vouches for the time. It need not agree to
-// the second with what did when a token was asked for.
+// known records that something vouches for the time. It may differ by seconds
+// from what did so when a token was requested.
 func (r *simRules) known(d *simDevice) {
 	if r.still > 0 { // tokens may end now
 		r.worry(d, d.at)
@@ -120,7 +120,7 @@ func (r *simRules) reveal(d *simDevice, where, text string) {
 	}
 }
 
-// judge checks what is the case at this moment.
+// judge checks the state at this moment.
 func (r *simRules) judge(d *simDevice) {
 	if d.broker == nil {
 		return

@@ -99,8 +99,8 @@ func (r *simRules) due(d *simDevice, acc *simAccount) time.Duration {
 	return calm + bound
 }
 
-// next is the next moment at which a rule wants to look: an app must be ready,
-// a token expires.
+// next is the next moment at which a rule must be checked: an app must be
+// ready, a token expires.
 func (r *simRules) next(d *simDevice) time.Duration {
 	next := simNever
 	if d.broker == nil {

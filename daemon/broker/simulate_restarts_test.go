@@ -6,9 +6,9 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// This file judges what a start of the daemon finds on the disk.
+// This file checks what a start of the daemon finds on the disk.
 
-// saves takes note of what is on disk for certain.
+// saves records what is certainly on disk.
 func (r *simRules) saves(d *simDevice, key simKey, a storage.App) {
 	acc := r.account(key.endpoint, key.app)
 	acc.unsaved = false
@@ -25,10 +25,10 @@ func (r *simRules) saves(d *simDevice, key simKey, a storage.App) {
 	}
 }
 
-// savesGate takes note of a write of a Retry-After, or of its end, that begins.
+// savesGate records the beginning of a write of a Retry-After, or of its end.
 func (r *simRules) savesGate() { r.unsure = true }
 
-// savedGate takes note of one that succeeded.
+// savedGate records such a write that succeeded.
 func (r *simRules) savedGate(g storage.Gate) {
 	r.unsure = false
 	if g.Wait == 0 {
@@ -36,8 +36,8 @@ func (r *simRules) savedGate(g storage.Gate) {
 	}
 }
 
-// damaged takes note of a database that is lost; what viewers would be signed
-// out without is kept twice.
+// damaged records that the database is lost. The copy still has what viewers
+// would be signed out without.
 func (r *simRules) damaged() {
 	r.shutSaved, r.unsure = simShut{}, false
 	for _, acc := range r.accounts {
@@ -46,8 +46,8 @@ func (r *simRules) damaged() {
 	}
 }
 
-// rebooted takes note of a new boot: a stored token is trusted only where
-// something vouches for the time.
+// rebooted records a new boot: a stored token is trusted only if something
+// vouches for the time.
 func (r *simRules) rebooted(d *simDevice) {
 	for _, acc := range r.accounts {
 		acc.fresh = nil
@@ -82,8 +82,8 @@ func (r *simRules) starts(d *simDevice) {
 	r.reckonShut(d)
 }
 
-// reckonShut takes note of what a wall clock says of how much of a Retry-After
-// of an earlier boot is left.
+// reckonShut computes how much of an earlier boot's Retry-After is left by the
+// wall clock.
 func (r *simRules) reckonShut(d *simDevice) {
 	shut := r.shutSaved
 	if shut.bootID != "" && shut.bootID == d.clocks.BootID() {
@@ -127,7 +127,7 @@ func (r *simRules) found(d *simDevice, m *machine) {
 	acc.refused, acc.confirmed = simMoment{}, m.condemned()         // as it was when they were stored
 }
 
-// configured takes note of a reload.
+// configured records a reload.
 func (r *simRules) configured(d *simDevice) {
 	if d.broker == nil {
 		return

@@ -28,7 +28,7 @@ type simServer struct {
 	databases int // so many there were
 }
 
-// failOver has a database answer that knows no pair.
+// failOver switches to a database that knows no pair.
 func (s *simServer) failOver() {
 	s.databases++
 	s.database = s.databases

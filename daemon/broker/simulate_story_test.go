@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// simStory is what happened in a life, the end of it: enough to see why a rule
-// was broken.
+// simStory is the end of what happened in a life: enough to see why a rule was
+// broken.
 type simStory struct{ lines []string }
 
 // simStoryLines is how many lines a person reads.
@@ -111,7 +111,7 @@ func (l *simLife) lastApp() int {
 	return last
 }
 
-// hasten has everything happen as many days earlier as possible.
+// hasten moves everything as many days earlier as possible.
 func (l *simLife) hasten() {
 	if len(l.incidents) == 0 {
 		return

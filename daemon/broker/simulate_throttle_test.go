@@ -56,7 +56,7 @@ func (r *simThrottle) starts(d *simDevice) {
 	r.forgets(d)
 }
 
-// forgets takes note of a memory that holds nothing of use.
+// forgets records that the gate's memory is lost.
 func (r *simThrottle) forgets(d *simDevice) {
 	if d.memory.spoilt || d.clocks.noID {
 		r.forget()
@@ -64,7 +64,7 @@ func (r *simThrottle) forgets(d *simDevice) {
 	}
 }
 
-// rebooted takes note of a new boot, which begins with a full bucket.
+// rebooted records a new boot, which begins with a full bucket.
 func (r *simThrottle) rebooted(d *simDevice) {
 	r.forget()
 	r.bucket = simBucket{capacity: simBurst, level: simBurst, last: d.at}
@@ -72,7 +72,7 @@ func (r *simThrottle) rebooted(d *simDevice) {
 	r.own = simBucket{capacity: 3, last: r.known.last}
 }
 
-// empty takes note of buckets that the daemon takes to be empty.
+// empty records that the daemon takes its buckets to be empty.
 func (r *simThrottle) empty(at time.Duration) {
 	r.known.empty(max(at, r.known.last))
 	r.own.empty(max(at, r.own.last))
@@ -175,13 +175,13 @@ func (p *simPlayers) flying(app string) (n int) {
 	return n
 }
 
-// waits takes note of a call that begins to wait.
+// waits records a call that begins to wait.
 func (r *simThrottle) waits(d *simDevice, c *simPlayerCall) {
 	c.shutEnd = d.at
 	r.keepShut(d, c)
 }
 
-// keepShut takes note of how long the gate is shut while a call waits.
+// keepShut records how long the gate is shut while a call waits.
 func (r *simThrottle) keepShut(d *simDevice, c *simPlayerCall) {
 	if from, until := max(c.shutEnd, d.at), r.opens(d); until > from {
 		c.shut += until - from
@@ -190,7 +190,7 @@ func (r *simThrottle) keepShut(d *simDevice, c *simPlayerCall) {
 	}
 }
 
-// throttledFor takes note of a 429 to a call that left at a reading of the boot
+// throttledFor records a 429 to a call that left at a reading of the boot
 // clock.
 func (r *simThrottle) throttledFor(d *simDevice, sent, asks time.Duration) {
 	if r.row == 0 || sent >= r.boot {
@@ -207,14 +207,14 @@ func (r *simThrottle) throttledFor(d *simDevice, sent, asks time.Duration) {
 	}
 }
 
-// answered takes note of another answer.
+// answered records any other answer.
 func (r *simThrottle) answered(sent time.Duration) {
 	if r.row > 0 && sent >= r.boot {
 		r.row = 0
 	}
 }
 
-// throttledPlayer takes note of the 429 to a player's call.
+// throttledPlayer records the 429 to a player's call.
 func (r *simRules) throttledPlayer(d *simDevice, c *simPlayerCall) {
 	r.throttled = d.at
 	r.shutUntil = max(r.shutUntil, d.at+min(c.asks, time.Hour))
@@ -225,7 +225,7 @@ func (r *simRules) throttledPlayer(d *simDevice, c *simPlayerCall) {
 	d.players.rules.throttledFor(d, c.sent, c.asks)
 }
 
-// reported takes note of a player's report of a 429.
+// reported records a player's report of a 429.
 func (r *simThrottle) reported(d *simDevice, app string) {
 	last, before := r.reporters[app]
 	if d.clocks.boot-r.lastTold < 5*time.Second || before && d.clocks.boot-last < 10*time.Second {
@@ -260,7 +260,7 @@ func (r *simThrottle) next() time.Duration {
 	return next
 }
 
-// look judges what is the case at this moment.
+// look judges the state at this moment.
 func (r *simThrottle) look(d *simDevice) {
 	p := &d.players
 	total := p.queue.Total()

@@ -9,7 +9,7 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// deadServed fails the test when a token is served after its expiry by the
+// deadServed fails the test if a token is served after its expiry by the
 // server's clock.
 func (l *lab) expectNoDeadToken(issuedAt time.Time) {
 	l.t.Helper()
@@ -68,8 +68,8 @@ func (l *lab) token() (Token, bool) {
 	return l.view().Token(l.clock.Now())
 }
 
-// A device without a battery has a boot clock that stands still in a suspend, and
-// a wall clock too, until the time service has stepped it by the night.
+// On a device without a battery the boot clock and the wall clock stand still
+// in a suspend, until the time service steps the wall clock by the night.
 func TestABootClockThatStoodStill(t *testing.T) {
 	const night = 8 * time.Hour
 	for _, tc := range []struct {
@@ -136,7 +136,7 @@ func withoutDate(answer any, err error) (any, error) {
 	return answer, err
 }
 
-// A server that holds its answers in a cache hands out tokens of earlier.
+// A server with a cache of answers hands out old tokens.
 func TestATokenOfEarlier(t *testing.T) {
 	const hour = time.Hour
 	for _, tc := range []struct {

@@ -12,7 +12,7 @@ import (
 
 func (l *lab) transitions() storage.Transitions { return l.view().Transitions() }
 
-// states are an app's story in words.
+// states returns an app's transitions in words.
 func (l *lab) states() []string {
 	var states []string
 	for _, t := range l.transitions() {
@@ -21,8 +21,8 @@ func (l *lab) states() []string {
 	return states
 }
 
-// A night without the server, a restart in it, a refusal in the morning: the
-// story tells each once, and is there afterwards.
+// A night without the server, a restart in it, a refusal in the morning: each
+// is one transition, and stays afterwards.
 func TestRetriesAreNoTransitions(t *testing.T) {
 	l := newLab(t)
 	l.pass(time.Minute)
@@ -41,7 +41,7 @@ func TestRetriesAreNoTransitions(t *testing.T) {
 		t.Errorf("the trouble is dated %v after the start", night)
 	}
 
-	// A healthy week adds nothing to it.
+	// A healthy week adds no transition.
 	l.pass(7 * 24 * time.Hour)
 	if diff := cmp.Diff(want, l.states()); diff != "" {
 		t.Errorf("after a week (-want +got):\n%s", diff)
