@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-
-	"golang.org/x/crypto/x509roots/fallback/bundle"
 )
 
 // rootSources are where trusted roots come from: the system, the bundle inside
@@ -41,21 +39,6 @@ func systemPool() *x509.CertPool {
 		pool = x509.NewCertPool()
 	}
 	return pool
-}
-
-func addEmbedded(pool *x509.CertPool) error {
-	for root := range bundle.Roots() {
-		cert, err := x509.ParseCertificate(root.Certificate)
-		if err != nil {
-			return fmt.Errorf("an embedded root certificate: %w", err)
-		}
-		if root.Constraint == nil {
-			pool.AddCert(cert)
-		} else {
-			pool.AddCertWithConstraint(cert, root.Constraint)
-		}
-	}
-	return nil
 }
 
 // Roots are the trusted roots of one place.
