@@ -60,7 +60,7 @@ func alter(f reflect.Value) bool {
 
 func TestAppStatusSame(t *testing.T) {
 	change(t, status, func(field string, s AppStatus) {
-		// What is left of the token's life is said twice.
+		// The status has the rest of the token's life in two forms.
 		if same := status().Same(s, 0); same != (field == "TokenExpiresIn") {
 			t.Errorf("another %s: the same: %v", field, same)
 		}

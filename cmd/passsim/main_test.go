@@ -71,7 +71,7 @@ func (p *process) content(t *testing.T, path string) string {
 	}
 }
 
-// stop sends a signal and wants a clean end.
+// stop sends a signal and expects a clean end.
 func (p *process) stop(t *testing.T, signal os.Signal) {
 	t.Helper()
 	if err := p.cmd.Process.Signal(signal); err != nil {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// Answers that are a little off are accepted, rather than answered with
-// registration after registration.
+// Answers that are a little off are accepted: otherwise the device would
+// register again and again.
 func TestLenientAnswers(t *testing.T) {
 	for name, fault := range map[string]string{
 		"gzip":              "kind=gzip",
@@ -56,8 +56,8 @@ func TestUnusableAnswers(t *testing.T) {
 	}
 }
 
-// A path that ends the TLS handshake is told as that; a middlebox that resets
-// only long ones lets the daemon through.
+// A network that cuts the TLS handshake is reported as that; a middlebox that
+// resets only long handshakes lets the daemon through.
 func TestHandshakes(t *testing.T) {
 	l := newLab(t, "-fault", "path=tls kind=reset")
 	l.up()

@@ -14,7 +14,7 @@ import (
 // its commands typed by real users, and what they print is what stands there. A
 // mount namespace gives the test an /etc of its own to make users in.
 func TestSeveralApps(t *testing.T) {
-	l := boxLab(t)
+	l := pageLab(t)
 	page := l.page("several-apps.md")
 	for name, text := range pageFiles(page) {
 		l.write("packages/"+name, text)
@@ -23,14 +23,14 @@ func TestSeveralApps(t *testing.T) {
 		l.must(err)
 		l.write("packages/"+id+".jwt", string(statement))
 	}
-	box := l.box()
+	device := l.device()
 
 	steps := pageSteps(page)
 	if len(steps) < 10 {
 		t.Fatalf("the page has only %d commands", len(steps))
 	}
 	for _, s := range steps {
-		r := l.inBox(box, s.user, s.command)
+		r := l.typesIn(device, s.user, s.command)
 		if got := r.stdout + r.stderr; !s.prints.MatchString(got) {
 			t.Errorf("%s types: %s\nand sees (exit %d):\n%s\nbut the page has:\n%s", s.user, s.command, r.code, got, s.output)
 		}
@@ -42,8 +42,8 @@ func TestSeveralApps(t *testing.T) {
 	}
 }
 
-// boxLab is a lab for pages that are played through by real users.
-func boxLab(t *testing.T) *lab {
+// pageLab is a lab for pages that are played through by real users.
+func pageLab(t *testing.T) *lab {
 	t.Helper()
 	needRoot(t)
 	for _, tool := range []string{"unshare", "nsenter", "setpriv", "useradd", "usermod", "groupadd", "gpasswd"} {
@@ -65,39 +65,39 @@ func (l *lab) page(name string) string {
 	return string(text)
 }
 
-// box starts a daemon in a mount namespace with an /etc of its own.
-func (l *lab) box() *process {
+// device starts a daemon in a mount namespace with an /etc of its own.
+func (l *lab) device() *process {
 	l.t.Helper()
-	l.write("box.toml", fmt.Sprintf("endpoint = %q\naccept_volatile_state = true\n"+
+	l.write("device.toml", fmt.Sprintf("endpoint = %q\naccept_volatile_state = true\n"+
 		"[device]\nmodel = \"Box\"\nversion = \"1\"\n[http]\nca_file = %q\n", l.endpoint, l.path("ca.pem")))
-	b := l.start("unshare", "--mount", "--propagation", "private", "sh", "-euc", boxScript, "sh", l.dir,
+	b := l.start("unshare", "--mount", "--propagation", "private", "sh", "-euc", deviceScript, "sh", l.dir,
 		programs.tvpassd)
 	l.t.Cleanup(b.kill)
-	b.until("socket", func() bool { return l.inBox(b, "root", "tvpassd status").code < 3 })
+	b.until("socket", func() bool { return l.typesIn(b, "root", "tvpassd status").code < 3 })
 	return b
 }
 
-// boxScript makes a box of a namespace: what the package of tvpassd leaves
-// there, and the daemon.
-const boxScript = `
+// deviceScript makes a device of a namespace: the files of tvpassd's package,
+// and the daemon.
+const deviceScript = `
 cp -a /etc "$1/etc"
 mount --bind "$1/etc" /etc
 for dir in /run /var/lib /var/log; do mount -t tmpfs tmpfs $dir; done
 rm -rf /etc/tvpassd
 mkdir -p /etc/tvpassd/apps.d /run/tvpassd /var/lib/tvpassd
-cp "$1/box.toml" /etc/tvpassd/config.toml
+cp "$1/device.toml" /etc/tvpassd/config.toml
 groupadd --system --force tvpass
 exec "$2" run
 `
 
-// inBox has a user of the box type a command, in the directory with the
+// typesIn makes a user of the device type a command, in the directory with the
 // players' packages.
-func (l *lab) inBox(box *process, user, command string) result {
+func (l *lab) typesIn(device *process, user, command string) result {
 	l.t.Helper()
 	script := fmt.Sprintf("cd %s && export PATH=%s:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin &&"+
 		" exec setpriv --reuid=%s --regid=$(id -g %s) --init-groups sh -c \"$1\"",
 		l.path("packages"), programs.dir, user, user)
-	return l.exec(nil, "", "nsenter", "--mount", fmt.Sprintf("--target=%d", box.cmd.Process.Pid), "sh", "-c", script,
+	return l.exec(nil, "", "nsenter", "--mount", fmt.Sprintf("--target=%d", device.cmd.Process.Pid), "sh", "-c", script,
 		"sh", command)
 }
 

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// The identifier is chosen once: what the hardware says later changes nothing
-// but a warning, and a lost database neither.
+// The identifier is chosen once: it outlives a lost database, and hardware that
+// says something else later only causes a warning.
 func TestTheIdentifierStays(t *testing.T) {
 	l := newLab(t)
 	l.up()
@@ -36,7 +36,7 @@ func TestTheIdentifierStays(t *testing.T) {
 	l.expectCalls(1, 2) // the credentials are in the copy, the token was in the database alone
 }
 
-// shown is what tvpassd device --json tells.
+// shown is what tvpassd device --json prints.
 type shown struct {
 	Info       map[string]any                 `json:"info"`
 	Identifier struct{ Value, Source string } `json:"device_identifier"`

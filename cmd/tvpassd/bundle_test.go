@@ -14,8 +14,8 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// unpack reads a bundle with tools of others, and returns what is in it, by the
-// name behind the folder's.
+// unpack reads a bundle with the system's tools, and returns its files by their
+// names in the folder.
 func (l *lab) unpack(path string) map[string]string {
 	l.t.Helper()
 	f, err := os.Open(path)
@@ -87,7 +87,7 @@ func (l *lab) plant(credentials []string) {
 	l.fakeSystem(map[string]string{"journalctl": "cat " + l.path("journal") + "\n"})
 }
 
-// expectBundle wants all that a ticket needs in a bundle, and no secret.
+// expectBundle expects all that a ticket needs in a bundle, and no secret.
 func (l *lab) expectBundle(path, status string, secrets []string) {
 	l.t.Helper()
 	files := l.unpack(path)
@@ -115,8 +115,8 @@ func (l *lab) expectBundle(path, status string, secrets []string) {
 	}
 }
 
-// What a ticket needs is in the bundle, whether the daemon runs or not. Nothing
-// of the secrets is, wherever they stood.
+// The bundle has what a ticket needs, whether or not the daemon runs. It has no
+// secret, wherever the secret stood.
 func TestBundle(t *testing.T) {
 	l := healthyLab(t)
 	l.up()

@@ -144,8 +144,8 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// What a firmware builder gets wrong is named with file and line, and loses
-// nothing.
+// A mistake in the configuration is reported with file and line, and costs no
+// state.
 func TestBadConfiguration(t *testing.T) {
 	l := newLab(t)
 	good := l.read("config.toml")
@@ -185,7 +185,8 @@ func TestBadConfiguration(t *testing.T) {
 	l.run("config", "check").expect(t, 1, "bad.toml")
 }
 
-// What runs is compared with what is on disk, and a change is said to admins.
+// The configuration in force is compared with the files, and admins see a
+// change.
 func TestReloadNeeded(t *testing.T) {
 	needRoot(t)
 	l := newLab(t)
@@ -232,7 +233,7 @@ func TestReloadNeeded(t *testing.T) {
 	l.run("status").expect(t, 0, "healthy")
 }
 
-// What others may do to the configuration is a warning and no fault.
+// A configuration that others may change is a warning, not a fault.
 func TestConfigCheckWarns(t *testing.T) {
 	l := newLab(t)
 	l.must(os.Chmod(l.path("apps.d"), 0o777))
@@ -261,8 +262,8 @@ func TestUnknownUser(t *testing.T) {
 	l.run("token", "--app", "other").expect(t, 1, "unknown_app")
 }
 
-// A player's bad file disables that player, not the box; a reload takes good
-// ones over and refuses a bad config.toml.
+// A player's bad file disables that player, not the device. A reload takes over
+// good files and refuses a bad config.toml.
 func TestReload(t *testing.T) {
 	l := newLab(t)
 	l.write("apps.d/bad.toml", "[[app]]\nid = \"bad\"\nsoftware_statement = \"x\"\n")
@@ -419,7 +420,7 @@ func TestNoSecretIsTold(t *testing.T) {
 			t.Errorf("%.10s... is told", secret)
 		}
 	}
-	// And nobody else may read what is kept.
+	// Nobody else may read the state.
 	for _, name := range []string{"state", "state/tvpassd.db", "state/tvpassd.copy"} {
 		info, err := os.Stat(l.path(name))
 		l.must(err)

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// A damaged database is mended, and says so: to an admin with all that is
-// known, to players without a word of others, and to nobody a secret.
+// A damaged database is mended and reported: to admins in detail, to players
+// without anything about other apps, and never with a secret.
 func TestADamagedStateIsToldOf(t *testing.T) {
 	needRoot(t)
 	l := newLab(t)
@@ -57,7 +57,7 @@ func TestADamagedStateIsToldOf(t *testing.T) {
 	}
 }
 
-// Who reads the log may go.
+// The reader of the log may go away.
 func TestALogThatNobodyReads(t *testing.T) {
 	l := newLab(t)
 	read, write, err := os.Pipe()

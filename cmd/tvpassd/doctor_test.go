@@ -66,7 +66,7 @@ func (r report) status(id string) string {
 	return "missing"
 }
 
-// healthy is a lab on whose device nothing is amiss.
+// healthy is a lab on whose device all is well.
 func healthyLab(t *testing.T) *lab {
 	l := newLab(t)
 	l.configure("", "[device]", `model = "Box"`, `version = "1"`, `connectionType = "LAN"`)
@@ -113,7 +113,7 @@ func TestDoctor(t *testing.T) {
 	l.expectCalls(1, 5)
 }
 
-// console wants lines that a serial console shows.
+// console expects lines that fit a serial console.
 func console(t *testing.T, text, dir string) {
 	t.Helper()
 	for line := range strings.Lines(text) {
@@ -146,7 +146,7 @@ func TestDoctorInANamespaceAndAsAStranger(t *testing.T) {
 	}
 }
 
-// With everything dead, and nothing that even refuses, it ends all the same.
+// It ends even if nothing answers or refuses.
 func TestDoctorEndsInTime(t *testing.T) {
 	l := healthyLab(t)
 	silent := func(network, address string) net.Listener { // takes connections, and never answers
@@ -162,7 +162,7 @@ func TestDoctorEndsInTime(t *testing.T) {
 	l.runFaked(nil, nil, "doctor").expect(t, 2, "skipped  service: ", "FAILED   tls: ")
 }
 
-// The proxy that counts is the daemon's, whatever the technician's shell says.
+// The daemon's proxy counts, whatever the technician's shell says.
 func TestDoctorLooksAtTheDaemonsProxy(t *testing.T) {
 	l := healthyLab(t)
 	const malformed, good = "HTTPS_PROXY=http://host:port", "HTTPS_PROXY=http://proxy.example:3128"

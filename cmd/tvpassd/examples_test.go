@@ -24,8 +24,8 @@ var examplePlayers = []struct {
 	{"player.sh", "curl", nil},
 }
 
-// Every example makes a call through the gateway, as docs/players.md asks of a
-// player: one request, whatever happens behind it.
+// Every example makes a call through the gateway with one request, as
+// docs/players.md asks of a player.
 func TestExamplePlayers(t *testing.T) {
 	for _, example := range examplePlayers {
 		t.Run(example.source, func(t *testing.T) {
@@ -111,7 +111,7 @@ func (p *examplePlayer) meetsADaemonWithoutAToken() {
 	p.calls(200)
 }
 
-// meetsTheServersRefusals has the player make one request, while the daemon
+// meetsTheServersRefusals makes the player send one request, while the daemon
 // deals with the throttle and with a token that the server has forgotten.
 func (p *examplePlayer) meetsTheServersRefusals() {
 	p.t.Helper()
@@ -121,8 +121,8 @@ func (p *examplePlayer) meetsTheServersRefusals() {
 	p.order("POST", "/revoke-tokens", "")
 	p.succeeds("REF30/configuration", `{"requestor":`)
 	p.calls(429, 200, 401, 200)
-	// The daemon takes one 401 in five minutes for a token that is dead. There
-	// is nothing left but to tell a person.
+	// Only one 401 in five minutes counts as a dead token. All that is left is to
+	// tell a person.
 	p.order("POST", "/revoke-tokens", "")
 	p.fails("ref30", "401", "TVE Dashboard")
 	p.run("refresh", "--app", "ref30").expect(p.t, 0)
@@ -163,7 +163,7 @@ done
 exec "$REAL_CURL" "$@"
 `
 
-// The player in shell does with a curl of 2020.
+// The player in shell works with a curl of 2020.
 func TestShellPlayerWithAnOldCurl(t *testing.T) {
 	l := newLab(t)
 	l.up()

@@ -67,8 +67,8 @@ func TestAnAcceptErrorThatDoesNotPass(t *testing.T) {
 	stop()
 }
 
-// What may pass by itself ends a start so that it is restarted; what only a
-// person can mend ends it for good.
+// Trouble that may pass ends a start with a status that is restarted; trouble
+// that needs a person ends it for good.
 func TestAStartThatFails(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {

@@ -25,9 +25,9 @@ func (l *lab) hang(name string) {
 	})
 }
 
-// TestReloadEnds has a start and reloads meet files that block, never end or
-// are not files. The commands wait 10 s for an answer: a reload that takes
-// longer fails them.
+// TestReloadEnds starts and reloads with files that block, never end or are not
+// files. The commands wait 10 s for an answer: a reload that takes longer fails
+// them.
 func TestReloadEnds(t *testing.T) {
 	needRoot(t)
 	l := newLab(t)

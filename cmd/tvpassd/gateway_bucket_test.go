@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// expectBucket wants that no more requests came than the device's bucket lets
-// leave: 10 at once, and one a second. A busy machine delivers some late, and
-// then they come closer together than they left.
+// expectBucket expects no more requests than the device's bucket allows: 10 at
+// once, and one a second. A busy machine delivers some late, and then they come
+// closer together than they left.
 func expectBucket(t *testing.T, seen []arrival) {
 	t.Helper()
 	const capacity, late = 10, 4
@@ -23,7 +23,7 @@ func expectBucket(t *testing.T, seen []arrival) {
 	}
 }
 
-// flood has calls of an app made as fast as the daemon answers, until ctx ends.
+// flood makes calls of an app as fast as the daemon answers, until ctx ends.
 func (l *apiLab) flood(ctx context.Context, app string) {
 	for i := 0; ctx.Err() == nil; i++ {
 		r, err := l.try(ctx, "GET", fmt.Sprintf("/v1/apps/%s/api/v2/%s/profiles/%d", app, app, i), "", "Prefer", "wait=5")
@@ -43,8 +43,8 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Five apps flood while the daemon is killed again and again: never more leaves
-// than the bucket lets, its own calls and the players' together.
+// Five apps flood while the daemon is killed again and again: the daemon's
+// calls and the players' together never exceed the bucket.
 func TestGatewayBucketThroughKills(t *testing.T) {
 	l := newAPILab(t, nil)
 	apps := []string{"ref30", "two", "three", "four", "five"}

@@ -25,7 +25,7 @@ func hijack(w http.ResponseWriter, answer string) {
 	_ = c.Close()
 }
 
-// What the server can do wrong, and what the player is told of it.
+// Each failure of the server has its problem for the player.
 func TestGatewayServerFaults(t *testing.T) {
 	l := newAPILab(t, func(w http.ResponseWriter, r *http.Request) {
 		switch path := strings.TrimPrefix(r.URL.Path, "/api/v2/"); path {
@@ -140,7 +140,7 @@ func (l *apiLab) replaceServer(serve func(net.Listener)) {
 	})
 }
 
-// What can go wrong before anything leaves.
+// Failures before a byte has left.
 func TestGatewayUnreachable(t *testing.T) {
 	for name, tc := range map[string]struct {
 		serve func(net.Listener)
@@ -194,7 +194,7 @@ func TestGatewayUnreachable(t *testing.T) {
 	}
 }
 
-// A call does not fail because the server has closed a kept connection: nothing
+// A kept connection that the server has closed does not fail a call: no byte
 // has left over it.
 func TestGatewayClosedConnections(t *testing.T) {
 	l := newAPILab(t, nil)
@@ -210,8 +210,8 @@ func TestGatewayClosedConnections(t *testing.T) {
 }
 
 // untilClosed waits until the daemon has closed its end of the connections that
-// the server closed. A call that crosses the close on its way is lost, and told
-// as that.
+// the server closed. A call that crosses the close is lost, and reported as
+// lost.
 func (l *apiLab) untilClosed() {
 	l.t.Helper()
 	l.until("the daemon's end to be closed too", func() bool { return !l.connected() })

@@ -175,7 +175,7 @@ func (w *statusWriter) Write(b []byte) (int, error) {
 	return w.ResponseWriter.Write(b)
 }
 
-// answers has API calls answered by another function from now on.
+// answers makes another function answer API calls from now on.
 func (l *apiLab) answers(f http.HandlerFunc) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -231,7 +231,7 @@ func (r reply) problem(t *testing.T) *ipc.Problem {
 	return p
 }
 
-// expect wants a status, and a Proxy-Status.
+// expect expects a status, and a Proxy-Status.
 func (r reply) expect(t *testing.T, status int, proxyStatus string) {
 	t.Helper()
 	if got := r.Header["Proxy-Status"]; r.StatusCode != status || len(got) != 1 || got[0] != "tvpassd; "+proxyStatus {
@@ -239,7 +239,7 @@ func (r reply) expect(t *testing.T, status int, proxyStatus string) {
 	}
 }
 
-// fails wants a problem of the daemon's own.
+// fails expects a problem of the daemon's own.
 func (r reply) fails(t *testing.T, status int, code, proxyError string, sent bool) *ipc.Problem {
 	t.Helper()
 	r.expect(t, status, "error="+proxyError)

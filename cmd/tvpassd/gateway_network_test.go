@@ -102,7 +102,8 @@ func TestGatewayTellsItsAddress(t *testing.T) {
 	}
 	call()
 	call()
-	// Another connection: the link changes, and the one that there is, is dropped.
+	// When the link changes the kept connection is dropped, and the next call
+	// makes another.
 	l.in(l.device, "ip", "addr", "add", "93.184.216.35/24", "dev", "eth0")
 	l.in(l.device, "ip", "addr", "del", deviceAddress+"/24", "dev", "eth0")
 	l.in(l.device, "ip", "addr", "add", "93.184.216.35/24", "dev", "eth0")
@@ -133,7 +134,7 @@ func TestGatewayTellsItsAddress(t *testing.T) {
 	}
 }
 
-// proxy is a proxy for CONNECT, and no more.
+// proxy is a proxy for CONNECT only.
 const proxy = `
 import socket, sys, threading
 def pump(a, b):
@@ -159,7 +160,7 @@ open(sys.argv[1], 'w')
 while True: threading.Thread(target=serve, args=(l.accept()[0],), daemon=True).start()
 `
 
-// Behind a proxy the server sees the proxy's address: none is told.
+// Behind a proxy the server sees the proxy's address: the daemon sends none.
 func TestGatewayTellsNoAddressBehindAProxy(t *testing.T) {
 	l := newGlobalLab(t)
 	l.write("proxy.py", proxy)

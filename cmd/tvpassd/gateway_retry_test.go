@@ -99,7 +99,7 @@ func TestGatewayRenewsOnceForAll(t *testing.T) {
 	}
 }
 
-// A token that is refused for ever costs one refresh in 5 minutes, and the player
+// A token that is always refused costs one refresh in 5 minutes, and the player
 // gets the server's own 401.
 func TestGatewayRefusedForEver(t *testing.T) {
 	l := newAPILab(t, func(w http.ResponseWriter, _ *http.Request) { refuse(w, codeToken) })
@@ -223,8 +223,8 @@ func TestGatewayAfter429(t *testing.T) {
 	}
 }
 
-// A call that can't wait as long as the server asks is told so at once, and
-// honestly: repeating it is safe.
+// A call that can't wait as long as the server asks fails at once, and says
+// that repeating it is safe.
 func TestGatewayThrottledAtOnce(t *testing.T) {
 	l := newAPILab(t, throttle(1000, "3000"))
 	l.up()
@@ -240,8 +240,8 @@ func TestGatewayThrottledAtOnce(t *testing.T) {
 	}
 }
 
-// How long a call waits is what Prefer says. Without a wait it is served if there
-// is a place for it.
+// A call waits as long as Prefer says. With no wait it is served if it may
+// leave at once.
 func TestGatewayPrefer(t *testing.T) {
 	l := newAPILab(t, nil)
 	l.up()
@@ -259,7 +259,7 @@ func TestGatewayPrefer(t *testing.T) {
 		expect(t, 200, "received-status=200")
 }
 
-// A lost answer is never asked for again by the daemon: the server has acted.
+// The daemon never repeats a call whose answer was lost: the server has acted.
 func TestGatewayLostAnswers(t *testing.T) {
 	for _, tc := range []struct{ method, path, body string }{
 		{"GET", "REF30/logout/SimTV_01?redirectUrl=x", ""},
@@ -289,7 +289,7 @@ func TestGatewayLostAnswers(t *testing.T) {
 	}
 }
 
-// A caller who leaves while waiting frees its place and spends nothing.
+// A caller who leaves while waiting frees its place and takes no token.
 func TestGatewayLeavesTheQueue(t *testing.T) {
 	l := newAPILab(t, throttle(1, "5"))
 	l.up()
@@ -320,7 +320,7 @@ func TestGatewayLeavesTheQueue(t *testing.T) {
 	}
 }
 
-// A caller who leaves in flight takes the connection to the server along.
+// When a caller leaves in flight, the connection to the server is closed.
 func TestGatewayLeavesInFlight(t *testing.T) {
 	gone := make(chan struct{}, 2)
 	l := newAPILab(t, func(w http.ResponseWriter, r *http.Request) {

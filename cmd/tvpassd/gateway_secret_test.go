@@ -43,8 +43,8 @@ func (l *apiLab) askEverything(said *strings.Builder) {
 	}
 }
 
-// The token of an app with hand_out_token = false is in nothing that the daemon
-// says in a whole run, to anybody.
+// The token of an app with hand_out_token = false is in no answer, log or
+// output of a whole run.
 func TestGatewayKeepsTheToken(t *testing.T) {
 	l := newAPILab(t, nil)
 	l.answers(func(w http.ResponseWriter, r *http.Request) {
@@ -101,8 +101,8 @@ func TestGatewayWithholdsByReload(t *testing.T) {
 	}
 }
 
-// Who may not use an app can't tell by the gateway whether it exists, whatever is
-// asked.
+// A caller who may not use an app can't find out through the gateway whether it
+// exists.
 func TestGatewayHidesApps(t *testing.T) {
 	needRoot(t)
 	l := newAPILab(t, nil)
@@ -149,7 +149,8 @@ func TestGatewayHidesApps(t *testing.T) {
 	}
 }
 
-// A reload that takes the right away from a caller who waits keeps its call here.
+// If a reload takes away the right of a caller who waits, the call does not
+// leave.
 func TestGatewayRightsAreLookedAtAgain(t *testing.T) {
 	needRoot(t)
 	l := newAPILab(t, throttle(1, "30"))
@@ -175,8 +176,7 @@ func TestGatewayRightsAreLookedAtAgain(t *testing.T) {
 	}
 }
 
-// The bodies of calls that wait count: a user has 1 MiB of them, and then is told
-// so.
+// The bodies of waiting calls count: above 1 MiB a user gets 429.
 func TestGatewayBodiesAreLimited(t *testing.T) {
 	gone := make(chan struct{})
 	l := newAPILab(t, func(w http.ResponseWriter, r *http.Request) {

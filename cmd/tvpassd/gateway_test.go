@@ -17,7 +17,8 @@ import (
 // Behaviours of the gateway that docs/players.md promises, from outside: the
 // built daemon on a real socket, and a server over TLS.
 
-// headersSent are the headers of each call to the server, whatever a player sends.
+// headersSent checks the daemon's three headers of a call, and returns the
+// other headers.
 func (l *apiLab) headersSent(c arrival) http.Header {
 	l.t.Helper()
 	token := l.issued()[0]
@@ -64,8 +65,7 @@ func TestGatewayHeadersAreTheDaemons(t *testing.T) {
 	}
 }
 
-// Forty odd headers change nothing in the set that the server sees. Those that
-// the API knows pass.
+// Unknown headers do not reach the server. Those that the API knows pass.
 func TestGatewayHeadersThatPass(t *testing.T) {
 	l := newAPILab(t, nil)
 	l.up()
@@ -123,7 +123,7 @@ func TestGatewayHeadersThatPass(t *testing.T) {
 	}
 }
 
-// What is not a path of the API does not leave, and neither does another method.
+// A path outside the API does not leave, and neither does another method.
 func TestGatewayRefusesPaths(t *testing.T) {
 	l := newAPILab(t, nil)
 	l.up()

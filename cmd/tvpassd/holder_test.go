@@ -22,10 +22,10 @@ func (l *lab) restart() {
 	l.up()
 }
 
-// TestAnIDStaysWithItsFile has a stranger claim a player's id, with a file
+// TestAnIDStaysWithItsFile lets a stranger claim a player's id, with a file
 // whose name comes first, across reloads, restarts and a lost database. The id
 // moves within a user and to root's files; to the stranger's only if an admin
-// says so.
+// accepts that.
 func TestAnIDStaysWithItsFile(t *testing.T) {
 	needRoot(t)
 	l := newLab(t)

@@ -242,7 +242,7 @@ func (p *process) kill() {
 	<-p.done
 }
 
-// stop ends a daemon as a service manager does, and wants a clean end.
+// stop ends a daemon as a service manager does, and expects a clean end.
 func (p *process) stop() {
 	p.t.Helper()
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -386,7 +386,7 @@ func field(t *testing.T, object, name string) string {
 	return text
 }
 
-// order tells the simulator something.
+// order sends a command to the simulator's admin API.
 func (l *lab) order(method, path, body string) {
 	l.t.Helper()
 	if status, answer := l.sim(method, path, body); status != http.StatusNoContent {
@@ -430,7 +430,8 @@ func (l *lab) requests(suffix string) []request {
 	return some
 }
 
-// expectCalls wants so many registrations and token requests at the simulator.
+// expectCalls expects so many registrations and token requests at the
+// simulator.
 func (l *lab) expectCalls(registers, tokens int) {
 	l.t.Helper()
 	if r, t := len(l.requests("/register")), len(l.requests("/token")); r != registers || t != tokens {
@@ -438,7 +439,7 @@ func (l *lab) expectCalls(registers, tokens int) {
 	}
 }
 
-// expect wants an exit status, and words in what was printed.
+// expect expects an exit status, and words in the output.
 func (r result) expect(t *testing.T, code int, words ...string) {
 	t.Helper()
 	if r.code != code {

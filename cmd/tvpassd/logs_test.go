@@ -124,8 +124,8 @@ func literal(e ast.Expr) string {
 	return text
 }
 
-// A server that talks out of turn is complained of by net/http, with what it
-// said: that must not reach the log.
+// net/http complains of a server that sends an answer without a request, and
+// quotes it: the quote must not reach the log.
 func TestWhatTheStandardLibraryLogsHasNoSecrets(t *testing.T) {
 	l := newLab(t)
 	server := chatter(t)
@@ -145,8 +145,7 @@ func TestWhatTheStandardLibraryLogsHasNoSecrets(t *testing.T) {
 	}
 }
 
-// chatter is a server that says everything twice, the second time after a while
-// without being asked.
+// chatter is a server that sends every answer twice, the second time unasked.
 func chatter(t *testing.T) (address string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

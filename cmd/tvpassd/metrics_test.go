@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// What Prometheus itself says of the metrics, of a box that has seen something
-// of everything.
+// Prometheus' own tool accepts the metrics of a device on which everything has
+// happened once.
 func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
 	l := newLab(t)
 	l.addApp("second", "")
@@ -41,8 +41,8 @@ func TestMetricsAreAsPrometheusWantsThem(t *testing.T) {
 	}
 }
 
-// Behaviour 8: whatever is done for one app, the other one's user reads the
-// same numbers as before.
+// Whatever happens to one app, the other one's user reads the same numbers as
+// before.
 func TestMetricsDoNotTellOfOthers(t *testing.T) {
 	needRoot(t)
 	l := newLab(t)
@@ -69,8 +69,8 @@ func TestMetricsDoNotTellOfOthers(t *testing.T) {
 	}
 }
 
-// steady is what metrics say that does not change by itself. That the throttle
-// is shut everybody may know, who has to wait for it.
+// steady is the part of the metrics that does not change by itself. Everybody
+// may see whether the throttle is shut.
 func steady(metrics string) string {
 	var lines []string
 	for line := range strings.Lines(metrics) {
@@ -83,7 +83,7 @@ func steady(metrics string) string {
 	return strings.Join(lines, "")
 }
 
-// The page for operators tells of every metric, and of no other.
+// The page for operators describes every metric, and no other.
 func TestOperatorsAreToldOfEveryMetric(t *testing.T) {
 	page := readFile(t, "../../docs/operators.md")
 	names := metricNames(t)

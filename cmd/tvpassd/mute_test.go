@@ -37,8 +37,8 @@ func TestATimerThatCannotBeSet(t *testing.T) {
 	}
 }
 
-// Whoever pauses a serial console, or a hanging logger behind a pipe, must not
-// stop the daemon: players are served, reloads are done, and it ends when asked.
+// A paused serial console, or a hanging logger behind a pipe, must not stop the
+// daemon: it serves players, reloads, and ends when asked.
 func TestALogThatIsHeldUp(t *testing.T) {
 	l := newLab(t, "-token-life", "6s")
 	unread, end, err := os.Pipe()

@@ -45,10 +45,10 @@ func TestFirstPlayer(t *testing.T) {
 // The sign-in by curl of docs/players.md is typed as it stands there, by the user of
 // the page's app.
 func TestSignInByCurl(t *testing.T) {
-	l := boxLab(t)
+	l := pageLab(t)
 	page := l.page("players.md")
-	box := l.box()
-	l.inBox(box, "root", "useradd --system --user-group --groups tvpass player").expect(t, 0)
+	device := l.device()
+	l.typesIn(device, "root", "useradd --system --user-group --groups tvpass player").expect(t, 0)
 	for _, block := range fence.FindAllStringSubmatch(page, -1) {
 		if block[1] == "toml" {
 			l.write("ref30.toml", block[2])
@@ -56,11 +56,11 @@ func TestSignInByCurl(t *testing.T) {
 	}
 	files := fmt.Sprintf("cp %s %s /etc/tvpassd/apps.d/ && tvpassd reload",
 		l.path("ref30.toml"), l.path("apps.d/ref30.jwt"))
-	l.inBox(box, "root", files).expect(t, 0)
+	l.typesIn(device, "root", files).expect(t, 0)
 	home := l.path("home")
 	l.must(os.Mkdir(home, 0o777))
 	l.must(os.Chmod(home, 0o777))
-	sh := l.shell("nsenter", "--mount", fmt.Sprintf("--target=%d", box.cmd.Process.Pid),
+	sh := l.shell("nsenter", "--mount", fmt.Sprintf("--target=%d", device.cmd.Process.Pid),
 		"setpriv", "--reuid=player", "--regid=player", "--init-groups", "bash")
 	sh.run(typed{command: "cd " + home})
 	steps := typedSteps(t, page)

@@ -14,7 +14,7 @@ import (
 )
 
 // The main job: a token by curl, a protected call that the server takes, and
-// one registration however often the box starts.
+// one registration however often the device starts.
 func TestAPlayerGetsATokenItCanUse(t *testing.T) {
 	l := newLab(t)
 	d := l.up()
@@ -53,7 +53,7 @@ func TestAPlayerGetsATokenItCanUse(t *testing.T) {
 	l.expectCalls(1, 1)
 }
 
-// expectTokenObject wants ref30's token as it is documented.
+// expectTokenObject expects ref30's token as it is documented.
 func (l *lab) expectTokenObject() {
 	l.t.Helper()
 	var tok struct {
@@ -77,7 +77,7 @@ func (l *lab) expectTokenObject() {
 	}
 }
 
-// expectOwnCalls wants the daemon's own calls to say who makes them and from what
+// expectOwnCalls expects the daemon's calls to name their program and their
 // device.
 func (l *lab) expectOwnCalls() {
 	l.t.Helper()
@@ -91,7 +91,7 @@ func (l *lab) expectOwnCalls() {
 	}
 }
 
-// Behaviour 1: two hundred players at once, one registration, one token.
+// Two hundred players at once need one registration and one token.
 func TestAStormOfPlayersIsOneCall(t *testing.T) {
 	l := newLab(t)
 	l.up()
@@ -127,8 +127,7 @@ func TestAStormOfPlayersIsOneCall(t *testing.T) {
 	l.expectCalls(1, 1)
 }
 
-// Behaviours 2 and 4: while a refresh fails the old token is served, and not a
-// moment longer than it lives.
+// While a refresh fails the old token is served, and no longer than it lives.
 func TestATokenIsServedToItsEndAndNoLonger(t *testing.T) {
 	l := newLab(t, "-token-life", "48s")
 	l.up()
@@ -174,8 +173,8 @@ func TestATokenIsServedToItsEndAndNoLonger(t *testing.T) {
 	}
 }
 
-// Behaviour 3: after a 429 no request for as long as it says, for any app, and
-// then one a second.
+// After a 429 no call leaves for as long as it says, for any app, and then one
+// a second.
 func TestA429ShutsTheGateForEveryApp(t *testing.T) {
 	l := newLab(t)
 	l.addApp("other", "")
@@ -200,8 +199,8 @@ func TestA429ShutsTheGateForEveryApp(t *testing.T) {
 	}
 }
 
-// Behaviour 6: the server forgets the device. Without a token it must say so
-// twice, and once more right before there is one new registration, which shows.
+// The server forgets the device. Without a token it must refuse twice, and once
+// more right before the one new registration, which status and log show.
 func TestForgottenByTheServer(t *testing.T) {
 	l := newLab(t)
 	l.order("POST", "/token-life", `{"life":"2s"}`)
@@ -237,8 +236,8 @@ func TestForgottenByTheServer(t *testing.T) {
 	}
 }
 
-// A statement that was revoked: nobody is asked again soon, and the technician
-// is told in words. A new one mends it.
+// After a statement was revoked the server is not called soon, and status says
+// why in words. A new statement mends it.
 func TestAStatementThatIsNotApproved(t *testing.T) {
 	l := newLab(t)
 	l.order("POST", "/statement", `{"approved":false}`)
@@ -290,7 +289,7 @@ func TestReport(t *testing.T) {
 	l.expectCalls(1, 2)
 }
 
-// A watcher is told at once how things stand, and of every new token.
+// A watcher gets the state at once, and every new token.
 func TestWatch(t *testing.T) {
 	l := newLab(t)
 	l.up()
@@ -308,8 +307,7 @@ func TestWatch(t *testing.T) {
 	})
 }
 
-// Who may ask for what, by real users. Nobody learns of an app that is not
-// theirs.
+// Real users ask for tokens. Nobody learns of another user's app.
 func TestWhoMayDoWhat(t *testing.T) {
 	needRoot(t)
 	l := newLab(t)

@@ -40,8 +40,8 @@ func FuzzPrintable(f *testing.F) {
 	})
 }
 
-// What others chose reaches no terminal as it is: a name in apps.d, the
-// hardware's own words, an error about either.
+// Text that others chose never reaches a terminal unchanged: a name in apps.d,
+// a value of the hardware, an error about either.
 func TestNothingReachesTheTerminalRaw(t *testing.T) {
 	l := newLab(t)
 	evil := "\x1b]0;owned\a\u202e\u200b"

@@ -17,10 +17,10 @@ import (
 	"testing"
 )
 
-// Every operation that the gateway may call is accepted by a server that owes
-// nothing to this repository: `prism mock` with Adobe's own description, which is
-// not part of it. Registrations and tokens are the simulator's, for Adobe's
-// description of those wants secrets in the query.
+// Every operation that the gateway may call is accepted by a server from
+// elsewhere: `prism mock` with Adobe's own description, which is not part of
+// this repository. Registrations and tokens are the simulator's, because
+// Adobe's description of those has secrets in the query.
 func TestPrism(t *testing.T) {
 	description := os.Getenv("TVPASSD_ADOBE_V2")
 	if description == "" {
@@ -87,8 +87,8 @@ func (f *front) taken() (calls int, violations []string) {
 	return f.calls, f.violations
 }
 
-// note keeps what prism holds against a request. It examines its own answers too,
-// and finds fault with some.
+// note keeps prism's complaints about a request. Complaints about prism's own
+// answers are left out.
 func (f *front) note(r *http.Response) error {
 	var all []struct {
 		Location []string

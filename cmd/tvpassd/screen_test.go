@@ -36,7 +36,7 @@ func sampleStatus(states ...string) ipc.Status {
 	return st
 }
 
-// A serial console shows what is broken, and scrolls none of it away.
+// A serial console shows what is broken without scrolling.
 func TestWhatIsBrokenComesFirst(t *testing.T) {
 	st := sampleStatus(ipc.StateReady, ipc.StateStale, ipc.StateRejected, ipc.StateReady, ipc.StateWaiting)
 	for i := range 3 {
@@ -71,8 +71,8 @@ func TestWhatIsBrokenComesFirst(t *testing.T) {
 	}
 }
 
-// Whatever the number of apps and the height, the head stays on the screen, and
-// what is missing is said.
+// With any number of apps and any height, the head stays on the screen, which
+// says what it leaves out.
 func TestTheScreenIsNeverTooHigh(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	states := []string{ipc.StateReady, ipc.StateStale, ipc.StateRejected, ipc.StateWaiting, ipc.StateRegistering, "new"}

@@ -20,8 +20,7 @@ func TestTokenFlags(t *testing.T) {
 			l.run(append([]string{command}, flags...)...).expect(t, 64, flags[0][2:])
 		}
 	}
-	// Nothing is at hand: --wait 0s says at once why, and a longer one waits
-	// for what comes.
+	// Without a token --wait 0s says at once why, and a longer one waits.
 	l.daemon.stop()
 	l.addApp("other", "")
 	l.order("POST", "/fault", `{"path":"token","kind":"status","status":503}`)

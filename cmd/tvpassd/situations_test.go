@@ -28,13 +28,13 @@ type situation struct {
 	code   int
 	first  string // how the first line that names the trouble begins
 	advice string // what to do
-	doctor bool   // asked was tvpassd doctor --failed, of which one check fails
+	doctor bool   // the command is tvpassd doctor --failed, and one check fails
 }
 
 // scene is a lab in which a situation is made.
 type scene struct {
 	*lab
-	net *networkLab // of those in a network of their own
+	net *networkLab // nil unless the situation needs a network of its own
 	got result
 }
 
@@ -47,8 +47,8 @@ func (s *scene) service(load, active, result string, status int) {
 		"ActiveState=%s\\nResult=%s\\nExecMainStatus=%d\\nNRestarts=0\\n'\n", load, active, result, status)})
 }
 
-// ends has systemd say that the service ended with an exit status, and asks the
-// doctor.
+// ends makes systemd report that the service ended with an exit status, and
+// asks the doctor.
 func ends(status int) func(*scene) {
 	return func(s *scene) {
 		s.service("loaded", "failed", "exit-code", status)
@@ -65,8 +65,8 @@ func running(then func(*scene)) func(*scene) {
 	}
 }
 
-// fault has the server go wrong from the first call on, and asks once the
-// daemon has met it.
+// fault makes the server fail from the first call on, and asks once the daemon
+// has met that.
 func fault(json string, ask func(*scene)) func(*scene) {
 	return func(s *scene) {
 		s.order("POST", "/fault", json)
@@ -379,7 +379,7 @@ func networkSituations() map[string]situation {
 	}
 }
 
-// TestSituations makes each situation, and reads what a technician would.
+// TestSituations makes each situation, and checks what a technician reads.
 func TestSituations(t *testing.T) {
 	list := slices.Concat(serviceSituations(), configSituations(), stateSituations(), serverSituations())
 	if len(list) < 30 {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A state that every boot takes away is a warning wherever a person looks,
-// unless the configuration says that it may go.
+// A state directory that every boot empties is a warning everywhere, unless the
+// configuration accepts that.
 func TestAStateThatDoesNotLast(t *testing.T) {
 	l := newLab(t)
 	memory, err := os.MkdirTemp("/dev/shm", "tvpassd-test-")
@@ -55,8 +55,8 @@ func TestAStateThatDoesNotLast(t *testing.T) {
 	}
 }
 
-// Old files below /tmp are deleted on many systems: that is for those who set
-// the device up.
+// Old files below /tmp are deleted on many systems: the commands that set a
+// device up warn of it.
 func TestAStateThatIsEmptiedByAge(t *testing.T) {
 	l := newLab(t)
 	dir, err := os.MkdirTemp("/var/tmp", "tvpassd-test-")

@@ -121,7 +121,7 @@ func TestRunAsAnotherUser(t *testing.T) {
 	d.stop()
 }
 
-// What only root may read is not read: a reload could not read it again.
+// A file that only root may read is not read: a reload could not read it again.
 func TestRunAsAnotherUserReadsAsThatUser(t *testing.T) {
 	l, exe := userLab(t)
 	l.must(os.Chmod(l.path("apps.d/ref30.jwt"), 0o600))
@@ -157,7 +157,7 @@ func TestRunAsAnotherUserTakesOverRootsState(t *testing.T) {
 	}
 }
 
-// Root's hand makes nothing where another user decides what is there.
+// Root makes nothing in a directory of another user.
 func TestRunAsAnotherUserLeavesOthersFoldersAlone(t *testing.T) {
 	for _, tc := range []struct {
 		name string
@@ -186,8 +186,8 @@ func TestRunAsAnotherUserLeavesOthersFoldersAlone(t *testing.T) {
 	}
 }
 
-// A link of root's in root's folder is how small systems are laid out: /var is
-// one.
+// A link of root's in a folder of root's is followed: on small systems /var is
+// such a link.
 func TestRunAsAnotherUserFollowsRootsLinks(t *testing.T) {
 	l, exe := userLab(t)
 	l.must(os.Mkdir(l.path("disk"), 0o755))
@@ -198,8 +198,8 @@ func TestRunAsAnotherUserFollowsRootsLinks(t *testing.T) {
 	}
 }
 
-// Where everybody may write the daemon makes its directory by itself, as its
-// user.
+// In a folder that is open to everybody the daemon itself makes its directory,
+// as its user.
 func TestRunAsAnotherUserInASharedFolder(t *testing.T) {
 	l, exe := userLab(t)
 	l.must(os.Mkdir(l.path("var"), 0o755))

@@ -494,7 +494,7 @@ func TestDevice(t *testing.T) {
 	})
 	f := &facts{
 		device: &device.Report{Identifier: device.Candidate{Source: "soc-serial", Raw: []byte("1")}},
-		kept:   storage.Inspection{Identifier: &storage.Identifier{Source: "soc-serial", Value: "of another box"}},
+		kept:   storage.Inspection{Identifier: &storage.Identifier{Source: "soc-serial", Value: "of another device"}},
 	}
 	s := newScene(t)
 	s.run()

@@ -121,7 +121,7 @@ func (s *scene) write(name, content string) {
 	s.must(os.WriteFile(s.path(name), []byte(content), mode))
 }
 
-// certify gives the server a certificate of that day, and the box its authority.
+// certify gives the server a certificate of that day, and the device its authority.
 func (s *scene) certify(day time.Time) {
 	s.t.Helper()
 	ca, cert, err := dcrtest.NewCA(day)

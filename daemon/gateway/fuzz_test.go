@@ -163,8 +163,8 @@ var (
 	goodName  = regexp.MustCompile(`^(Ap|Ad|Adobe|X-Roku-Reserved)-[A-Za-z0-9-]*$`)
 )
 
-// Whatever comes on the socket, what leaves is a call of the API with the
-// daemon's three headers, and with nothing that the gateway does not know.
+// Whatever comes on the socket, only calls of the API leave, with the daemon's
+// three headers and nothing that the gateway does not know.
 func FuzzSocketToServer(f *testing.F) {
 	for _, seed := range []string{
 		"GET /v1/apps/one/api/v2/R/configuration?a=b HTTP/1.1\r\nHost: x\r\nAP-X: y\r\n\r\n",

@@ -68,7 +68,7 @@ func TestOperationOf(t *testing.T) {
 	}
 }
 
-// What leaves is built from what came, and the request that came is not changed.
+// The call is built from the player's request, which is not changed.
 func TestBuildHeader(t *testing.T) {
 	from := http.Header{
 		"Authorization": {"mine"}, "Ap-Device-Identifier": {"mine"}, "X-Device-Info": {"mine"}, "Cookie": {"c"},

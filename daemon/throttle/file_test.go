@@ -54,7 +54,7 @@ func TestFileKeepsAState(t *testing.T) {
 	}
 }
 
-// What is not the daemon's own is not believed, and does no harm.
+// A file of another user is not believed, and does no harm.
 func TestFileBelievesItsOwnOnly(t *testing.T) {
 	must := func(t *testing.T, err error) {
 		t.Helper()

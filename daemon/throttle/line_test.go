@@ -114,7 +114,7 @@ func TestAWaitOnTheLineEnds(t *testing.T) {
 	})
 }
 
-// A gate that opens earlier than was thought lets those who wait leave.
+// A gate that opens earlier than expected lets waiting calls leave.
 func TestALineNoticesWhatIsFreed(t *testing.T) {
 	for name, tc := range map[string]struct{ hold, free func(*Gate) }{
 		"a claim":         {func(g *Gate) { g.all = bucket(start); g.Claim(3) }, func(g *Gate) { g.Claim(0) }},

@@ -33,7 +33,7 @@ func busy(t *testing.T) *desk {
 	return d
 }
 
-// enter has calls come, each named by its app and a number.
+// enter puts calls into the queue, each named by its app and a number.
 func (d *desk) enter(wait time.Duration, names ...string) {
 	d.t.Helper()
 	for _, name := range names {
@@ -66,7 +66,7 @@ func (d *desk) advance() (next time.Duration) {
 	return next
 }
 
-// pass lets time go by.
+// pass advances the clock.
 func (d *desk) pass(t time.Duration) {
 	end := d.now + t
 	for {

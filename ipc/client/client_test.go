@@ -23,7 +23,7 @@ import (
 	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
-// fakeDaemon answers with what it was asked.
+// fakeDaemon answers each request with the request.
 type fakeDaemon struct {
 	policy *server.Policy
 
@@ -306,7 +306,7 @@ func unprivileged(t *testing.T) {
 	})
 }
 
-// A user who connects in a loop fills the queue in front of the daemon for moments.
+// A user who connects in a loop fills the daemon's queue for moments.
 func TestAFullQueue(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "s")
 	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
@@ -357,7 +357,8 @@ func TestContext(t *testing.T) {
 	}
 }
 
-// Many players in one process; the daemon may restart between two calls.
+// Many players in one process use one client; the daemon may restart between
+// two requests.
 func TestConcurrentUseAcrossARestart(t *testing.T) {
 	d := newDaemon("one")
 	c, stop := run(t, d)
@@ -426,7 +427,7 @@ func TestWatchEndsAsTheCallerLikes(t *testing.T) {
 	}
 }
 
-// What listens may be something else, or a newer daemon.
+// Something else may listen on the socket, or a newer daemon.
 func TestStrangeAnswers(t *testing.T) {
 	for answer, want := range map[string]string{
 		"HTTP/1.1 302 Found\r\nLocation: /v1/status\r\n":                           "302 Found",

@@ -160,7 +160,7 @@ type closed struct {
 
 func (c *closed) Close() error { c.yes = true; return nil }
 
-// What is not a call at the endpoint goes nowhere.
+// A request that is not a call at the endpoint is not sent.
 func TestGatewayRefusesOtherURLs(t *testing.T) {
 	g, pass := newGateway(t, "ref30")
 	for _, url := range []string{
@@ -182,7 +182,7 @@ func TestGatewayRefusesOtherURLs(t *testing.T) {
 	}
 }
 
-// A refusal is the server's answer; an error says that there is none.
+// A refusal is an answer of the server; an error means that there is no answer.
 func TestGatewayTellsAnswersFromErrors(t *testing.T) {
 	_, pass := newGateway(t, "ref30")
 	resp, err := pass.Get("https://sp.example/api/v2/refused")
@@ -207,8 +207,8 @@ func TestGatewayTellsAnswersFromErrors(t *testing.T) {
 	}
 }
 
-// A call whose connection breaks is never sent again, on a kept connection either:
-// it may have been carried out.
+// A call whose connection breaks is never sent again, not even if the
+// connection was a kept one: the server may have acted on it.
 func TestGatewayRepeatsNothing(t *testing.T) {
 	g, pass := newGateway(t, "ref30")
 	for range 3 {

@@ -183,7 +183,7 @@ func (l *playerLab) fault(f dcrtest.Fault) {
 // form is the body of a request that makes a session.
 const form = "domainName=example.com&redirectUrl=https%3A%2F%2Fexample.com"
 
-// once is a body that can't be had again.
+// once is a body that can be read only once.
 func once(text string) io.Reader { return io.LimitReader(strings.NewReader(text), 1000) }
 
 func TestTransportAddsHeaders(t *testing.T) {
@@ -300,7 +300,8 @@ func TestTransportWaits(t *testing.T) {
 	}
 }
 
-// The throttle counts all requests of a box together, so one 429 holds all of them back.
+// The throttle counts all requests of a device together, so one 429 holds all
+// of them back.
 func TestTransportWaitsForOthers(t *testing.T) {
 	l := newPlayerLab(t)
 	l.fault(dcrtest.Fault{Kind: dcrtest.Fault429, Count: 1, RetryAfter: "3600"})
@@ -398,11 +399,11 @@ func TestTransportRedirects(t *testing.T) {
 		t.Error(diff)
 	}
 	if elsewhere(&http.Request{URL: &url.URL{Host: "x"}, Response: new(http.Response)}) != true {
-		t.Error("a redirect from who knows where is trusted")
+		t.Error("a redirect of unknown origin is trusted")
 	}
 }
 
-// closing tells that it was closed.
+// closing notes that it was closed.
 type closing struct {
 	io.Reader
 	closed bool

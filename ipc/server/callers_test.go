@@ -38,8 +38,8 @@ func TestAmbiguousListsWithTwoUsersAndThreeApps(t *testing.T) {
 	}
 }
 
-// Two processes of one user may be in different groups: what one may do is not
-// what the other may.
+// Two processes of one user may be in different groups, and have different
+// rights then.
 func TestGroupsAreThoseOfTheConnection(t *testing.T) {
 	l := startLab(t, nil)
 	l.stop()

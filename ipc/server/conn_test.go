@@ -16,8 +16,8 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// A caller who says that it has said all, as `nc -N` does, still waits for its
-// answer; one who leaves is let go.
+// A caller who shuts its writing side, as `nc -N` does, still gets its answer;
+// the request of one who leaves ends.
 func TestAHalfClosedCallerIsServed(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
@@ -53,7 +53,7 @@ func TestAHalfClosedCallerIsServed(t *testing.T) {
 	}
 }
 
-// Some clients send the socket's path as Host, or what else they have.
+// Some clients send the socket's path as Host, or other text.
 func TestAnyHost(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
@@ -67,7 +67,7 @@ func TestAnyHost(t *testing.T) {
 	}
 }
 
-// A body that nobody wants doesn't become the next request.
+// An unwanted body does not become the next request.
 func TestAConnectionGoesOn(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
@@ -181,7 +181,7 @@ func echoed(t *testing.T, pieces []string, answers int) string {
 	return all.String()
 }
 
-// What net/http itself refuses is answered as everything else.
+// A request that net/http itself refuses is answered like any other.
 func TestRefusalsAreProblems(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)

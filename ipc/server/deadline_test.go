@@ -37,8 +37,8 @@ func serveOn(t *testing.T, timeout time.Duration, h http.HandlerFunc) (near net.
 	return near, far
 }
 
-// A deadline that the poller still knows ends neither a request that takes longer
-// nor the connection after it; the one that is due does.
+// A stale deadline ends neither a request that takes longer nor the connection
+// after it; a deadline that is due does.
 func TestDeadlinesEndWhatTheyAreFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const timeout = time.Second

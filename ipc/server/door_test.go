@@ -35,7 +35,7 @@ func (l *lab) accepted(c net.Conn) {
 	}
 }
 
-// One user opens connections and says nothing; others don't notice.
+// One user opens connections and sends nothing; others don't notice.
 func TestAFloodOfOneUserStarvesNobodyElse(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, func(cfg *Config) { cfg.PerUID, cfg.Total = 5, 100 })
@@ -43,8 +43,8 @@ func TestAFloodOfOneUserStarvesNobodyElse(t *testing.T) {
 		l.dial(stranger)
 	}
 	for range 20 {
-		// These come after the five, for a listener hands out connections in
-		// their order.
+		// These come after the five, because a listener hands out connections in
+		// order.
 		a := l.read(l.dial(stranger), "GET")
 		if p := a.problem(t); p.Code != ipc.CodeTooManyRequests || a.StatusCode != 429 ||
 			a.Header.Get("Retry-After") != "1" {
@@ -91,8 +91,8 @@ func (l *lab) until(what string, done func() bool) {
 	}
 }
 
-// Many users together can keep neither an admin out nor a user who has few
-// connections; the user who has most pays for it.
+// Many users together can keep out neither an admin nor a user who has few
+// connections; the user who has most loses one.
 func TestTheTotalLeavesRoom(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, func(cfg *Config) { cfg.PerUID, cfg.Total = 10, 16 })
@@ -232,8 +232,8 @@ func TestAccountsAreForgotten(t *testing.T) {
 	}
 }
 
-// Bodies under way are held up to a limit for each user and for all; those that
-// nobody wants are not held at all.
+// Bodies are kept in memory up to a limit for each user and for all; unwanted
+// ones are not kept at all.
 func TestBodiesInMemoryAreLimited(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
@@ -267,8 +267,8 @@ func TestBodiesInMemoryAreLimited(t *testing.T) {
 	}
 }
 
-// However few files an init lets the daemon open, its users can't take the last
-// one.
+// However few files an init system lets the daemon open, its users can't take
+// the last one.
 func TestTheTotalFitsTheOpenFiles(t *testing.T) {
 	for files, want := range map[uint64]int{0: 16, 16: 16, 64: 48, 256: 192, 600: 450, 680: 510, 4096: 512,
 		math.MaxUint64: 512} {
@@ -345,8 +345,8 @@ func TestSlowCallersAreCut(t *testing.T) {
 		})
 	}
 	all.Wait()
-	// The time for a header is not the time for an answer, nor for the next
-	// request; the body's deadline ends with the body.
+	// The time limit of a header does not limit the answer or the next request;
+	// the body's deadline ends with the body.
 	release := make(chan struct{})
 	l.blocks(release)
 	time.AfterFunc(limit+limit/2, func() { close(release) })

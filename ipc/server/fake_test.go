@@ -66,7 +66,7 @@ func labToken(app string) ipc.Token {
 	}
 }
 
-// fakeBackend answers what a test wants, and notes what it was asked.
+// fakeBackend answers as a test wants, and records what it was asked.
 type fakeBackend struct {
 	policy atomic.Pointer[Policy]
 
@@ -97,14 +97,14 @@ func (b *fakeBackend) note(what string) error {
 	return b.err
 }
 
-// fails has calls fail from now on.
+// fails makes calls fail from now on.
 func (b *fakeBackend) fails(err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.err = err
 }
 
-// blocks has Token wait for a channel from now on.
+// blocks makes Token wait for a channel from now on.
 func (b *fakeBackend) blocks(until chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -229,8 +229,8 @@ func (b *fakeBackend) Configuration() ipc.Configuration {
 // patience is how long a failing test waits on a busy machine.
 const patience = 5 * time.Minute
 
-// lab is a server on a socket of its own. Its callers say who they are by the
-// address that they call from.
+// lab is a server on a socket of its own. The address that a caller connects
+// from says who it is.
 type lab struct {
 	*fakeBackend
 	t      testing.TB
@@ -242,7 +242,7 @@ type lab struct {
 
 var callers atomic.Int64
 
-// byAddress is the lab's way to tell callers apart.
+// byAddress identifies callers by that address.
 func byAddress(c net.Conn) (Peer, error) {
 	parts := strings.Split(c.RemoteAddr().String(), "/")
 	if len(parts) != 3 {
@@ -252,7 +252,8 @@ func byAddress(c net.Conn) (Peer, error) {
 	return person(uint32(uid)), err
 }
 
-// configFor is a server's configuration that has one backend answer everything.
+// configFor is a server's configuration in which one backend answers
+// everything.
 func configFor(b *fakeBackend) Config {
 	return Config{Policy: b.Policy, Tokens: b, Views: b, Orders: b, Log: discard(), Now: time.Now,
 		HeaderTimeout: patience}

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// alone checks that a directory holds nothing but what is named: nothing
-// temporary is left.
+// alone checks that a directory holds only the named files: nothing temporary
+// is left.
 func alone(t *testing.T, dir string, want ...string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)

@@ -18,8 +18,8 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// helperSocket names the socket that the helper process asks at, in its
-// environment.
+// helperSocket is the environment variable with the socket that the helper
+// process connects to.
 const helperSocket = "TVPASSD_TEST_SOCKET"
 
 // as runs one of this package's tests in another process, as another user.
@@ -53,8 +53,8 @@ func publicDir(t *testing.T) string {
 	return dir
 }
 
-// The kernel tells who a caller is, with all groups, more of them than a first
-// guess has room for.
+// The kernel reports who a caller is, with all groups, even more than the first
+// buffer holds.
 func TestPeers(t *testing.T) {
 	if path := os.Getenv(helperSocket); path != "" {
 		c, err := net.Dial("unix", path)
@@ -162,7 +162,7 @@ func TestCurl(t *testing.T) {
 	}
 }
 
-// Somebody whom the policy doesn't know gets nowhere, by the kernel's word.
+// A user whom the policy does not know is refused, by the kernel's credentials.
 func TestARealStranger(t *testing.T) {
 	if path := os.Getenv(helperSocket); path != "" {
 		l := &lab{t: t}
@@ -209,8 +209,8 @@ func mustDial(t testing.TB, path string) net.Conn {
 	return c
 }
 
-// refuseSockopt has this process, which is root's, live with a kernel that does
-// not know an option of getsockopt.
+// refuseSockopt makes the kernel refuse an option of getsockopt to this
+// process, which must be root's.
 func refuseSockopt(t *testing.T, option uint32) {
 	t.Helper()
 	const number, option32 = 0, 16 + 2*8 // in struct seccomp_data, on a little-endian machine
@@ -230,7 +230,7 @@ func refuseSockopt(t *testing.T, option uint32) {
 	}
 }
 
-// A kernel before 4.13 does not tell a caller's groups: those in /etc/group
+// A kernel before 4.13 does not report a caller's groups: those in /etc/group
 // count.
 func TestPeersOnAnOldKernel(t *testing.T) {
 	const inside = "TVPASSD_TEST_OLD_KERNEL"

@@ -48,7 +48,7 @@ func askEverybody(t *testing.T, requests []asked) {
 	}
 }
 
-// Everything that everybody can ask, and what comes of it.
+// Every request by everybody, with its answer.
 func TestEveryPathForEverybody(t *testing.T) {
 	const report = `{"access_token":"x","status":401}`
 	askEverybody(t, []asked{
@@ -80,7 +80,8 @@ func TestEveryPathForEverybody(t *testing.T) {
 	})
 }
 
-// What isn't there comes first, then who asks, then how.
+// A missing path is refused first, then the caller, then the method and the
+// query.
 func TestRefusalsForEverybody(t *testing.T) {
 	askEverybody(t, []asked{
 		{"GET /", "", "not_found not_found not_found not_found not_found not_found"},
@@ -99,8 +100,8 @@ func TestRefusalsForEverybody(t *testing.T) {
 	})
 }
 
-// Nobody learns whether an app exists that isn't theirs: the answers are the
-// same to the byte.
+// Nobody learns whether another's app exists: the answers are the same to the
+// byte.
 func TestForbiddenIsAsUnknown(t *testing.T) {
 	l := startLab(t, nil)
 	for _, test := range []string{"GET token", "GET headers", "GET watch", "POST report", "POST refresh",
@@ -154,7 +155,7 @@ func TestTokenObject(t *testing.T) {
 	}
 }
 
-// Whatever a server puts into a token, what comes out is JSON, and the same.
+// Whatever a server puts into a token, the answer is JSON with the same values.
 func TestTokenSurvivesItsJSON(t *testing.T) {
 	for _, s := range []string{"", "a.b-c_d~e+/=", `"`, `\`, "\x00\x1f\x7f", "a\nb", "ünï ", "<&>",
 		strings.Repeat("x", 5000)} {
@@ -350,8 +351,8 @@ func TestAReloadDuringAWait(t *testing.T) {
 	}
 }
 
-// The backend knows first that an app is gone. Whom that is told is for the
-// server to say.
+// The backend learns first that an app is gone. The server decides who is told
+// so.
 func TestAnAppThatIsGone(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
@@ -403,8 +404,8 @@ func TestAdminsOrders(t *testing.T) {
 	if diff := cmp.Diff(want, l.noted()); diff != "" {
 		t.Error(diff)
 	}
-	// Three refreshes were at hand; the next is due in a second, and being
-	// refused doesn't put it off.
+	// Three refreshes are allowed at once; the next is due in a second, and a
+	// refusal does not put it off.
 	for range 5 {
 		a := l.ask(root, "POST", "/v1/apps/one/refresh", "")
 		if p := a.problem(t); p.Code != ipc.CodeTooManyRequests || p.RetryAfterMS != 1000 ||

@@ -97,7 +97,8 @@ func TestASocketComesBack(t *testing.T) {
 	}
 }
 
-// What is in the way stays, and is said; the socket comes back when it has gone.
+// A file in the way stays, and is reported; the socket comes back when it is
+// gone.
 func TestASocketThatCantComeBackYet(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -125,7 +126,7 @@ func TestASocketThatCantComeBackYet(t *testing.T) {
 	}
 }
 
-// A socket of the service manager's is the manager's to make again.
+// Only the service manager can make its socket again.
 func TestAPassedSocket(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "s")

@@ -79,7 +79,7 @@ func TestWatch(t *testing.T) {
 	l.set("one", state, &tok)
 	w.expect("a first token", `state {"app":"one","state":"ready"`, `token {"app":"one","access_token":"s3cret-t0ken"`)
 
-	// Time that goes by is no news; what follows is the first thing that comes.
+	// The passing of time causes no event: the next event is the change below.
 	later, laterToken := state, tok
 	later.TokenExpiresIn, later.NextRefreshIn = new(int64(99)), new(int64(49))
 	laterToken.ExpiresIn--
@@ -134,8 +134,8 @@ func TestWatchRefuses(t *testing.T) {
 	}
 }
 
-// Who may no longer use an app hears no more of it, and nobody hears of one
-// that is gone.
+// A caller who may no longer use an app gets no more events, and neither does
+// anybody for an app that is gone.
 func TestWatchEndsWithTheRight(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
@@ -164,8 +164,8 @@ func TestWatchEndsWithTheRight(t *testing.T) {
 	}
 }
 
-// A watcher who doesn't read for a while finds a few old events, then the
-// newest: not a history.
+// A watcher who does not read for a while finds a few old events, then the
+// newest, not a backlog.
 func TestASlowWatcherGetsTheNewest(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
