@@ -39,6 +39,8 @@ type simPlayerCall struct {
 
 	since   time.Duration // it waits, for the first time or after a 429
 	ahead   int           // so many calls left since then
+	polls   bool          // its app paused before, and has no other call
+	turns   int           // of others, while it waits, since the last poll
 	held    bool          // too many calls were in flight meanwhile, or the device slept
 	shut    time.Duration // the gate was, so long in all since then
 	shuts   int           // so often
@@ -128,7 +130,7 @@ func (d *simDevice) playersTurn() {
 			d.landPlayer(c)
 		case c.gone <= d.at:
 			p.tally.gone++
-			p.end(c)
+			p.end(d, c)
 		}
 	}
 	d.advancePlayers()
@@ -136,8 +138,9 @@ func (d *simDevice) playersTurn() {
 }
 
 // end ends a call.
-func (p *simPlayers) end(c *simPlayerCall) {
-	p.queue.End(c.ticket)
+func (p *simPlayers) end(d *simDevice, c *simPlayerCall) {
+	p.queue.End(c.ticket, d.clocks.boot)
+	p.rules.asking(d, c.app).busy = d.clocks.boot
 	for i := range p.calls {
 		if p.calls[i] == c {
 			p.calls = append(append([]*simPlayerCall(nil), p.calls[:i]...), p.calls[i+1:]...)
@@ -166,7 +169,7 @@ func (d *simDevice) advancePlayers() {
 		p.tally.late++
 		c := p.find(t)
 		d.tell("%s: a call has waited in vain since %s", c.app, simTime(c.came))
-		p.end(c)
+		p.end(d, c)
 	}
 	p.next = next
 }
@@ -182,6 +185,7 @@ func (d *simDevice) playerCalls(app int, wait time.Duration) {
 		return
 	}
 	p.tally.calls++
+	polls := p.rules.asks(d, id)
 	t, err := p.queue.Enter(id, wait, d.clocks.boot)
 	if err != nil {
 		shut, ok := errors.AsType[*throttle.ShutError](err)
@@ -191,7 +195,8 @@ func (d *simDevice) playerCalls(app int, wait time.Duration) {
 		p.rules.told(d, id, wait, shut.RetryAfter)
 		return
 	}
-	c := &simPlayerCall{app: id, ticket: t, came: d.at, since: d.at, until: d.at + wait, gone: simNever}
+	c := &simPlayerCall{app: id, ticket: t, came: d.at, since: d.at, until: d.at + wait, gone: simNever,
+		polls: polls}
 	if d.random.IntN(simImpatient) == 0 {
 		c.gone = d.at + time.Duration(d.random.Int64N(int64(wait)+1))
 	}
@@ -237,7 +242,7 @@ func (d *simDevice) landPlayer(c *simPlayerCall) {
 			p.rules.answered(c.sent)
 			p.queue.Answered(c.ticket)
 		}
-		p.end(c)
+		p.end(d, c)
 		return
 	}
 	p.tally.throttled++
@@ -246,9 +251,9 @@ func (d *simDevice) landPlayer(c *simPlayerCall) {
 	}
 	d.rules.throttledPlayer(d, c)
 	if err := p.queue.Throttled(c.ticket, c.asks, max(c.until-d.at, 0), d.clocks.boot); err != nil {
-		p.end(c)
+		p.end(d, c)
 	} else {
-		c.since, c.ahead, c.held, c.shut, c.shuts = d.at, 0, false, 0, 0
+		c.since, c.ahead, c.held, c.shut, c.shuts, c.polls = d.at, 0, false, 0, 0, false
 		p.rules.waits(d, c)
 	}
 	d.alarm.ring() // as Gate.Shuts does
@@ -283,9 +288,15 @@ func (d *simDevice) flood(i simIncident) {
 	})
 }
 
+// floodAll has the players of all apps call so, but for one that may poll.
 func (d *simDevice) floodAll(i simIncident) {
+	polls := i
 	for i.app = range d.apps {
-		d.flood(i)
+		if i.app == polls.app && i.size < 0.5 {
+			d.poll(polls)
+		} else {
+			d.flood(i)
+		}
 	}
 }
 

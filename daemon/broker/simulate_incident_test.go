@@ -106,7 +106,7 @@ var simKinds = []simKind{
 	{2, time.Second, time.Minute, "the server has %a wait, and the power is cut after %v", (*simDevice).cutWhileShut},
 	{3, time.Second, 2 * time.Minute, "a player of %a polls through the gateway for %v", (*simDevice).poll},
 	{3, time.Second, time.Minute, "a player of %a floods the gateway for %v", (*simDevice).flood},
-	{2, time.Second, time.Minute, "the players of all apps flood the gateway for %v", (*simDevice).floodAll},
+	{2, time.Second, time.Minute, "all apps, but perhaps %a, flood the gateway for %v", (*simDevice).floodAll},
 	{2, time.Second, 20 * time.Minute, "a player of %a calls past the gateway for %v", (*simDevice).direct},
 	{8, 0, 0, "a link comes up", func(d *simDevice, _ simIncident) { d.linkUp() }},
 	{3, time.Second / 10, 10 * time.Second, "a link comes up again and again, every %v", (*simDevice).flap},

@@ -10,7 +10,8 @@ import "time"
 //	   leaves for 1 s, or 2, 4, 8 while 429 follows 429. No start gives a new
 //	   burst, but for the first one of a boot
 //	j  no app gets two turns while another one waits for one, and no call waits
-//	   for longer than that takes
+//	   for longer than that takes. An app that has at most one call, and paused for
+//	   a second before it, overtakes others. Every third turn overtakes none
 //	k  a due call of the daemon's own leaves within a second, if its own bucket
 //	   and the 429s let it
 //	l  a player who is told at once is told the truth
@@ -28,7 +29,11 @@ type simThrottle struct {
 	shutBoot  time.Duration // likewise, by the boot clock, and from reports
 
 	passed map[string]map[string]int // by app: the turns of other apps since it waits
-	ghosts []simGhost
+	apps   map[string]*simAsking
+
+	turns    int // of this run
+	overtook int // so many of the last calls that left, in a row, overtook others
+	ghosts   []simGhost
 
 	started   time.Duration
 	free      time.Duration // since when nothing but players can hold an own call back
@@ -36,6 +41,13 @@ type simThrottle struct {
 	foreign   time.Duration // by the boot clock: when somebody else last drank from the bucket of the server
 	reporters map[string]time.Duration
 	lastTold  time.Duration // of a report that counted
+}
+
+// simAsking is how an app asks.
+type simAsking struct {
+	busy  time.Duration // by the boot clock: when it last asked, or a call of it ended
+	saved time.Duration // what it paused, up to 3 s; a poll uses up one
+	turn  int           // the number of its last turn
 }
 
 // simGhost is a call that was told at once that it can't leave in time.
@@ -53,6 +65,7 @@ func (r *simThrottle) starts(d *simDevice) {
 	r.known.level = 0
 	r.own = simBucket{capacity: 3, last: r.known.last}
 	r.passed, r.reporters, r.lastTold = map[string]map[string]int{}, map[string]time.Duration{}, -simDay
+	r.apps, r.turns, r.overtook = map[string]*simAsking{}, 0, 0
 	r.forgets(d)
 }
 
@@ -144,8 +157,71 @@ func (r *simThrottle) leavesPlayer(d *simDevice, c *simPlayerCall) {
 	}
 }
 
-// turn counts a turn of an app against those that wait for theirs.
+// asking returns how an app asks.
+func (r *simThrottle) asking(d *simDevice, app string) *simAsking {
+	if r.apps[app] == nil {
+		r.apps[app] = &simAsking{busy: d.clocks.boot - 3*time.Second}
+	}
+	return r.apps[app]
+}
+
+// asks takes note of an app that asks, and reports whether it polls.
+func (r *simThrottle) asks(d *simDevice, app string) bool {
+	a := r.asking(d, app)
+	if pause := d.clocks.boot - a.busy; pause >= time.Second {
+		a.saved = min(a.saved+pause, 3*time.Second)
+	}
+	a.busy = d.clocks.boot
+	for _, c := range d.players.calls {
+		if c.app == app {
+			c.polls, a.saved = false, 0
+		}
+	}
+	if a.saved < time.Second {
+		return false
+	}
+	a.saved -= time.Second
+	return true
+}
+
+// overtakes reports whether a call leaves before those of apps whose last turn is
+// longer ago.
+func (r *simThrottle) overtakes(d *simDevice, c *simPlayerCall) bool {
+	for _, other := range d.players.calls {
+		if !other.flies && r.asking(d, other.app).turn < r.asking(d, c.app).turn && d.players.flying(other.app) < 4 {
+			return true
+		}
+	}
+	return false
+}
+
+// turn judges whose turn it was.
 func (r *simThrottle) turn(d *simDevice, c *simPlayerCall) {
+	overtakes := r.overtakes(d, c)
+	r.turns++
+	r.asking(d, c.app).turn = r.turns
+	if r.overtook++; !overtakes {
+		r.overtook = 0
+		r.pass(d, c)
+	}
+	switch {
+	case overtakes && !c.polls:
+		d.breaks("j", "a call of %s overtakes others, though its app asks often", c.app)
+	case r.overtook > 2:
+		d.breaks("j", "%d calls in a row overtake others", r.overtook)
+	}
+	for _, other := range d.players.calls {
+		if other.turns++; c.polls {
+			other.turns = 0
+		}
+		if other.polls && !other.flies && other.turns > 1 {
+			d.breaks("j", "a poll of %s waits for apps that ask often", other.app)
+		}
+	}
+}
+
+// pass counts a turn against the apps that wait for theirs.
+func (r *simThrottle) pass(d *simDevice, c *simPlayerCall) {
 	seen := map[string]bool{c.app: true}
 	for _, other := range d.players.calls {
 		if other.flies || seen[other.app] || d.players.flying(other.app) >= 4 {

@@ -191,7 +191,7 @@ func TestPlayersDoNotHoldARegistrationBack(t *testing.T) {
 	}
 	left, _, _ := queue.Advance(now.Boot)
 	for _, call := range left {
-		queue.End(call)
+		queue.End(call, now.Boot)
 	}
 	for _, m := range l.engine.machines {
 		if err := l.engine.reset(m, now); err != nil {

@@ -84,7 +84,7 @@ func (t *Turn) Answered() {
 func (t *Turn) Done() {
 	t.line.mu.Lock()
 	defer t.line.mu.Unlock()
-	t.line.queue.End(t.ticket)
+	t.line.queue.End(t.ticket, t.line.now())
 	t.line.advance()
 }
 
@@ -103,7 +103,7 @@ func (l *Line) await(ctx context.Context, t *Ticket) error {
 	if len(t.ready) > 0 { // its turn came at the same moment
 		return <-t.ready
 	}
-	l.queue.End(t)
+	l.queue.End(t, l.now())
 	l.advance()
 	return ctx.Err()
 }

@@ -1,6 +1,9 @@
 package throttle
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 const (
 	mostWaiting     = 32 // calls of players that wait
@@ -11,6 +14,14 @@ const (
 	// margin is how late a call may be expected to leave and still wait: calls
 	// before it may be given up. An app has one such call at a time.
 	margin = time.Second
+	// rest is how long an app must have had no call for each call that is preferred:
+	// it polls every few seconds, or comes for the first time. Up to mostRest is
+	// saved up for polls that follow a long wait at once.
+	rest     = time.Second
+	mostRest = 3 * time.Second
+	// mostOvertake is how many calls of apps that are preferred overtake others in a
+	// row: enough for two apps that poll every 3 s.
+	mostOvertake = 2
 	// minRetry is the shortest RetryAfter.
 	minRetry = time.Second
 	// never is later than any deadline.
@@ -18,13 +29,17 @@ const (
 )
 
 // Queue holds players' calls until they may leave: first come, first served
-// within an app, and in turn between apps. It is not safe for concurrent use.
+// within an app, and in turn between apps. An app that polls every few seconds
+// does not wait for a turn of each app that floods: it overtakes them. A Queue is
+// not safe for concurrent use.
 type Queue struct {
-	gate    *Gate
-	apps    []*lane // whose turn it is, first
-	waiting int
-	flying  int
-	evicted []*Ticket // since the last Advance
+	gate     *Gate
+	apps     []*lane
+	waiting  int
+	flying   int
+	turns    int       // so many calls left
+	overtook int       // so many of the last ones, in a row, overtook others
+	evicted  []*Ticket // since the last Advance
 }
 
 // lane is one app's part of a queue.
@@ -32,7 +47,11 @@ type lane struct {
 	app     string
 	waiting []*Ticket
 	flying  int
-	turns   int // taken in a reckoning
+
+	busy      time.Duration // when it last asked, or a call of it ended
+	rested    time.Duration // so long it had no call before, of which no use was made
+	preferred bool          // until its first call leaves
+	turn      int           // the number of its last turn; 0 if it had none
 }
 
 // Ticket is one call of a player.
@@ -69,11 +88,12 @@ func NewQueue(gate *Gate) *Queue { return &Queue{gate: gate} }
 // other apps take all the room, the app with the most calls gives one up. The
 // owner then calls [Queue.Advance].
 func (q *Queue) Enter(app string, wait, now time.Duration) (*Ticket, error) {
-	l := q.lane(app)
+	l := q.lane(app, now)
+	l.asks(now)
 	t := &Ticket{lane: l, deadline: now + wait}
 	leaves, spare := q.reckon(l, len(l.waiting), now)
 	late := leaves > t.deadline && spare || leaves > t.deadline+margin
-	if late || len(l.waiting) >= mostWaitingEach || !q.makeRoom(l) {
+	if late || len(l.waiting) >= mostWaitingEach || !q.makeRoom(l, now) {
 		return nil, shutError(leaves, now)
 	}
 	l.waiting = append(l.waiting, t)
@@ -81,9 +101,24 @@ func (q *Queue) Enter(app string, wait, now time.Duration) (*Ticket, error) {
 	return t, nil
 }
 
+// asks notes that a call of the lane's app comes. An app that asks again before
+// it was answered does not poll.
+func (l *lane) asks(now time.Duration) {
+	pause := now - l.busy
+	switch l.busy = now; {
+	case len(l.waiting)+l.flying > 0:
+		l.rested = 0
+	case pause >= rest:
+		l.rested = min(l.rested+pause, mostRest)
+	}
+	if l.preferred = l.rested >= rest; l.preferred {
+		l.rested -= rest
+	}
+}
+
 // makeRoom reports whether a call of an app may wait. If the queue is full, the
 // last call of the longest lane has to go, unless this one is about as long.
-func (q *Queue) makeRoom(l *lane) bool {
+func (q *Queue) makeRoom(l *lane, now time.Duration) bool {
 	if q.waiting < mostWaiting {
 		return true
 	}
@@ -97,7 +132,7 @@ func (q *Queue) makeRoom(l *lane) bool {
 		return false
 	}
 	last := longest.waiting[len(longest.waiting)-1]
-	q.End(last)
+	q.End(last, now)
 	q.evicted = append(q.evicted, last)
 	return true
 }
@@ -107,11 +142,16 @@ func (q *Queue) makeRoom(l *lane) bool {
 // is the highest reading.
 func (q *Queue) Advance(now time.Duration) (left, late []*Ticket, next time.Duration) {
 	for {
-		l := q.first()
+		l, overtakes := q.next()
 		if l == nil || !q.gate.leavePlayers(now) {
 			break
 		}
-		left = append(left, q.leave(l, now))
+		t := q.take(l, overtakes)
+		t.state, t.left, l.busy = ticketFlies, now, now
+		q.waiting--
+		l.flying++
+		q.flying++
+		left = append(left, t)
 	}
 	next, late, q.evicted = never, q.evicted, nil
 	for _, l := range q.apps {
@@ -119,42 +159,55 @@ func (q *Queue) Advance(now time.Duration) (left, late []*Ticket, next time.Dura
 			if t := l.waiting[i]; t.deadline > now {
 				next = min(next, t.deadline)
 			} else {
-				q.End(t)
+				q.End(t, now)
 				late = append(late, t)
 			}
 		}
 	}
-	if q.first() != nil {
+	if l, _ := q.next(); l != nil {
 		opens, full := q.gate.players(now)
 		next = min(next, max(opens, full.holds(1)))
 	}
 	return left, late, next
 }
 
-// leave takes the first call out of a lane, whose turn then comes last.
-func (q *Queue) leave(l *lane, now time.Duration) *Ticket {
-	t := l.waiting[0]
-	q.End(t)
-	t.state, t.left = ticketFlies, now
-	l.flying++
-	q.flying++
-	last := l
-	for i := len(q.apps) - 1; i >= 0; i-- {
-		if q.apps[i], last = last, q.apps[i]; last == l {
-			break
+// next returns the lane whose turn it is: of those whose call may leave, the one
+// whose last turn is longest ago; nil if none may. Lanes that are preferred
+// overtake others, but every third turn at least is one of those.
+func (q *Queue) next() (next *lane, overtakes bool) {
+	var first, preferred *lane
+	for _, l := range q.apps {
+		if len(l.waiting) == 0 || !q.mayLeave(l) {
+			continue
+		}
+		if first == nil || l.turn < first.turn {
+			first = l
+		}
+		if l.preferred && (preferred == nil || l.turn < preferred.turn) {
+			preferred = l
 		}
 	}
-	return t
+	if preferred == nil || q.overtook == mostOvertake {
+		return first, false
+	}
+	return preferred, preferred != first
 }
 
-// first returns the lane whose call leaves next; nil if none may.
-func (q *Queue) first() *lane {
-	for _, l := range q.apps {
-		if len(l.waiting) > 0 && q.mayLeave(l) {
-			return l
-		}
+// take takes the first call out of a lane, whose turn it is.
+func (q *Queue) take(l *lane, overtakes bool) *Ticket {
+	q.turns++
+	l.turn = q.turns
+	if q.overtook++; !overtakes {
+		q.overtook = 0
 	}
-	return nil
+	return l.shift()
+}
+
+// shift takes the first call out of a lane.
+func (l *lane) shift() *Ticket {
+	t := l.waiting[0]
+	l.waiting, l.preferred = l.waiting[1:], false
+	return t
 }
 
 // mayLeave reports whether one more call of an app may be in flight.
@@ -184,18 +237,19 @@ func (q *Queue) Answered(t *Ticket) { q.gate.Accepted(t.left) }
 
 // End frees the place of a call, in the queue or in flight. A call may end more
 // than once.
-func (q *Queue) End(t *Ticket) {
+func (q *Queue) End(t *Ticket, now time.Duration) {
+	if t.state == ticketEnded {
+		return
+	}
+	t.lane.busy = now
 	switch t.state {
 	case ticketFlies:
 		q.land(t)
 	case ticketWaits:
 		t.state = ticketEnded
-		for i, w := range t.lane.waiting {
-			if w == t {
-				t.lane.waiting = append(t.lane.waiting[:i], t.lane.waiting[i+1:]...)
-				break
-			}
-		}
+		i := slices.Index(t.lane.waiting, t)
+		t.lane.waiting = slices.Delete(t.lane.waiting, i, i+1)
+		t.lane.preferred = t.lane.preferred && i > 0
 		q.waiting--
 	}
 }
@@ -219,38 +273,41 @@ func (q *Queue) Late(t *Ticket, now time.Duration) *ShutError {
 // because nobody knows for how long.
 func (q *Queue) reckon(l *lane, ahead int, now time.Duration) (leaves time.Duration, spare bool) {
 	opens, full := q.gate.players(now)
-	for _, other := range q.apps {
-		other.turns = 0
+	if q.waiting == 0 {
+		return max(opens, full.holds(1)), false
 	}
-	for n := 1; ; {
-		for _, turn := range q.apps {
-			at := max(opens, full.holds(n))
-			for turn.turns < len(turn.waiting) && turn.waiting[turn.turns].deadline < at {
-				turn.turns++
-				spare = spare || turn == l
+	last := &Ticket{deadline: never}
+	ideal := Queue{turns: q.turns, overtook: q.overtook}
+	for _, real := range q.apps {
+		same := *real
+		if real == l {
+			same.flying, same.waiting = 0, append(slices.Clone(real.waiting[:ahead]), last)
+		}
+		ideal.apps = append(ideal.apps, &same)
+	}
+	for n := 1; ; n++ {
+		at := max(opens, full.holds(n))
+		for _, same := range ideal.apps {
+			for len(same.waiting) > 0 && same.waiting[0].deadline < at {
+				same.shift()
+				spare = spare || same.app == l.app
 			}
-			switch {
-			case turn == l && turn.turns >= ahead:
-				return at, spare
-			case turn.turns < len(turn.waiting) && (turn == l || turn.flying < mostFlyingEach):
-				turn.turns++
-				n++
-			}
+		}
+		if ideal.take(ideal.next()) == last {
+			return at, spare
 		}
 	}
 }
 
-// lane returns an app's part of the queue. A new app has the first turn.
-func (q *Queue) lane(app string) *lane {
+// lane returns an app's part of the queue.
+func (q *Queue) lane(app string, now time.Duration) *lane {
 	for _, l := range q.apps {
 		if l.app == app {
 			return l
 		}
 	}
-	l := &lane{app: app}
+	l := &lane{app: app, busy: now - mostRest}
 	q.apps = append(q.apps, l)
-	copy(q.apps[1:], q.apps)
-	q.apps[0] = l
 	return l
 }
 

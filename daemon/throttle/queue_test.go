@@ -83,7 +83,7 @@ func (d *desk) pass(t time.Duration) {
 // end ends calls.
 func (d *desk) end(names ...string) {
 	for _, name := range names {
-		d.queue.End(d.calls[name])
+		d.queue.End(d.calls[name], d.now)
 	}
 }
 
@@ -143,7 +143,69 @@ func TestAppsTakeTurns(t *testing.T) {
 		d.pass(time.Second)
 		d.land()
 	}
-	d.expect("c1 b1 a1 b2 a2 a3 a4")
+	d.expect("c1 a1 b1 a2 b2 a3 a4")
+}
+
+// An app that polls does not wait for those that flood, however many there are,
+// and those are not starved by many that poll.
+func TestPollersOvertakeFloods(t *testing.T) {
+	for _, tc := range []struct {
+		floods, polls string        // by app
+		waits         time.Duration // of a poll, at most
+		turns         int           // of each app that floods, at least
+	}{
+		{"a", "p", time.Second, 79},
+		{"abcde", "p", time.Second, 15},
+		{"abcdefgh", "p", time.Second, 9},
+		{"abcd", "pq", 2 * time.Second, 9}, // mostOvertake is enough for both
+		{"ab", "pqrs", 9 * time.Second, 15},
+	} {
+		t.Run(tc.floods+" "+tc.polls, func(t *testing.T) {
+			d := busy(t)
+			turns, asked := map[byte]int{}, map[byte]time.Duration{}
+			for i := range 1200 {
+				for j := range len(tc.floods) {
+					_ = d.try(fmt.Sprint(tc.floods[j:j+1], i), 5*time.Second) // most are told at once that there is no room
+				}
+				for j := range len(tc.polls) {
+					if app := tc.polls[j]; d.now >= asked[app]+3*time.Second && d.queue.Load(string(app)).Waiting == 0 {
+						asked[app] = d.now
+						d.enter(20*time.Second, fmt.Sprint(string(app), i))
+					}
+				}
+				d.pass(100 * time.Millisecond)
+				for _, name := range d.left {
+					app := name[0]
+					turns[app]++
+					if waited := d.now - asked[app]; strings.Contains(tc.polls, name[:1]) && waited > tc.waits {
+						t.Errorf("%s waits %v", name, waited)
+					}
+				}
+				d.left = nil
+				d.land()
+			}
+			for j := range len(tc.floods) {
+				if n, first := turns[tc.floods[j]], turns[tc.floods[0]]; n < tc.turns || n < first-2 || n > first+2 {
+					t.Errorf("%c has %d turns, want at least %d, and as many as others", tc.floods[j], n, tc.turns)
+				}
+			}
+		})
+	}
+}
+
+// An app whose calls follow one another at once does not poll: it overtakes for a
+// start, and then takes turns.
+func TestAppsThatAskOftenTakeTurns(t *testing.T) {
+	d := busy(t)
+	d.enter(time.Minute, numbered("a", 8)...)
+	for i := range 8 {
+		d.enter(time.Minute, fmt.Sprint("b", i+1))
+		for d.queue.Load("b").Waiting > 0 {
+			d.pass(100 * time.Millisecond)
+			d.land()
+		}
+	}
+	d.expect("b1 b2 a1 b3 a2 b4 a3 b5 a4 b6 a5 b7 a6 b8")
 }
 
 func TestADueCallOfTheDaemonOvertakesTheQueue(t *testing.T) {
@@ -347,7 +409,7 @@ func (c *crowd) do(op, n int) {
 	case 4:
 		if all := append(slices.Clone(c.flying), c.waiting...); len(all) > 0 {
 			tk := all[n%len(all)]
-			c.queue.End(tk)
+			c.queue.End(tk, c.now)
 			c.flying, c.waiting = without(c.flying, tk), without(c.waiting, tk)
 		}
 	case 5:
