@@ -288,11 +288,11 @@ func (d *simDevice) flood(i simIncident) {
 	})
 }
 
-// floodAll has the players of all apps call so, but for one that may poll.
+// floodAll has the players of all apps call so, now and then but for one that polls.
 func (d *simDevice) floodAll(i simIncident) {
 	polls := i
 	for i.app = range d.apps {
-		if i.app == polls.app && i.size < 0.5 {
+		if i.app == polls.app && i.size > 0.85 {
 			d.poll(polls)
 		} else {
 			d.flood(i)
