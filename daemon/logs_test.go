@@ -25,7 +25,7 @@ import (
 // clock that goes from one alarm to the next, with real calls to a server of
 // the test's.
 
-// fakeTime is clock and alarm of a daemon.
+// fakeTime is the clock and the alarm of a daemon.
 type fakeTime struct {
 	rings chan struct{}
 
@@ -99,7 +99,7 @@ func newDay(t *testing.T, handler http.HandlerFunc) *day {
 	return d
 }
 
-// pass lets time go by.
+// pass advances the clock.
 func (d *day) pass(t time.Duration) {
 	d.t.Helper()
 	for end := d.time.Now().Boot + t; ; {

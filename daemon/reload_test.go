@@ -70,7 +70,7 @@ func TestAReloadTakesOverDeviceAndLogLevel(t *testing.T) {
 		t.Errorf("the level is %v after a reload", got)
 	}
 
-	// What is refused changes nothing.
+	// A refused configuration changes nothing.
 	rewrite(t, cfg, "Box 7", "Box 8")
 	rewrite(t, cfg, `"debug"`, `"loud"`)
 	err := d.Reload(t.Context(), "")

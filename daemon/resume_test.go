@@ -10,8 +10,8 @@ type silentAlarm struct{ at time.Duration }
 func (a *silentAlarm) Set(at time.Duration) { a.at = at }
 func (a *silentAlarm) C() <-chan struct{}   { return nil }
 
-// A suspend is what only one of the clocks counts. Time that passes is none, and
-// neither are readings that are a little apart.
+// A suspend is time that only one of the clocks counts. Time that both count is
+// no suspend, and neither is a small difference between readings.
 func TestAResumeIsNoticed(t *testing.T) {
 	boot, awake, resumes := time.Hour, 10*time.Minute, 0
 	alarm := new(silentAlarm)

@@ -23,8 +23,8 @@ func (noManager) Status(string)                               {}
 func (noManager) Stopping()                                   {}
 func (noManager) Watchdog(context.Context, func() bool) error { return nil }
 
-// onBench is a daemon's outside on this machine, with a state and a socket of
-// its own.
+// onBench is the configuration of a daemon on this machine, with a state and a
+// socket of its own.
 func onBench(tb testing.TB, statement string) Config {
 	tb.Helper()
 	dir, err := os.MkdirTemp("", "bench") // tb.TempDir's paths are too long for a socket
@@ -64,7 +64,7 @@ func BenchmarkStart(b *testing.B) {
 	}
 }
 
-// shut lets go of what New took, where there was no Run.
+// shut releases what New took, if there was no Run.
 func (d *Daemon) shut(tb testing.TB) {
 	tb.Helper()
 	if err := errors.Join(d.socket.Close(), d.store.Close()); err != nil {

@@ -94,8 +94,8 @@ func FuzzEDID(f *testing.F) {
 	})
 }
 
-// A value is judged alike in either case, and one without digits is never a serial
-// number.
+// A value is judged the same in either case, and one without digits is never a
+// serial number.
 func FuzzInformation(f *testing.F) {
 	for _, text := range []string{"1234567890ABCDEF", "03000200-0400-0500-0006-000700080009", "no_serial", "PAW400003744",
 		"$(SERIAL)",

@@ -111,8 +111,8 @@ func TestBootLoadersSerial(t *testing.T) {
 	}
 }
 
-// A stored identifier is compared with what its own source says, in either case
-// and whatever the rules are by now.
+// A stored identifier is compared with what its own source says, in either
+// case, by the rules of any version.
 func TestCompare(t *testing.T) {
 	old := func(source, raw string) Identifier {
 		return Candidate{Source: source, Raw: []byte(raw)}.hash([]byte(raw))

@@ -25,7 +25,7 @@ func TestSerial(t *testing.T) {
 	}
 }
 
-// A serial number of little information is on more than one device.
+// A serial number with little information is not unique.
 func TestDoubtfulSerials(t *testing.T) {
 	for why, serials := range map[string][]string{
 		"nothing": {"", "  \x00\x00", "--"},

@@ -66,7 +66,7 @@ func TestNaturalOrder(t *testing.T) {
 	}
 }
 
-// What the rules make of a text.
+// The functions of rules, on real texts.
 func TestValues(t *testing.T) {
 	type as = func(string) string
 	for _, test := range []struct {
@@ -143,7 +143,7 @@ func TestVendorOf(t *testing.T) {
 	})
 }
 
-// What the fuzzers ask of every text that goes out.
+// The checks that the fuzzers make on every text that is sent.
 func checkSendable(t *testing.T, text string) {
 	t.Helper()
 	if !utf8.ValidString(text) || len(text) > maxText || strings.ContainsRune(text, 0) ||

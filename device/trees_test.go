@@ -33,9 +33,10 @@ func TestTrees(t *testing.T) {
 	}
 }
 
-// TestKinds does so for the kinds of devices in testdata/kinds, one file each:
-// what is special about it, then after each line "-- name --" a file's content,
-// where \0 is a NUL. One at the end of a line stands for the line break too.
+// TestKinds does the same for the kinds of devices in testdata/kinds, one file
+// each. It begins with what is special about the kind; after each line "-- name
+// --" comes a file's content, where \0 is a NUL. A NUL at the end of a line
+// replaces the line break.
 func TestKinds(t *testing.T) {
 	kinds, err := filepath.Glob("testdata/kinds/*.txt")
 	if err != nil || len(kinds) == 0 {

@@ -65,7 +65,7 @@ func tamperTree(t *testing.T) (root string) {
 	return root
 }
 
-// What another user put there says nothing about the device.
+// A file of another user is no evidence about the device.
 func TestFilesOfOthersAreNoEvidence(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("run as root: files of other users are made here")

@@ -42,7 +42,7 @@ func TestWatch(t *testing.T) {
 	changes := make(chan struct{}, 100)
 	done, cancel := watchApart(t, func() { changes <- struct{}{} })
 
-	// When the watch begins isn't known: change something until it is heard.
+	// The watch begins at an unknown moment: change something until it notices.
 	heard := false
 	for range 50 {
 		flipLoopback(t)

@@ -156,8 +156,8 @@ func TestCloseEndsTheAlarm(t *testing.T) {
 	}
 }
 
-// step sets the wall clock to what it shows. The kernel reports this step by
-// nothing like any other.
+// step sets the wall clock to the time it shows. The kernel reports that as a
+// step.
 func step(t *testing.T) {
 	t.Helper()
 	var now unix.Timespec

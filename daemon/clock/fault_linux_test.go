@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// TestTheAlarmRingsWhateverTheKernelRefuses runs itself under strace, which has
-// the kernel refuse what the timerfd needs. It is not parallel to other tests:
-// it steps the clock.
+// TestTheAlarmRingsWhateverTheKernelRefuses runs itself under strace, which
+// makes the timerfd's system calls fail. It is not parallel to other tests: it
+// steps the clock.
 func TestTheAlarmRingsWhateverTheKernelRefuses(t *testing.T) {
 	const inside = "TVPASSD_TEST_REFUSED"
 	if os.Getenv(inside) != "" {

@@ -15,8 +15,8 @@ func labApp(id string) string {
 	return fmt.Sprintf("[[app]]\nid = %q\nsoftware_statement = %q\n", id, labStatement)
 }
 
-// parcel is what players' packages lay beside config.toml, and what comes of it.
-// DIR stands for the directory.
+// parcel is a set of files that players' packages put beside config.toml, with
+// the outcome. DIR stands for the directory.
 type parcel struct {
 	name  string
 	files map[string]string // in apps.d

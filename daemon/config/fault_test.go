@@ -9,7 +9,7 @@ import (
 // labOwnApp is an [[app]] of three lines.
 const labOwnApp = "[[app]]\nid = \"a\"\nsoftware_statement = \"" + labStatement + "\"\n"
 
-// faulty is a config.toml and what is said of it. FILE stands for its path.
+// faulty is a config.toml and its error. FILE stands for its path.
 type faulty struct{ name, content, want string }
 
 func expectFaults(t *testing.T, files []faulty) {

@@ -56,8 +56,8 @@ func layOwned(t *testing.T, named string) (dir string) {
 	return dir
 }
 
-// TestWhoseStatement has a user's file in apps.d name statements: its own, and
-// those that everybody may read, whatever path leads there.
+// TestWhoseStatement: a user's file in apps.d may name its owner's statements,
+// and those that everybody may read, whatever path leads there.
 func TestWhoseStatement(t *testing.T) {
 	asRoot(t)
 	for _, tt := range []struct {
@@ -113,7 +113,7 @@ func TestWhoseStatement(t *testing.T) {
 	}
 }
 
-// TestRisks opens files to others and reads what is said of it.
+// TestRisks opens files to others and reads the warnings.
 func TestRisks(t *testing.T) {
 	asRoot(t)
 	for _, tt := range []struct {

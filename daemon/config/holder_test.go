@@ -78,7 +78,7 @@ func (tt claimed) test(t *testing.T) {
 	expect(t, bad, tt.bad)
 }
 
-// waits is said of a file whose id belongs to another user.
+// waits returns the fault of a file whose id belongs to another user.
 func waits(author int, file string, owner uint32, heldIn string) string {
 	return fmt.Sprintf(`%s:1: [[app]] id "x" belongs to user %d, who claimed it in %s, and user %d wrote this file: `+
 		`to give it the app's credentials, run tvpassd reload --accept x`, file, owner, heldIn, author)
@@ -175,8 +175,8 @@ func TestAccept(t *testing.T) {
 	})
 }
 
-// TestAUsersAppsAreLimited: a user with thousands of apps would have all others
-// wait for the throttle.
+// TestAUsersAppsAreLimited: a user with thousands of apps would keep all others
+// waiting for the throttle.
 func TestAUsersAppsAreLimited(t *testing.T) {
 	many := func(prefix string, n int) (ids string) {
 		for i := range n {
@@ -202,8 +202,8 @@ func TestAUsersAppsAreLimited(t *testing.T) {
 		"b.toml: has too many apps: user 1 may have 16 in apps.d, and root any number")
 }
 
-// TestIDsOfRemovedAppsAreRemembered resolves twice: an app that is gone keeps its
-// record, or its credentials would go to whoever comes next.
+// TestIDsOfRemovedAppsAreRemembered: an app that is gone keeps its record, or
+// its credentials would go to whoever comes next.
 func TestIDsOfRemovedAppsAreRemembered(t *testing.T) {
 	c := &Config{sources: []*source{sourceOf("1:a.toml x")}}
 	if err := c.Resolve(map[string]Holder{"gone": {"b.toml", 2}}, ""); err != nil {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestShow reads files as they are when something is wrong with them, which is
-// when people send them to others.
+// TestShow reads files that have faults: those are the ones that people send to
+// others.
 func TestShow(t *testing.T) {
 	for _, tt := range []struct{ name, file, want string }{
 		{"all is well", "# a comment with hidden\nlog_level = \"debug\" # hidden\n\n" +
@@ -74,7 +74,7 @@ func TestShowNamesTheSecrets(t *testing.T) {
 	}
 }
 
-// FuzzShow puts a secret where none may be shown, into any file.
+// FuzzShow puts a secret into any file, at a place whose value is never shown.
 func FuzzShow(f *testing.F) {
 	for _, before := range []string{"", "# ", "psk = '", "[http]\nproxy = \"me:", "[http]\nproxy = \"http://me:",
 		"[[app]]\nsoftware_statement = \"", "[x]\ny = [\""} {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// compact makes a JWS of three parts.
+// compact makes a JWS out of three parts.
 func compact(header, payload, signature string) string {
 	encode := base64.RawURLEncoding.EncodeToString
 	return encode([]byte(header)) + "." + encode([]byte(payload)) + "." + encode([]byte(signature))

@@ -140,7 +140,7 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// Both calls fail alike with an answer that is not a success.
+// Both calls fail in the same way with an answer that is not a success.
 func TestRefusals(t *testing.T) {
 	for _, test := range []struct {
 		name   string

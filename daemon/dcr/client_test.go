@@ -158,7 +158,7 @@ func connectionOf(t *testing.T, r seen) string {
 }
 
 // A server that closes a kept connection instead of answering may have acted on
-// the request, which is not repeated.
+// the request, so that is not repeated.
 func TestNothingIsSentTwice(t *testing.T) {
 	for name, end := range map[string]http.HandlerFunc{
 		"FIN": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
@@ -231,8 +231,7 @@ func TestConcurrentCalls(t *testing.T) {
 	}
 }
 
-// Date is a witness of the time over TLS and on a loopback address, and nowhere
-// else.
+// A Date proves the time only over TLS and on a loopback address.
 func TestDate(t *testing.T) {
 	plain := servePlain(t, newSim()).client(t)
 	cred, err := plain.Register(t.Context(), labRegistration)
@@ -285,8 +284,8 @@ func TestNewChecks(t *testing.T) {
 	}
 }
 
-// Each kind has the name that the socket's errors have. This package must not
-// know ipc; its tests may.
+// Each kind has the name of a code of ipc. This package must not know ipc; its
+// tests may.
 func TestKinds(t *testing.T) {
 	want := []string{
 		Offline:     ipc.CodeOffline,
@@ -323,7 +322,7 @@ func TestForgetDuringACall(t *testing.T) {
 	}
 }
 
-// A server or a middlebox may want one curve alone.
+// A server or a middlebox may accept only one curve.
 func TestServersOfOneCurve(t *testing.T) {
 	for _, curve := range []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521} {
 		server := httptest.NewUnstartedServer(http.NotFoundHandler())

@@ -26,8 +26,8 @@ func squeezed(t *testing.T, body string) string {
 	return b.String()
 }
 
-// An answer may be compressed although nobody asked for that. What can't be
-// read is named.
+// An answer may be compressed although nobody asked for that. An unknown coding
+// is named in the error.
 func TestCoding(t *testing.T) {
 	const good = `{"client_id":"i","client_secret":"s"}`
 	zipped := squeezed(t, good)
@@ -78,8 +78,8 @@ func TestCoding(t *testing.T) {
 	}
 }
 
-// No answer makes a value that does not fit where it goes, or an error that
-// holds what was sent.
+// No answer leads to a value that does not fit its use, or to an error that
+// repeats what was sent.
 func FuzzAnswer(f *testing.F) {
 	for _, seed := range []struct {
 		status int

@@ -120,7 +120,7 @@ func read(t *testing.T, raw []byte) string {
 	return m.Answers[0].GoString()
 }
 
-// A question is answered by name servers that misbehave, and the fault is
+// A question is answered although name servers misbehave, and their faults are
 // named.
 func TestConverse(t *testing.T) {
 	const good = "192.0.2.10"
@@ -189,7 +189,8 @@ func TestConverseAsConfigured(t *testing.T) {
 	}
 }
 
-// An answer counts whenever it comes, whoever has been asked since.
+// An answer counts whenever it comes, even if another server has been asked
+// since.
 func TestALateAnswer(t *testing.T) {
 	_, slow := nameServer(t, "kind=delay delay=3s")
 	_, deaf := nameServer(t, "kind=drop")
@@ -238,8 +239,8 @@ func TestAnAnswerBesideASettledLookup(t *testing.T) {
 	}
 }
 
-// A name server that is not there is known at once, and one without a port of
-// its own is called by its address.
+// A missing name server is noticed at once, and one on port 53 is named by its
+// address alone.
 func TestNoNameServer(t *testing.T) {
 	l := begin(t)
 	if got := l.converse(t, resolverQuery(t, dnsmessage.TypeA, true), "udp", dcrtest.Vacant); got != "none" ||

@@ -15,7 +15,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
-// A call ends in its time, or when its caller gives up, wherever it hangs.
+// Wherever a call hangs, it ends in its time, or when its caller gives up.
 func TestHangs(t *testing.T) {
 	config, caFile := labTLS(t)
 	tunnel := "HTTP/1.1 200 OK\r\n\r\n"
@@ -59,9 +59,9 @@ type mute struct {
 	reached chan struct{} // gets a value when a client begins to wait in vain
 }
 
-// serve says something once a client has written, and then hangs until the
-// client goes. With drip it goes on writing that, often enough for a timeout
-// that counts from the last byte.
+// serve writes something once a client has written, and then hangs until the
+// client goes. With drip it goes on writing that, often enough to keep a
+// timeout from the last byte from ending it.
 func (m *mute) serve(config *tls.Config, says, drip string) (address string) {
 	return raw(m.t, config, func(conn net.Conn) {
 		if _, err := conn.Read(make([]byte, 1)); err != nil {
@@ -110,7 +110,7 @@ func (m *mute) full() (address string) {
 	return address
 }
 
-// An error says what keeps a call from its server, and what to check.
+// An error says what keeps a call from the server, and what to check.
 func TestOffline(t *testing.T) {
 	good := serve(t, newSim())
 	old := serve(t, newSim(), func(c *tls.Config) { c.MinVersion, c.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 })

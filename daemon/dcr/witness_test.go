@@ -44,8 +44,8 @@ func TestADateOverPlainHTTPIsNoWitness(t *testing.T) {
 	}
 }
 
-// A bad answer must not cost a connection: a device that asks for months would
-// run out of file descriptors.
+// A bad answer must not leak a connection: after months a device would run out
+// of file descriptors.
 func TestBadAnswersLeaveNoDescriptorOpen(t *testing.T) {
 	for name, s := range map[string]*server{
 		"redirect":  answers(t, 302, "elsewhere", "Location", "https://elsewhere.example/"),

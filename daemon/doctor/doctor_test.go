@@ -55,7 +55,7 @@ func TestAllIsWell(t *testing.T) {
 	}
 }
 
-// trouble is one thing that is wrong, and what is said of it.
+// trouble is one thing that is wrong, and the check that reports it.
 type trouble struct {
 	name   string
 	spoil  func(*scene)
@@ -132,7 +132,7 @@ func TestState(t *testing.T) {
 		{"not written", func(s *scene) { s.status.Storage = ipc.Storage{Detail: "no space left on device"} },
 			"database", Failed, "no space left", ""},
 	})
-	// Of the next the daemon is down, which fails too.
+	// In these cases the daemon is down, and that check fails too.
 	for _, tc := range []struct {
 		name, id string
 		spoil    func(*scene)
@@ -203,7 +203,7 @@ func TestDisk(t *testing.T) {
 	}
 }
 
-// vfat has neither owners nor modes: chmod would say that it can't.
+// vfat has neither owners nor modes: chmod would fail.
 func TestAdviceOnAFileSystemWithoutModes(t *testing.T) {
 	f := &facts{disk: unix.Statfs_t{Type: unix.MSDOS_SUPER_MAGIC}}
 	if got := f.orMount("chmod 700 /state", 0); !strings.Contains(got, "uid=root,umask=077") {
@@ -505,7 +505,7 @@ func TestDevice(t *testing.T) {
 	}
 }
 
-// What only root may see is skipped for everybody else, and says so.
+// A check of what only root may see is skipped for everybody else, and says so.
 func TestAsAnOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can become another user: run this test as root")

@@ -29,8 +29,8 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// labTime is what every clock shows, far from the true time: certificates are good
-// by the injected clock alone.
+// labTime is what every clock shows, far from the true time: certificates are
+// valid only by the injected clock.
 var labTime = time.Date(2031, 3, 1, 12, 0, 0, 0, time.UTC)
 
 const (
@@ -143,7 +143,7 @@ func (s *scene) keep(change func(*storage.Store)) {
 	s.must(store.Close())
 }
 
-// run has the doctor look at what became of the scene.
+// run runs the doctor on the scene.
 func (s *scene) run() Report {
 	s.t.Helper()
 	if s.endpoint == "" {
@@ -198,7 +198,7 @@ func (s *scene) daemon() {
 	s.t.Cleanup(func() { server.Close() })
 }
 
-// noSecrets wants no secret in what is said.
+// noSecrets expects no secret in a report.
 func (s *scene) noSecrets(r Report) {
 	s.t.Helper()
 	said, err := json.Marshal(r)

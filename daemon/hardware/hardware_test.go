@@ -46,8 +46,8 @@ func serials(t *testing.T, dt, dmi string) string {
 	return root
 }
 
-// What its own source says now decides about a warning, not what the best source
-// says: an update that reads more alarms nobody.
+// Only the identifier's own source decides about a warning: an update that
+// reads a better source warns nobody.
 func TestStoredIdentifierIsComparedWithItsOwnSource(t *testing.T) {
 	const serial, other, better = "A1B2C3D4E5F6", "0F9E8D7C6B5A", "PF3XKQ27"
 	chosen := func(source, raw string) storage.Identifier {

@@ -12,8 +12,8 @@ import (
 	"github.com/tvpassd/tvpassd/device"
 )
 
-// What the privileged step left counts only if nobody else could have put it
-// there, and nothing in its place holds up the start.
+// The findings of the privileged step count only if nobody else could have put
+// them there. No file in their place delays the start.
 func TestFindingsOfOthersAreNotBelieved(t *testing.T) {
 	want := Findings{Candidate: device.Candidate{Source: "dt-serial", Raw: []byte("A1B2C3D4E5F6")}}
 	for _, tt := range []struct {

@@ -22,7 +22,7 @@ const statusEndpoint = "http://127.0.0.1:1"
 
 var statusNow = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
-// told is a broker that says what a test wants of all apps together.
+// told is a broker whose Overview is set by the test.
 type told struct {
 	*broker.Broker
 	change func(*broker.Overview)
@@ -140,7 +140,7 @@ func TestRetryAfterIsRoundedUp(t *testing.T) {
 	}
 }
 
-// A changed configuration is said to admins, unless it was refused.
+// Admins see that the configuration on disk changed, unless it was refused.
 func TestReloadNeeded(t *testing.T) {
 	a := newStatus(t, map[string]storage.App{"alpha": withToken(0)}, func(*broker.Overview) {})
 	a.cfg.Changed = func() string { return "/etc/tvpassd/config.toml" }
@@ -164,7 +164,7 @@ func TestReloadNeeded(t *testing.T) {
 	}
 }
 
-// Two users, three apps, and things that concern one of them, everybody or
+// Two users, three apps, and warnings that concern one of them, everybody or
 // admins only.
 func TestEachSeesTheWarningsThatConcernThem(t *testing.T) {
 	gone := withToken(time.Minute)
@@ -218,7 +218,7 @@ func TestEachSeesTheWarningsThatConcernThem(t *testing.T) {
 	}
 }
 
-// Watchers look at their right again once another policy is in force.
+// Watchers check their right again once another policy is in force.
 func TestAdoptTellsOfAnotherPolicy(t *testing.T) {
 	a := newStatus(t, nil, same)
 	first := a.Policy()

@@ -9,7 +9,8 @@ import (
 	"github.com/tvpassd/tvpassd/ipc/server"
 )
 
-// busyBroker is one whose gate is shut, and whose clock is not the server's.
+// busyBroker is a broker whose gate is shut, and whose clock differs from the
+// server's.
 type busyBroker struct{ Broker }
 
 func (b busyBroker) Overview() broker.Overview {

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// tool fails a test where a program is missing that it can't do without.
+// tool fails a test if a program that it needs is missing.
 func tool(t *testing.T, program, debianPackage string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
@@ -41,7 +41,7 @@ func units(t *testing.T) (serviceFile, socketFile string) {
 func TestSystemdUnderstandsTheUnits(t *testing.T) {
 	analyze := tool(t, "systemd-analyze", "systemd")
 	serviceFile, socketFile := units(t)
-	// It exits with 0 whatever key it does not know, and tells it.
+	// It exits with 0 even if it does not know a key, but prints the key.
 	out, err := exec.Command(analyze, "verify", "--man=no", serviceFile, socketFile).CombinedOutput()
 	if err != nil || len(out) > 0 {
 		t.Errorf("systemd-analyze verify: %v\n%s", err, out)

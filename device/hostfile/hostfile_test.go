@@ -241,7 +241,7 @@ func TestList(t *testing.T) {
 	}
 }
 
-// tampering is what was done to a tree, and what is said of a file in it.
+// tampering is a change of a tree, and whether a file in it is still trusted.
 type tampering struct {
 	name   string
 	read   string
@@ -330,7 +330,7 @@ func TestTrustedInTmp(t *testing.T) {
 	})
 }
 
-// What the kernel shows is believed even where it belongs to somebody else, as
+// The kernel's own files are trusted even if they belong to somebody else, as
 // in a container without root. /proc/PID belongs to its process's user.
 func TestTheKernelIsTrusted(t *testing.T) {
 	if os.Geteuid() != 0 {

@@ -15,7 +15,7 @@ import (
 // root is the checkout, seen from this package.
 const root = "../.."
 
-// run runs a command in the checkout and returns what it prints on both streams.
+// run runs a command in the checkout and returns its output on both streams.
 func run(t *testing.T, env []string, name string, args ...string) (string, error) {
 	t.Helper()
 	cmd := exec.Command(name, args...)
@@ -174,8 +174,8 @@ func TestVersionsSort(t *testing.T) {
 	t.Logf("dpkg, rpm, opkg: %s\napk: %s", strings.Join(deb, " < "), strings.Join(apk, " < "))
 }
 
-// The script of a package fails for what its manager never says: a package of
-// another manager would install neither user nor service.
+// The script of a package fails for arguments that its manager never passes: in
+// a package of another manager it would install neither user nor service.
 func TestScriptsRefuseUnknownWords(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ manager, hook, words string }{

@@ -75,7 +75,7 @@ func pinned(t *testing.T) string {
 	return out
 }
 
-// recorder stands in for Go: it notes how it is called.
+// recorder stands in for Go, and records how it is called.
 const recorder = `#!/bin/sh
 [ "$1" != env ] || { echo go1.26.0; exit; }
 out=
@@ -129,12 +129,12 @@ func TestRecipesHaveTheFlags(t *testing.T) {
 	}
 }
 
-// A program that a recipe has built knows a clock of before its build date, as the
-// 1970 of a device without a battery, for one that is not set.
+// A program that a recipe has built treats a clock before its build date as not
+// set, such as the 1970 of a device without a battery.
 func TestBootInThePast(t *testing.T) {
 	t.Parallel()
 	tree, program := vendored(t), filepath.Join(t.TempDir(), "tvpassd")
-	// To a program of 2100 the time here is what 1970 is to others.
+	// A program of 2100 takes today for a time before its build date.
 	env := []string{"VERSION=", "COMMIT=0123456789ab", "SOURCE_DATE_EPOCH=4102444800"}
 	must(t, env, filepath.Join(tree, "scripts/firmware/compile"), program)
 	bootsUnset(t, program)
@@ -173,7 +173,7 @@ func bootsUnset(t *testing.T, program string) {
 	}
 }
 
-// An image holds what a device needs, and nothing that a device makes itself.
+// An image holds what a device needs, and nothing that the device makes itself.
 func TestInstall(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct{ init, script string }{

@@ -132,7 +132,7 @@ func TestTokenLife(t *testing.T) {
 	}
 }
 
-// wantEnhanced wants an enhanced error code, and why in the log.
+// wantEnhanced expects an enhanced error code, and the reason in the log.
 func wantEnhanced(t *testing.T, l *lab, r *http.Request, status int, code, action, why string) {
 	t.Helper()
 	l.log.Reset()

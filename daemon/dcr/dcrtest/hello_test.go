@@ -14,8 +14,8 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/dcr/dcrtest"
 )
 
-// A fault may strike the ClientHello, if it is long enough; nothing of TLS is
-// answered then.
+// A fault may strike a ClientHello that is long enough; the server then sends
+// no TLS record.
 func TestFaultsOfTheHandshake(t *testing.T) {
 	l := newLab(t)
 	server := httptest.NewUnstartedServer(l)

@@ -299,7 +299,7 @@ func TestClientEndpointRefusals(t *testing.T) {
 	}
 }
 
-// wantRefusal wants a 400 with a code, and why in the log.
+// wantRefusal expects a 400 with a code, and the reason in the log.
 func wantRefusal(t *testing.T, l *lab, r *http.Request, code, why string) {
 	t.Helper()
 	l.log.Reset()

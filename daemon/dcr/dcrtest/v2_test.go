@@ -48,7 +48,7 @@ func (p *player) request(call, body string) *http.Request {
 	return r
 }
 
-// call makes a request and wants its status.
+// call makes a request and expects a status.
 func (p *player) call(call, body string, status int) map[string]any {
 	p.t.Helper()
 	w := p.send(p.request(call, body))

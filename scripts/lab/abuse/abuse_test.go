@@ -32,8 +32,8 @@ func built(t *testing.T) programs {
 	return p
 }
 
-// What a player notices of an attack, in counts: how long it takes depends on
-// the machine, and is the report's.
+// The cost of an attack to a player, in counts. Times depend on the machine:
+// the report shows them.
 func TestNobodyTakesWhatOthersNeed(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root can be several users")
@@ -47,8 +47,8 @@ func TestNobodyTakesWhatOthersNeed(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	// The attackers' share of the processor is about one player's. What they
-	// were answered for each of the victim's answers was 90,000 without that.
+	// The attackers get about one player's share of the processor. Without that
+	// they got 90,000 answers for each of the victim's.
 	fair := func(r result) string {
 		if got := r.attackers.Answered / max(r.victim.Answered, 1); got > 5000 {
 			return fmt.Sprintf("the attackers got %d answers for each of the victim's", got)

@@ -149,8 +149,8 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// A figure of anything but tokens would look better than it is: what is no 200
-// ends the measurement.
+// Any answer other than 200 ends the measurement: its figure would look better
+// than it is.
 func TestBadAnswers(t *testing.T) {
 	for _, tt := range []struct {
 		name, mode, answer, want string

@@ -98,8 +98,8 @@ func TestWakeUpsOfAThreadThatCame(t *testing.T) {
 	}
 }
 
-// What the kernel tells of a real process: cat has memory, sleeps, and holds no
-// timer.
+// What the kernel reports of a real process: cat has memory, sleeps, and holds
+// no timer.
 func TestProc(t *testing.T) {
 	stdin, _, err := os.Pipe()
 	if err != nil {
@@ -185,7 +185,7 @@ func TestCallTellsWhatTheServerSaid(t *testing.T) {
 	}
 }
 
-// The token that a refresh fetched is told from the one before it.
+// renewed returns the new token, not the one before it.
 func TestRenewed(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	current := "old"
@@ -213,8 +213,7 @@ func TestSleepEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// Nothing written at all is a trace gone wrong, not a figure that meets its
-// budget.
+// A trace without a write is an error, not a figure within its budget.
 func TestNoWritesAreNoFigure(t *testing.T) {
 	trace := filepath.Join(t.TempDir(), "trace")
 	if err := os.WriteFile(trace, []byte("123 write(2</tmp/x/log>, \"\"..., 99) = 99\n"), 0o600); err != nil {
