@@ -225,7 +225,7 @@ func (d *Daemon) socketPath(s config.Socket) string { return cmp.Or(d.cfg.Socket
 // listen makes the socket, unless it was passed in.
 func (d *Daemon) listen(s config.Socket) (*server.Socket, error) {
 	if d.cfg.Listener != nil {
-		return server.Passed(d.cfg.Listener), nil
+		return server.Passed(d.cfg.Listener)
 	}
 	return server.Listen(server.SocketOptions{Path: d.socketPath(s), Mode: s.Mode, Group: s.Group})
 }

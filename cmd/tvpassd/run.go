@@ -38,6 +38,7 @@ func runCommand(set *flag.FlagSet) func(*env, []string) error {
 func (e *env) runDaemon(user string) (err error) {
 	signal.Ignore(syscall.SIGPIPE) // the daemon goes on when nobody reads its log
 	syscall.Umask(0o077)           // whoever started it may have another, even one that shuts itself out
+	service.Prefer()
 	var found *hardware.Findings
 	switch {
 	case user != "":

@@ -219,3 +219,52 @@ func TestRunAsAnotherUserRefuses(t *testing.T) {
 	l.exec(stranger, "", exe, "run", "--user", unprivileged, "--config", l.path("config.toml")).expect(t, exitConfig,
 		"only root")
 }
+
+// niceness returns that of each thread of a process.
+func niceness(t *testing.T, pid int) map[string]int {
+	t.Helper()
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	if err != nil || len(threads) == 0 {
+		t.Fatalf("no threads: %v", err)
+	}
+	found := map[string]int{}
+	for _, file := range threads {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			continue // the thread has ended
+		}
+		_, fields, _ := strings.Cut(string(content), ") ")
+		nice, err := strconv.Atoi(strings.Fields(fields)[16])
+		if err != nil {
+			t.Fatal(err)
+		}
+		found[file] = nice
+	}
+	return found
+}
+
+// The daemon has more of the processor than who floods it, unless whoever starts
+// it has chosen otherwise.
+func TestNiceness(t *testing.T) {
+	ours, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for started, want := range map[int]int{0: -5, 7: 7} {
+		t.Run(strconv.Itoa(started), func(t *testing.T) {
+			l, exe := userLab(t)
+			l.daemon = l.start("nice", "-n", strconv.Itoa(started-(20-ours)), // 20 is 0 for the system call
+				exe, "run", "--user", unprivileged, "--config", l.path("config.toml"))
+			t.Cleanup(l.daemon.kill)
+			l.daemon.until("socket", func() bool {
+				c, err := net.Dial("unix", l.path("run/tvpassd/sock"))
+				return err == nil && c.Close() == nil
+			})
+			for thread, nice := range niceness(t, l.daemon.cmd.Process.Pid) {
+				if nice != want {
+					t.Errorf("thread %s has niceness %d, want %d", thread, nice, want)
+				}
+			}
+		})
+	}
+}

@@ -2,18 +2,75 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// patient is a listener whose Accept waits out every error that may pass, such
-// as a lack of memory or of files.
+// listener is a listening socket that hands out bare descriptors. What net does
+// with a connection costs as much as making one, and most of a flood is closed
+// at once.
+type listener struct {
+	file *os.File
+	raw  syscall.RawConn
+}
+
+// newListener returns a listener for a socket that does not block.
+func newListener(f *os.File) (*listener, error) {
+	raw, err := f.SyscallConn()
+	return &listener{f, raw}, err
+}
+
+// listenerOf returns a listener in the place of l. The queue becomes as long as
+// that of a socket of ours: the service manager's is shorter.
+func listenerOf(l net.Listener) (*listener, error) {
+	defer l.Close()
+	u, ok := l.(*net.UnixListener)
+	if !ok {
+		return nil, fmt.Errorf("a %T is not a Unix socket", l)
+	}
+	u.SetUnlinkOnClose(false)
+	f, err := u.File()
+	if err != nil {
+		return nil, err
+	}
+	made, err := newListener(f)
+	if err == nil {
+		err = made.raw.Control(func(fd uintptr) { _ = unix.Listen(int(fd), backlog) })
+	}
+	return made, err
+}
+
+// accept waits for a connection. Its descriptor blocks until it is a net.Conn. The
+// error of a closed listener is [os.ErrClosed].
+func (l *listener) accept() (fd int, err error) {
+	closed := l.raw.Read(func(listening uintptr) bool {
+		fd, _, err = syscall.Accept4(int(listening), unix.SOCK_CLOEXEC) // x/sys' adds 20 kB
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+	if closed != nil { // the only reason, without a deadline
+		return -1, os.ErrClosed
+	}
+	return fd, os.NewSyscallError("accept4", err)
+}
+
+// connOf makes a net.Conn of a descriptor, which it closes.
+func connOf(fd int) (net.Conn, error) {
+	f := os.NewFile(uintptr(fd), "")
+	defer f.Close() // FileConn has a copy
+	return net.FileConn(f)
+}
+
+// patient accepts connections and waits out every error that may pass, such as a
+// lack of memory or of files.
 type patient struct {
-	net.Listener
+	accept  func() (fd int, err error)
 	log     *slog.Logger
 	done    <-chan struct{} // ends a wait
 	failing bool            // the last Accept failed
@@ -22,21 +79,21 @@ type patient struct {
 // What the kernel answers for a socket that will never accept anything.
 var hopeless = []error{unix.EBADF, unix.EINVAL, unix.ENOTSOCK, unix.EOPNOTSUPP, unix.EFAULT, unix.ENOSYS}
 
-// Accept returns an error only if the socket is closed or out of order. The
-// first error of several in a row is logged, and so is their end.
-func (p *patient) Accept() (net.Conn, error) {
+// next returns an error only if the socket is closed or out of order. The first
+// error of several in a row is logged, and so is their end.
+func (p *patient) next() (fd int, err error) {
 	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
-		c, err := p.Listener.Accept()
+		fd, err := p.accept()
 		if err == nil {
 			if p.failing {
 				p.log.Info("connections are accepted again")
 			}
 			p.failing = false
-			return c, nil
+			return fd, nil
 		}
-		if errors.Is(err, net.ErrClosed) || slices.ContainsFunc(hopeless,
+		if errors.Is(err, os.ErrClosed) || slices.ContainsFunc(hopeless,
 			func(e error) bool { return errors.Is(err, e) }) {
-			return nil, err
+			return -1, err
 		}
 		if !p.failing {
 			p.log.Warn("no connection can be accepted for now", "code", "accept_failed", "err", err)
@@ -45,7 +102,7 @@ func (p *patient) Accept() (net.Conn, error) {
 		select {
 		case <-time.After(pause):
 		case <-p.done:
-			return nil, net.ErrClosed
+			return -1, os.ErrClosed
 		}
 	}
 }

@@ -3,25 +3,22 @@ package server
 import (
 	"errors"
 	"log/slog"
-	"net"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
 )
 
-// failing is a listener that fails a few times.
-type failing struct {
-	net.Listener
-	errs []error
-}
-
-func (f *failing) Accept() (net.Conn, error) {
-	if len(f.errs) == 0 {
-		return &net.UnixConn{}, nil
+// failing accepts a connection after these errors.
+func failing(errs ...error) func() (int, error) {
+	return func() (int, error) {
+		if len(errs) == 0 {
+			return 5, nil
+		}
+		err := errs[0]
+		errs = errs[1:]
+		return -1, os.NewSyscallError("accept4", err)
 	}
-	err := f.errs[0]
-	f.errs = f.errs[1:]
-	return nil, &net.OpError{Op: "accept", Net: "unix", Err: err}
 }
 
 func TestAcceptWaitsOutWhatMayPass(t *testing.T) {
@@ -29,22 +26,22 @@ func TestAcceptWaitsOutWhatMayPass(t *testing.T) {
 	pass := []error{syscall.ENOMEM, syscall.ENOBUFS, syscall.EPERM, syscall.EPROTO, syscall.ECONNABORTED,
 		syscall.EMFILE, syscall.ENFILE, errors.New("new")}
 	var log strings.Builder
-	p := &patient{Listener: &failing{errs: pass[:3]}, log: slog.New(slog.NewTextHandler(&log, nil))}
-	if c, err := p.Accept(); err != nil || c == nil {
-		t.Fatalf("%v", err)
+	p := &patient{accept: failing(pass[:3]...), log: slog.New(slog.NewTextHandler(&log, nil))}
+	if fd, err := p.next(); err != nil || fd != 5 {
+		t.Fatalf("%d, %v", fd, err)
 	}
 	if text := log.String(); strings.Count(text, "\n") != 2 || !strings.Contains(text, "cannot allocate") {
 		t.Errorf("the log: %s", text)
 	}
 	for _, err := range pass {
-		p.Listener = &failing{errs: []error{err}}
-		if _, got := p.Accept(); got != nil {
+		p.accept = failing(err)
+		if _, got := p.next(); got != nil {
 			t.Errorf("%v ends it", err)
 		}
 	}
-	for _, err := range []error{syscall.EBADF, syscall.EINVAL, syscall.ENOTSOCK, net.ErrClosed} {
-		p.Listener = &failing{errs: []error{err}}
-		if _, got := p.Accept(); !errors.Is(got, err) {
+	for _, err := range []error{syscall.EBADF, syscall.EINVAL, syscall.ENOTSOCK, os.ErrClosed} {
+		p.accept = failing(err)
+		if _, got := p.next(); !errors.Is(got, err) {
 			t.Errorf("%v does not end it", err)
 		}
 	}
@@ -53,8 +50,8 @@ func TestAcceptWaitsOutWhatMayPass(t *testing.T) {
 func TestAcceptEndsInAPause(t *testing.T) {
 	done := make(chan struct{})
 	close(done)
-	p := &patient{Listener: &failing{errs: []error{syscall.EMFILE}}, log: discard(), done: done}
-	if _, err := p.Accept(); !errors.Is(err, net.ErrClosed) {
+	p := &patient{accept: failing(syscall.EMFILE), log: discard(), done: done}
+	if _, err := p.next(); !errors.Is(err, os.ErrClosed) {
 		t.Errorf("%v", err)
 	}
 }

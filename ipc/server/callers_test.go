@@ -44,7 +44,7 @@ func TestGroupsAreThoseOfTheConnection(t *testing.T) {
 	l := startLab(t, nil)
 	l.stop()
 	var member atomic.Bool
-	l.server.identify = func(net.Conn) (Peer, error) {
+	l.server.identify = func(int) (Peer, error) {
 		p := Peer{UID: stranger, GID: stranger}
 		if member.Load() {
 			p.Groups = []uint32{groupTwo}

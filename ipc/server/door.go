@@ -1,12 +1,14 @@
 package server
 
 import (
+	"fmt"
 	"log/slog"
 	"maps"
 	"math"
 	"net"
 	"runtime"
 	"sync"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -36,12 +38,14 @@ const (
 
 // door is a listener that knows who comes in, and keeps one user from taking
 // what others need. It accepts connections without a pause, so that nobody
-// waits behind a flood in the kernel's queue. Those of a flood are served
-// later, through another listener: see [late].
+// waits behind a flood in the kernel's queue, and identifies the caller before
+// it spends anything else on a connection. Those of a flood are served later,
+// through another listener: see [late].
 type door struct {
-	net.Listener
+	socket   *Socket
+	callers  *patient
 	late     *late
-	identify func(net.Conn) (Peer, error)
+	identify func(fd int) (Peer, error)
 	admin    func(Peer) bool
 	limits   limits
 	log      *slog.Logger
@@ -64,13 +68,13 @@ type limits struct {
 	total int // of all users who are not admins
 }
 
-// newDoor returns a door in front of l.
-func newDoor(l net.Listener, s *Server) *door {
+// newDoor returns a door in front of a socket.
+func newDoor(l *Socket, callers *patient, s *Server) *door {
 	p := ipc.NewProblem(ipc.CodeTooManyRequests,
 		"too many connections are open: close some, or keep one alive and use it again")
 	p.RetryAfterMS = 1000
 	return &door{
-		Listener: l, late: newLate(), identify: s.identify,
+		socket: l, callers: callers, late: newLate(), identify: s.identify,
 		admin:  func(peer Peer) bool { return s.cfg.Policy().Admin(peer) },
 		limits: limits{s.cfg.PerUID, max(s.cfg.PerUID, adminConns), s.cfg.Total},
 		log:    s.cfg.Log, full: lastWord(p, nil), users: make(map[uint32]*account), told: make(map[notice]time.Time),
@@ -81,33 +85,41 @@ func newDoor(l net.Listener, s *Server) *door {
 // connections of all others.
 func (d *door) Accept() (net.Conn, error) {
 	for {
-		c, err := d.Listener.Accept()
+		fd, err := d.callers.next()
 		if err != nil {
 			return nil, err
 		}
 		if d.accepted++; d.accepted%atOnce == 0 {
 			runtime.Gosched()
 		}
-		peer, err := d.identify(c)
+		peer, err := d.identify(fd)
 		if err != nil {
-			d.log.Warn("connection closed", "code", ipc.CodeInternal, "err", err)
-			_ = c.Close() // nothing was written that could be lost
+			d.log.Warn("connection closed", "code", ipc.CodeInternal, "err", fmt.Errorf("identify the caller: %w", err))
+			_ = unix.Close(fd) // nothing was written that could be lost
 			continue
 		}
-		if in := d.enter(c, peer, time.Now()); in != nil {
+		if in := d.enter(fd, peer, time.Now()); in != nil {
 			return in, nil
 		}
 	}
 }
 
 // enter takes a caller in, and returns the connection if it may be served now.
-func (d *door) enter(c net.Conn, peer Peer, now time.Time) net.Conn {
-	in, out, wait := d.admit(c, peer, now)
+func (d *door) enter(fd int, peer Peer, now time.Time) net.Conn {
+	in, out, wait := d.admit(peer, now)
 	if out != nil {
 		d.makeRoom(out, peer, now)
 	}
 	if in == nil {
-		d.turnAway(c, peer, now)
+		d.turnAway(fd, peer, now)
+		return nil
+	}
+	var err error
+	if in.Conn, err = connOf(fd); err != nil {
+		d.log.Warn("connection closed", "code", ipc.CodeInternal, "err", fmt.Errorf("take the connection in: %w", err))
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.remove(in)
 		return nil
 	}
 	if wait > 0 {
@@ -120,7 +132,7 @@ func (d *door) enter(c net.Conn, peer Peer, now time.Time) net.Conn {
 // admit counts a connection in, or returns nil if it is one too many. If all
 // users together have too many, a user with few gets the place of out. Admins
 // are not counted there: they must get in to see what is going on.
-func (d *door) admit(c net.Conn, peer Peer, now time.Time) (in, out *conn, wait time.Duration) {
+func (d *door) admit(peer Peer, now time.Time) (in, out *conn, wait time.Duration) {
 	admin := d.admin(peer)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -141,7 +153,7 @@ func (d *door) admit(c net.Conn, peer Peer, now time.Time) (in, out *conn, wait 
 		}
 		d.remove(out)
 	}
-	in = &conn{Conn: c, peer: peer, admin: admin, door: d, account: u}
+	in = &conn{peer: peer, admin: admin, door: d, account: u}
 	d.events++
 	in.since = d.events
 	u.conns = append(u.conns, in)
@@ -192,14 +204,13 @@ func (d *door) makeRoom(out *conn, comer Peer, now time.Time) {
 
 // turnAway answers and closes one connection too many. The answer fits the
 // socket's buffer, so the door does not wait.
-func (d *door) turnAway(c net.Conn, peer Peer, now time.Time) {
+func (d *door) turnAway(fd int, peer Peer, now time.Time) {
 	if d.news(notice{peer.UID, "full"}, now) {
 		d.log.Warn("too many connections", "code", ipc.CodeTooManyRequests, "uid", peer.UID, "pid", peer.PID,
 			"per_user", d.limits.user, "total", d.limits.total)
 	}
-	_ = c.SetWriteDeadline(now.Add(time.Second))
-	_, _ = c.Write(d.full)
-	_ = c.Close()
+	_, _ = syscall.SendmsgN(fd, d.full, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	_ = unix.Close(fd)
 }
 
 // notice is something about a user that is worth a line in the log.
@@ -255,6 +266,10 @@ func (l *late) Accept() (net.Conn, error) {
 }
 
 func (l *late) Addr() net.Addr { return nil } // nobody asks
+func (d *door) Addr() net.Addr { return nil }
+
+// Close stops listening.
+func (d *door) Close() error { return d.socket.Close() }
 
 func (l *late) Close() error {
 	l.close()

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
@@ -136,9 +138,9 @@ func TestTheTotalLeavesRoom(t *testing.T) {
 
 // An idle connection is closed before a stream, a stream before a request.
 func TestWhatCanBeDoneWithout(t *testing.T) {
-	d := newDoor(nil, New(configFor(newBackend())))
+	d := newDoor(nil, nil, New(configFor(newBackend())))
 	enter := func(uid uint32, s state) *conn {
-		c, _, _ := d.admit(nil, person(uid), labTime)
+		c, _, _ := d.admit(person(uid), labTime)
 		c.become(s)
 		return c
 	}
@@ -165,9 +167,21 @@ func TestWhatCanBeDoneWithout(t *testing.T) {
 
 // A user who connects too often waits; nobody else does.
 func TestConnectionsHaveARate(t *testing.T) {
-	d := newDoor(nil, New(configFor(newBackend())))
+	d := newDoor(nil, nil, New(configFor(newBackend())))
 	d.limits.user, d.limits.admin = 1000, 1000
-	enter := func(uid uint32, now time.Time) net.Conn { return d.enter(&net.UnixConn{}, person(uid), now) }
+	enter := func(uid uint32, now time.Time) net.Conn {
+		t.Helper()
+		ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		unix.Close(ends[1])
+		c := d.enter(ends[0], person(uid), now)
+		if c != nil {
+			t.Cleanup(func() { c.Close() })
+		}
+		return c
+	}
 	for range burst {
 		if enter(stranger, labTime) == nil {
 			t.Fatal("waits within the burst")
@@ -193,10 +207,10 @@ func TestConnectionsHaveARate(t *testing.T) {
 }
 
 func TestBodiesAreCounted(t *testing.T) {
-	d := newDoor(nil, New(configFor(newBackend())))
+	d := newDoor(nil, nil, New(configFor(newBackend())))
 	var conns []*conn
 	for uid := range uint32(5) {
-		c, _, _ := d.admit(nil, person(uid), labTime)
+		c, _, _ := d.admit(person(uid), labTime)
 		conns = append(conns, c)
 	}
 	for _, c := range conns[:4] {
@@ -221,9 +235,9 @@ func TestBodiesAreCounted(t *testing.T) {
 
 // A user with many ids does not fill the memory with accounts.
 func TestAccountsAreForgotten(t *testing.T) {
-	d := newDoor(nil, New(configFor(newBackend())))
+	d := newDoor(nil, nil, New(configFor(newBackend())))
 	for uid := range uint32(100_000) {
-		c, _, _ := d.admit(nil, person(10_000+uid), labTime.Add(time.Duration(uid)*time.Millisecond))
+		c, _, _ := d.admit(person(10_000+uid), labTime.Add(time.Duration(uid)*time.Millisecond))
 		d.remove(c)
 		d.news(notice{10_000 + uid, "full"}, labTime)
 	}
@@ -284,7 +298,7 @@ func TestTheTotalFitsTheOpenFiles(t *testing.T) {
 }
 
 func TestATurnedAwayUserIsLoggedOnceAMinute(t *testing.T) {
-	d := newDoor(nil, New(Config{}))
+	d := newDoor(nil, nil, New(Config{}))
 	for _, test := range []struct {
 		uid  uint32
 		at   time.Duration

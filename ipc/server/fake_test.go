@@ -18,6 +18,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
@@ -243,8 +245,12 @@ type lab struct {
 var callers atomic.Int64
 
 // byAddress identifies callers by that address.
-func byAddress(c net.Conn) (Peer, error) {
-	parts := strings.Split(c.RemoteAddr().String(), "/")
+func byAddress(fd int) (Peer, error) {
+	address, err := unix.Getpeername(fd)
+	if err != nil {
+		return Peer{}, err
+	}
+	parts := strings.Split(address.(*unix.SockaddrUnix).Name, "/")
 	if len(parts) != 3 {
 		return Peer{}, errors.New("who is that?")
 	}

@@ -24,8 +24,10 @@ type SocketOptions struct {
 }
 
 // backlog is how many callers may wait to be accepted. The kernel takes less if
-// net.core.somaxconn is less, which is 128 before Linux 5.4.
-const backlog = 4096
+// net.core.somaxconn is less, which is 128 before Linux 5.4. A longer queue takes
+// in a longer flood while the daemon does not run, but whoever stands behind it
+// waits for all of it, which takes some 25 ms for each 1024 connections.
+const backlog = 2048
 
 // maxPath is the longest path of a socket that the kernel takes, in bytes.
 const maxPath = 107
@@ -42,7 +44,7 @@ func Listen(o SocketOptions) (*Socket, error) {
 	return &Socket{options: o, listener: l, own: own}, nil
 }
 
-func listen(o SocketOptions) (net.Listener, fs.FileInfo, error) {
+func listen(o SocketOptions) (*listener, fs.FileInfo, error) {
 	if len(o.Path) > maxPath {
 		return nil, nil, fmt.Errorf("the path has %d bytes, and a socket's may have %d: choose a shorter [socket] path",
 			len(o.Path), maxPath)
@@ -120,13 +122,17 @@ func removeStale(path string) error {
 
 // bind makes the socket where nothing is. It listens only once it has its mode
 // and group.
-func bind(o SocketOptions) (_ net.Listener, own fs.FileInfo, err error) {
+func bind(o SocketOptions) (_ *listener, own fs.FileInfo, err error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socket", err)
 	}
 	f := os.NewFile(uintptr(fd), o.Path)
-	defer f.Close() // FileListener has a copy
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}()
 	if err := unix.Fchmod(fd, 0o600); err != nil {
 		return nil, nil, os.NewSyscallError("fchmod", err)
 	}
@@ -147,7 +153,7 @@ func bind(o SocketOptions) (_ net.Listener, own fs.FileInfo, err error) {
 	if err := unix.Listen(fd, backlog); err != nil {
 		return nil, nil, os.NewSyscallError("listen", err)
 	}
-	l, err := net.FileListener(f)
+	l, err := newListener(f)
 	return l, own, err
 }
 

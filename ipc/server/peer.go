@@ -1,13 +1,9 @@
 package server
 
 import (
-	"errors"
-	"fmt"
-	"net"
 	"os"
 	"os/user"
 	"strconv"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -15,25 +11,7 @@ import (
 
 // peerOf asks the kernel who made a connection. What /proc says of the process
 // will not do: it may be another process by now, and a sandbox hides it.
-func peerOf(c net.Conn) (Peer, error) {
-	sc, ok := c.(syscall.Conn)
-	if !ok {
-		return Peer{}, fmt.Errorf("identify the caller: a %T has no peer", c)
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return Peer{}, fmt.Errorf("identify the caller: %w", err)
-	}
-	var peer Peer
-	var asked error
-	err = raw.Control(func(fd uintptr) { peer, asked = peerOfFD(int(fd)) })
-	if err = errors.Join(err, asked); err != nil {
-		return Peer{}, fmt.Errorf("identify the caller: %w", err)
-	}
-	return peer, nil
-}
-
-func peerOfFD(fd int) (Peer, error) {
+func peerOf(fd int) (Peer, error) {
 	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
 	if err != nil {
 		return Peer{}, os.NewSyscallError("getsockopt SO_PEERCRED", err)

@@ -75,18 +75,18 @@ func TestPeers(t *testing.T) {
 	defer l.Close()
 	peers := make(chan Peer, 1)
 	accept := func() {
-		c, err := l.Accept()
+		fd, err := l.accept()
 		if err != nil {
 			t.Error(err)
 			return
 		}
-		defer c.Close()
-		peer, err := peerOf(c)
+		defer unix.Close(fd)
+		peer, err := peerOf(fd)
 		if err != nil {
 			t.Error(err)
 		}
 		peers <- peer
-		c.Write([]byte("x"))
+		unix.Write(fd, []byte("x"))
 	}
 	go accept()
 	if err := dials(path); err != nil {
@@ -114,11 +114,13 @@ func TestPeers(t *testing.T) {
 }
 
 func TestPeerOfNoUnixSocket(t *testing.T) {
-	a, b := net.Pipe()
-	defer a.Close()
-	defer b.Close()
-	if p, err := peerOf(a); err == nil {
-		t.Errorf("a pipe is %+v", p)
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if p, err := peerOf(int(null.Fd())); err == nil {
+		t.Errorf("%s is %+v", os.DevNull, p)
 	}
 }
 
@@ -240,7 +242,7 @@ func TestPeersOnAnOldKernel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		peer, err := peerOfFD(ends[0])
+		peer, err := peerOf(ends[0])
 		slices.Sort(peer.Groups)
 		if err != nil || peer.UID != 0 || !slices.Equal(peer.Groups, []uint32{0, 4711, 4712}) || GroupsKnown() {
 			t.Errorf("%+v, %v", peer, err)

@@ -51,7 +51,7 @@ const (
 // Server answers on a socket.
 type Server struct {
 	cfg       Config
-	identify  func(net.Conn) (Peer, error)
+	identify  func(fd int) (Peer, error)
 	refreshes *rate.Limiter // admins' refreshes: each is a call to the server
 	buffers   sync.Pool     // of *[]byte, for tokens
 	lastPlain atomic.Pointer[string]
@@ -74,13 +74,13 @@ type peerKey struct{}
 // Run answers what comes in on l, and closes l before it returns. When ctx is
 // done it accepts no more connections, ends watches, gives other requests 2 s and
 // returns nil. An error means that l is out of order.
-func (s *Server) Run(ctx context.Context, l net.Listener) error {
+func (s *Server) Run(ctx context.Context, l *Socket) error {
 	base, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	srv := s.http(base, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.serve(w, r, ctx.Done())
 	}))
-	door := newDoor(&patient{Listener: l, log: s.cfg.Log, done: ctx.Done()}, s)
+	door := newDoor(l, &patient{accept: l.accept, log: s.cfg.Log, done: ctx.Done()}, s)
 	failed, late := make(chan error, 1), make(chan error, 1)
 	go func() { failed <- srv.Serve(door) }()
 	go func() { late <- srv.Serve(door.late) }()

@@ -24,18 +24,23 @@ type Socket struct {
 	passed  bool // made by the service manager
 
 	mu       sync.Mutex // guards what follows
-	listener net.Listener
+	listener *listener
 	own      fs.FileInfo // of the path, as long as it leads here
 	gone     error       // why players can't find the socket
 	closed   bool
 }
 
-// Passed returns a socket that the service manager made and passed. Its path,
-// mode and group are the manager's, and closing it leaves the path alone.
-func Passed(l net.Listener) *Socket {
-	path := l.Addr().String()
+// Passed returns a socket that the service manager made and passed, in the place
+// of the listener, which it closes. Path, mode and group are the manager's, and
+// closing the socket leaves its path alone.
+func Passed(passed net.Listener) (*Socket, error) {
+	path := passed.Addr().String()
+	l, err := listenerOf(passed)
+	if err != nil {
+		return nil, fmt.Errorf("listen on %s, which the service manager passed: %w", path, err)
+	}
 	own, _ := os.Lstat(path) // if it is missing, Keep says so
-	return &Socket{options: SocketOptions{Path: path}, passed: true, listener: l, own: own}
+	return &Socket{options: SocketOptions{Path: path}, passed: true, listener: l, own: own}, nil
 }
 
 // Gone returns why players can't find the socket at its path, or nil.
@@ -48,21 +53,21 @@ func (s *Socket) Gone() error {
 // Addr returns the path.
 func (s *Socket) Addr() net.Addr { return &net.UnixAddr{Name: s.options.Path, Net: "unix"} }
 
-// Accept waits for a connection.
-func (s *Socket) Accept() (net.Conn, error) {
+// accept waits for a connection and returns its descriptor.
+func (s *Socket) accept() (int, error) {
 	for {
 		s.mu.Lock()
 		l := s.listener
 		s.mu.Unlock()
-		c, err := l.Accept()
+		fd, err := l.accept()
 		if err == nil || !s.replaced(l) {
-			return c, err
+			return fd, err
 		}
 	}
 }
 
 // replaced reports whether l was closed because another listener took its place.
-func (s *Socket) replaced(l net.Listener) bool {
+func (s *Socket) replaced(l *listener) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.listener != l && !s.closed
@@ -80,7 +85,7 @@ func (s *Socket) Close() error {
 	if !s.passed && s.leadsHere() {
 		err = os.Remove(s.options.Path)
 	}
-	return errors.Join(err, s.listener.Close())
+	return errors.Join(err, s.listener.file.Close())
 }
 
 // leadsHere reports whether the path leads to this socket. While the socket is
@@ -149,7 +154,7 @@ func (s *Socket) restore(log *slog.Logger, changed func()) (again bool) {
 		}
 		old := s.listener
 		s.listener, s.own, s.gone = l, own, nil
-		_ = old.Close() // nobody can find it any more
+		_ = old.file.Close() // nobody can find it any more
 		log.Warn("the socket was removed: it was made again", "code", ipc.WarnSocketRemoved, "socket", s.options.Path)
 	}
 	if fmt.Sprint(was) != fmt.Sprint(s.gone) {

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // kept is a socket whose path is watched, with what accepts on it.
@@ -32,12 +34,12 @@ func keep(t *testing.T, s *Socket) *kept {
 	}()
 	go func() {
 		for {
-			c, err := s.Accept()
+			fd, err := s.accept()
 			if err != nil {
 				return
 			}
-			c.Write([]byte("hello"))
-			c.Close()
+			unix.Write(fd, []byte("hello"))
+			unix.Close(fd)
 		}
 	}()
 	t.Cleanup(func() {
@@ -135,7 +137,11 @@ func TestAPassedSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
-	k := keep(t, Passed(l))
+	s, err := Passed(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := keep(t, s)
 	if !k.answers() {
 		t.Fatal("nobody answers")
 	}
@@ -155,5 +161,39 @@ func TestAPassedSocket(t *testing.T) {
 	k.Close()
 	if _, err := os.Lstat(path); err != nil {
 		t.Errorf("closing it removed its path: %v", err)
+	}
+}
+
+// The queue of a socket that was passed is as long as that of our own.
+func TestAPassedSocketHasALongQueue(t *testing.T) {
+	t.Parallel()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "")
+	defer f.Close()
+	address := &unix.SockaddrUnix{Name: filepath.Join(t.TempDir(), "s")}
+	if err := errors.Join(unix.Bind(fd, address), unix.Listen(fd, 1)); err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.FileListener(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := Passed(l)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for i := range 100 { // no system allows fewer than 128
+		caller, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(caller)
+		if err := unix.Connect(caller, address); err != nil {
+			t.Fatalf("caller %d: %v", i, err)
+		}
 	}
 }

@@ -61,6 +61,7 @@ const roleVariable = "ABUSE_ROLE"
 type tally struct {
 	Answered, Refused int64
 	Failed            int64 // requests of the victim without a token
+	Connects          int64 // of the victim; Refused are of these
 	Kept, Each        times // of the victim, on one connection and on one each
 }
 
@@ -84,9 +85,14 @@ func play(role string) int {
 	}
 	p := &player{socket: os.Getenv("SOCKET"), end: time.Now().Add(lasts)}
 	var t tally
-	if role == "victim" {
+	switch role {
+	case "victim":
 		t = p.victim()
-	} else {
+	case "caller":
+		t = p.caller()
+	case "storm", "queue", "hoard":
+		t = p.storm(role)
+	default:
 		connections, _ := strconv.Atoi(os.Getenv("CONNECTIONS")) // 0 is nobody
 		var all sync.WaitGroup
 		for range connections {

@@ -110,11 +110,17 @@ type result struct {
 	victim    tally
 	attackers tally // the sum
 	rss       int64 // the highest, in bytes
+	cpu       time.Duration
 	log       string
 }
 
 // run starts a daemon, attacks it, and has the victim ask for tokens meanwhile.
 func (l *lab) run(ctx context.Context, a attack, lasts time.Duration) (r result, err error) {
+	return l.runAs(ctx, a, "victim", lasts)
+}
+
+// runAs has somebody else than the victim suffer, with the victim's rights.
+func (l *lab) runAs(ctx context.Context, a attack, role string, lasts time.Duration) (r result, err error) {
 	var log lockedBuffer
 	daemon := exec.CommandContext(ctx, l.programs.tvpassd, "run", "--config", l.path("config.toml"))
 	daemon.Stderr = &log
@@ -138,6 +144,7 @@ func (l *lab) run(ctx context.Context, a attack, lasts time.Duration) (r result,
 		return r, fmt.Errorf("%w\n%s", err, log.String())
 	}
 	peak := watchRSS(daemon.Process.Pid)
+	before := cpuTime(daemon.Process.Pid)
 	var all sync.WaitGroup
 	defer all.Wait()
 	var mu sync.Mutex
@@ -155,9 +162,10 @@ func (l *lab) run(ctx context.Context, a attack, lasts time.Duration) (r result,
 	if err := sleep(ctx, lasts/5); err != nil { // the attack begins first
 		return r, err
 	}
-	r.victim, err = l.as(ctx, part{uid: victim, role: "victim"}, lasts*3/5)
+	r.victim, err = l.as(ctx, part{uid: victim, role: role}, lasts*3/5)
 	all.Wait()
 	r.rss = peak()
+	r.cpu = cpuTime(daemon.Process.Pid) - before
 	return r, errors.Join(err, failed)
 }
 

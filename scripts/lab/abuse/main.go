@@ -27,6 +27,7 @@ func main() {
 	var p programs
 	flag.StringVar(&p.tvpassd, "tvpassd", "bin/tvpassd", "the daemon")
 	flag.StringVar(&p.passsim, "passsim", "bin/passsim", "the simulator of the server")
+	only := flag.String("only", "", "attacks or floods; both if this is empty")
 	each := flag.Duration("for", 5*time.Second, "how long each attack lasts")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -35,7 +36,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := report(ctx, p, *each, os.Stdout); err != nil {
+	if err := report(ctx, p, *only, *each, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "abuse:", err)
 		os.Exit(1)
 	}
@@ -47,13 +48,24 @@ const (
 	barRSS = 48 << 20
 )
 
-// report runs every attack on a daemon of its own and prints a table.
-func report(ctx context.Context, p programs, each time.Duration, out io.Writer) (err error) {
+// report runs attacks and floods, each on a daemon of its own.
+func report(ctx context.Context, p programs, only string, each time.Duration, out io.Writer) (err error) {
 	l, err := newLab(ctx, p)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
+	if only != "floods" {
+		err = reportAttacks(ctx, l, each, out)
+	}
+	if err == nil && only != "attacks" {
+		err = reportFloods(ctx, l, each, out)
+	}
+	return err
+}
+
+// reportAttacks prints a table of what the victim notices of each attack.
+func reportAttacks(ctx context.Context, l *lab, each time.Duration, out io.Writer) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "attack\ttoken p50\tp99\ta connection each p50\tp99\tnot answered\tRSS\t"+
 		"attackers: answered\tturned away\t")
@@ -76,7 +88,7 @@ func report(ctx context.Context, p programs, each time.Duration, out io.Writer) 
 	if err := table.Flush(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out,
+	_, err := fmt.Fprintf(out,
 		"bars: p99 %v on two processors, RSS %d MB, every request answered; %d of %d attacks are over\n",
 		barP99, barRSS>>20, missed, len(attacks))
 	return err
