@@ -61,7 +61,7 @@ func newEngine(cfg Config) *engine {
 		epoch:  now.Wall.Add(-now.Boot),
 	}
 	if e.shut, e.saveErr = cfg.Store.Gate(); e.saveErr == nil {
-		if left := e.time.remaining(e.shut.Noted, e.shut.Wait, now); left > 0 {
+		if left := e.shutLeft(now); left > 0 {
 			e.shutUntil = now.Boot + left
 			e.gate.ShutUntil(e.shutUntil)
 		}
@@ -367,7 +367,7 @@ func (e *engine) noticeStep(now clock.Reading) {
 		return
 	}
 	e.time.stepped(now)
-	e.gate.OpenFrom(now.Boot + e.time.remaining(e.shut.Noted, e.shut.Wait, now))
+	e.gate.OpenFrom(now.Boot + e.shutLeft(now))
 	e.shutUntil = e.gate.Shut()
 	for _, m := range e.active {
 		if r := m.rec.Retry; r != nil {

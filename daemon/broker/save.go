@@ -23,11 +23,29 @@ func (e *engine) throttled(c *call, retryAfter time.Duration, now clock.Reading)
 	return wait
 }
 
+// shutSlack is how much longer the gate must be shut than is stored for that to
+// be stored anew: all calls in flight get the same 429, one a moment after the
+// other.
+const shutSlack = 2 * time.Second
+
+// shutLeft returns for how long an earlier run's 429 keeps the gate shut. What
+// was stored in an earlier boot may be too short by shutSlack.
+func (e *engine) shutLeft(now clock.Reading) time.Duration {
+	left := e.time.remaining(e.shut.Noted, e.shut.Wait, now)
+	if left > 0 && !e.time.thisBoot(e.shut.Noted, now) {
+		left += shutSlack
+	}
+	return left
+}
+
 // noticeShut stores how long the gate is shut, if a 429 has changed that. The
 // 429 may have answered the daemon's own call or a player's.
 func (e *engine) noticeShut(now clock.Reading) {
 	until := e.gate.Shut()
 	if until == e.shutUntil || until <= now.Boot {
+		return
+	}
+	if longer := until - e.shutUntil; e.shut.Wait > storeShut && longer > 0 && longer <= shutSlack {
 		return
 	}
 	e.shutUntil = until

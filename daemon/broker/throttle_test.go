@@ -146,28 +146,39 @@ func TestAPlayers429(t *testing.T) {
 	l := newLab(t)
 	l.pass(10 * time.Second)
 	queue := throttle.NewQueue(l.engine.gate)
-	refused := func(retryAfter time.Duration) {
-		now := l.clock.Now().Boot
-		if _, err := queue.Enter("ref30", time.Minute, now); err != nil {
-			t.Fatal(err)
-		}
-		left, _, _ := queue.Advance(now)
-		if err := queue.Throttled(left[0], retryAfter, 0, now); err == nil {
+	refuse := func(call *throttle.Ticket, retryAfter time.Duration) {
+		if err := queue.Throttled(call, retryAfter, 0, l.clock.Now().Boot); err == nil {
 			t.Fatal("the call waits, though its wait is over")
 		}
 		<-l.engine.gate.Shuts() // wakes the broker
 		l.engine.step(l.clock.Now())
 	}
 	for range 50 {
-		refused(2 * time.Second)
+		now := l.clock.Now().Boot
+		if _, err := queue.Enter("ref30", time.Minute, now); err != nil {
+			t.Fatal(err)
+		}
+		left, _, _ := queue.Advance(now)
+		refuse(left[0], 2*time.Second)
 		l.pass(10 * time.Second)
 	}
 	if l.store.shuts != 0 {
 		t.Errorf("short ones are stored %d times", l.store.shuts)
 	}
-	refused(time.Hour)
+	var flying []*throttle.Ticket
+	for range 4 { // they are refused one after the other
+		if _, err := queue.Enter("ref30", time.Minute, l.clock.Now().Boot); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.pass(10 * time.Second)
+	flying, _, _ = queue.Advance(l.clock.Now().Boot)
+	for _, call := range flying {
+		refuse(call, time.Hour)
+		l.pass(100 * time.Millisecond)
+	}
 	if l.store.shuts != 1 || l.store.gate.Wait != time.Hour {
-		t.Errorf("a long one is stored %d times, as %v", l.store.shuts, l.store.gate.Wait)
+		t.Errorf("long ones to %d calls are stored %d times, as %v", len(flying), l.store.shuts, l.store.gate.Wait)
 	}
 	l.reboot(time.Minute, l.world, true)
 	l.engine.refresh(l.machine(), l.clock.Now())
