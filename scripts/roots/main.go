@@ -16,6 +16,7 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"os"
 	"sort"
 	"time"
@@ -58,7 +59,7 @@ func distrustAfter(constraint func([]*x509.Certificate) error) uint64 {
 	if constraint == nil {
 		return 0
 	}
-	return uint64(sort.Search(1<<32, func(second int) bool {
+	return uint64(sort.Search(math.MaxInt32, func(second int) bool {
 		next := time.Unix(int64(second)+1, 0)
 		return constraint([]*x509.Certificate{{NotBefore: next}}) != nil
 	}))
