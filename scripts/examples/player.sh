@@ -16,7 +16,7 @@ text() { sed -nE 's/.*"'"$1"'": *"(([^"\\]|\\.)*)".*/\1/p' "$answer"; }
 [ $# -ge 3 ] || die "usage: player.sh SOCKET APP PATH [BODY]"
 socket=$1 url=http://tvpassd/v1/apps/$2/api/v2/$3 body=${4:-}
 case $body in
-{*) type=application/json ;;
+'{'*) type=application/json ;;
 *) type=application/x-www-form-urlencoded ;;
 esac
 answer=$(mktemp)
