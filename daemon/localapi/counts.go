@@ -25,11 +25,12 @@ func (c *counts) count(app string, err error) {
 	key := answerKey{app, "success"}
 	none, ok := errors.AsType[*broker.NoTokenError](err)
 	switch {
+	case err == nil:
 	case ok:
 		key.outcome = none.Code
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		key.outcome = "gone" // the player did not wait for the answer
-	case err != nil:
+	default:
 		return // the app is gone, or the daemon is stopping
 	}
 	c.mu.Lock()

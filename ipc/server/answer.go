@@ -21,14 +21,19 @@ var (
 	eventsType  = []string{"text/event-stream"}
 )
 
-// send writes a whole answer. Without a length net/http would send an answer
-// larger than its buffer in chunks.
+// ownLength is the size of net/http's buffer. It finds out the length of an answer
+// that fits, at less cost; a longer one it would send in chunks.
+const ownLength = 2048
+
+// send writes a whole answer.
 func (c *call) send(status int, contentType []string, body []byte) {
 	h := c.w.Header()
 	h["Date"] = nil // the device may not know it
 	h["Cache-Control"] = noStore
 	h["Content-Type"] = contentType
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	if len(body) > ownLength {
+		h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
 	c.w.WriteHeader(status)
 	_, _ = c.w.Write(body) // an error means that the caller has left
 }

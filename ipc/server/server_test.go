@@ -155,6 +155,23 @@ func TestTokenObject(t *testing.T) {
 	}
 }
 
+// Every answer says how long it is, whatever net/http can keep in its buffer.
+func TestAnswersSayTheirLength(t *testing.T) {
+	backend := &benchToken{newBackend(), labToken("one")}
+	backend.tok.AccessToken = ""
+	rest := len(appendToken(nil, backend.tok, true)) + len("\n")
+	l := startLab(t, func(cfg *Config) { cfg.Tokens = backend })
+	for _, size := range []int{ownLength - 1, ownLength, ownLength + 1, 5 * ownLength} {
+		backend.tok.AccessToken = strings.Repeat("x", size-rest)
+		for _, method := range []string{"GET", "HEAD"} {
+			a := l.ask(alice, method, "/v1/apps/one/token", "")
+			if a.ContentLength != int64(size) || method == "GET" && len(a.body) != size {
+				t.Errorf("%s of %d bytes announces %d, sends %d", method, size, a.ContentLength, len(a.body))
+			}
+		}
+	}
+}
+
 // Whatever a server puts into a token, the answer is JSON with the same values.
 func TestTokenSurvivesItsJSON(t *testing.T) {
 	for _, s := range []string{"", "a.b-c_d~e+/=", `"`, `\`, "\x00\x1f\x7f", "a\nb", "ünï ", "<&>",
