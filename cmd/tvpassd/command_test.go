@@ -238,11 +238,14 @@ func TestConfigCheckWarns(t *testing.T) {
 	l := newLab(t)
 	l.must(os.Chmod(l.path("apps.d"), 0o777))
 	l.must(os.Chmod(l.path("apps.d/ref30.jwt"), 0o644))
+	l.write("config.toml", l.read("config.toml")+"[gateway]\nenabled = false\n")
+	l.write("apps.d/ref30.toml", l.read("apps.d/ref30.toml")+"hand_out_token = false\n")
 	r := l.run("config", "check")
 	r.expect(t, 0, "good, 1 app")
 	for _, want := range []string{
 		"tvpassd: warning: " + l.path("apps.d") + ": everybody may write to it: chmod o-w " + l.path("apps.d") + "\n",
 		"tvpassd: warning: " + l.path("apps.d/ref30.jwt") + ": everybody may read the software statement in it: chmod o-r ",
+		"tvpassd: warning: players of ref30 get nothing: it has hand_out_token = false, and [gateway] enabled is false",
 	} {
 		if !strings.Contains(r.stderr, want) {
 			t.Errorf("%q is not in\n%s", want, r.stderr)

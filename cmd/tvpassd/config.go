@@ -46,6 +46,10 @@ func (e *env) checkConfig() error {
 	for _, risk := range conf.Risks {
 		e.complain(fmt.Errorf("warning: %v", risk))
 	}
+	for _, id := range conf.Useless() {
+		e.complain(fmt.Errorf("warning: players of %s get nothing: it has hand_out_token = false, "+
+			"and [gateway] enabled is false: change one of them", id))
+	}
 	e.warnOfPlace(conf)
 	if len(faults) > 0 {
 		return exitStatus{code: exitFailure}

@@ -21,6 +21,17 @@ type App struct {
 	HandOutToken      bool // false: players get no token, only the gateway's calls
 }
 
+// Useless returns the ids of apps whose players get neither a token nor answers
+// of the gateway.
+func (c *Config) Useless() (ids []string) {
+	for _, app := range c.Apps {
+		if !app.HandOutToken && !c.Gateway.Enabled {
+			ids = append(ids, app.ID)
+		}
+	}
+	return ids
+}
+
 // claim is an [[app]] of a file.
 type claim struct {
 	App

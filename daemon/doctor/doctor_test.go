@@ -117,6 +117,11 @@ func TestConfiguration(t *testing.T) {
 			"statement:ref30", Warning, "names no issuer", ""},
 		{"open to others", func(s *scene) { s.must(os.Chmod(s.path("apps.d/ref30.jwt"), 0o644)) },
 			"permissions", Warning, "chmod o-r", ""},
+		{"no way to an app", func(s *scene) {
+			s.app = "[gateway]\nenabled = false\n"
+			s.write("apps.d/ref30.toml",
+				"[[app]]\nid = \"ref30\"\nsoftware_statement_file = \"ref30.jwt\"\nhand_out_token = false\n")
+		}, "apps", Warning, "players of ref30 get nothing", ""},
 		{"no app", func(s *scene) { s.must(os.RemoveAll(s.path("apps.d"))) }, "apps", Warning, "no app is configured", ""},
 	})
 }

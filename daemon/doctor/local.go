@@ -72,6 +72,11 @@ func judgeApps(f *facts) Check {
 		return warn("put a file with [[app]] into apps.d, and its software statement beside it, then tvpassd reload",
 			"no app is configured")
 	}
+	if useless := f.conf.Useless(); len(useless) > 0 {
+		return warn("set [gateway] enabled = true, or take hand_out_token = false out, then tvpassd reload",
+			"players of %s get nothing: hand_out_token = false leaves them the gateway, which is disabled",
+			strings.Join(useless, ", "))
+	}
 	var ids []string
 	for _, app := range f.conf.Apps {
 		ids = append(ids, app.ID)
