@@ -28,6 +28,9 @@ func locate(t *testing.T, script string) Place {
 	if os.Geteuid() != 0 {
 		t.Skip("mounting takes root")
 	}
+	if out, err := exec.Command(tool(t, "unshare", "util-linux"), "--mount", "true").CombinedOutput(); err != nil {
+		t.Skipf("no private mounts: %s: in a plain chroot, mount --bind its directory on itself first", out)
+	}
 	dir := t.TempDir()
 	const functions = `
 		disk() { truncate -s 1M $1.img; mke2fs -q -F $1.img; mkdir -p $1; mount -o loop $1.img $1; mkdir $1/up $1/work; }`

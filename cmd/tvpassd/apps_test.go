@@ -97,8 +97,8 @@ func (l *lab) typesIn(device *process, user, command string) result {
 	script := fmt.Sprintf("cd %s && export PATH=%s:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin &&"+
 		" exec setpriv --reuid=%s --regid=$(id -g %s) --init-groups sh -c \"$1\"",
 		l.path("packages"), programs.dir, user, user)
-	return l.exec(nil, "", "nsenter", "--mount", fmt.Sprintf("--target=%d", device.cmd.Process.Pid), "sh", "-c", script,
-		"sh", command)
+	return l.exec(nil, "", "nsenter", "--mount", "--root", "--wd", fmt.Sprintf("--target=%d", device.cmd.Process.Pid),
+		"sh", "-c", script, "sh", command)
 }
 
 // step is a command of the page, who types it, and what it prints.

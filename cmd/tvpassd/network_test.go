@@ -19,6 +19,7 @@ type networkLab struct {
 func newNetworkLab(t *testing.T, simFlags ...string) *networkLab {
 	t.Helper()
 	needRoot(t)
+	needMounts(t)
 	l := &networkLab{lab: newLab(t)}
 	for _, tool := range []string{"unshare", "nsenter", "ip", "mount"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -42,7 +43,7 @@ exec sleep infinity
 	holder := l.start("unshare", "--net", "--mount", "sh", l.path("namespace"))
 	t.Cleanup(holder.kill)
 	holder.until("the network", func() bool { return l.exists("ready") })
-	l.enter = []string{"nsenter", "-t", fmt.Sprint(holder.cmd.Process.Pid), "--net", "--mount"}
+	l.enter = []string{"nsenter", "-t", fmt.Sprint(holder.cmd.Process.Pid), "--net", "--mount", "--root", "--wd"}
 	l.must(exec.Command("rm", l.path("addr"), l.path("ca.pem")).Run())
 	sim := l.inside(append([]string{programs.passsim, "-listen", "192.0.2.10:443", "-tls", "-tls-hosts", "sp.example",
 		"-ca-out", l.path("ca.pem"), "-addr-out", l.path("addr"), "-admin", "127.0.0.1:8080",

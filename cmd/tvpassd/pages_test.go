@@ -60,7 +60,7 @@ func TestSignInByCurl(t *testing.T) {
 	home := l.path("home")
 	l.must(os.Mkdir(home, 0o777))
 	l.must(os.Chmod(home, 0o777))
-	sh := l.shell("nsenter", "--mount", fmt.Sprintf("--target=%d", device.cmd.Process.Pid),
+	sh := l.shell("nsenter", "--mount", "--root", "--wd", fmt.Sprintf("--target=%d", device.cmd.Process.Pid),
 		"setpriv", "--reuid=player", "--regid=player", "--init-groups", "bash")
 	sh.run(typed{command: "cd " + home})
 	steps := typedSteps(t, page)

@@ -77,6 +77,7 @@ func TestAStateThatIsEmptiedByAge(t *testing.T) {
 // registers once there is room.
 func TestADiskThatIsFullAtTheFirstStart(t *testing.T) {
 	needRoot(t)
+	needMounts(t)
 	l := newLab(t)
 	l.configure("")
 	l.addApp("ref30", "")
@@ -93,7 +94,7 @@ func TestADiskThatIsFullAtTheFirstStart(t *testing.T) {
 	l.run("status").expect(t, 2, "storage   FAILS", "no space left on device: free")
 	l.expectCalls(0, 0)
 	target := fmt.Sprintf("--target=%d", l.daemon.cmd.Process.Pid)
-	l.exec(nil, "", "nsenter", "--mount", target, "rm", l.path("state/filler")).expect(t, 0)
+	l.exec(nil, "", "nsenter", "--mount", "--root", "--wd", target, "rm", l.path("state/filler")).expect(t, 0)
 	l.token()
 	l.expectCalls(1, 1)
 }

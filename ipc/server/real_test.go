@@ -258,6 +258,9 @@ func TestPeersOnAnOldKernel(t *testing.T) {
 	if os.Getuid() != 0 {
 		t.Skip("only root may mount another /etc/group")
 	}
+	if out, err := exec.Command("unshare", "--mount", "true").CombinedOutput(); err != nil {
+		t.Skipf("no private mounts: %v: %s: in a plain chroot, mount --bind its directory on itself first", err, out)
+	}
 	dir := t.TempDir()
 	for name, text := range map[string]string{
 		"passwd": "root:x:0:0:root:/root:/bin/sh\nother:x:1:1::/:/bin/sh\n",
