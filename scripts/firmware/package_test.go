@@ -24,14 +24,19 @@ func run(t *testing.T, env []string, name string, args ...string) (string, error
 	return string(out), err
 }
 
-// must is run for a command that has to succeed.
+// must runs a command that has to succeed, and returns its standard output: go
+// tells on the other one what it downloads.
 func must(t *testing.T, env []string, name string, args ...string) string {
 	t.Helper()
-	out, err := run(t, env, name, args...)
+	cmd := exec.Command(name, args...)
+	cmd.Dir, cmd.Env = root, append(os.Environ(), env...)
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
 	if err != nil {
-		t.Fatalf("%s %q: %v\n%s", name, args, err, out)
+		t.Fatalf("%s %q: %v\n%s%s", name, args, err, out, &stderr)
 	}
-	return strings.TrimSpace(out)
+	return strings.TrimSpace(string(out))
 }
 
 // need ends the test if a program is missing: scripts/setup installs it.
