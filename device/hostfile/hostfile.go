@@ -179,7 +179,7 @@ func (d *Dir) Exists(name string) bool {
 	return d.within("stat", name, func(w *worker) error {
 		dir, _, err := w.walk(name)
 		if err == nil {
-			w.leave(dir)
+			dir.leave()
 		}
 		return err
 	}) == nil
@@ -194,7 +194,7 @@ func (d *Dir) Link(name string) (string, error) {
 		if err != nil {
 			return err
 		}
-		defer w.leave(dir)
+		defer dir.leave()
 		if dir.stat.Mode&unix.S_IFMT != unix.S_IFDIR {
 			return unix.ENOTDIR
 		}

@@ -400,3 +400,43 @@ func TestNoDescriptorLeaks(t *testing.T) {
 		t.Errorf("%d descriptors before, %d after", before, after)
 	}
 }
+
+// A walk that starts where the last one was ends where one from the top does.
+func TestWalksDoNotDependOnEarlierOnes(t *testing.T) {
+	root := writeTree(t, map[string]string{"a/b/c/file": "abc", "a/b/file": "ab", "a/file": "a", "file": "top",
+		"x/y/file": "xy", "a/b/away": "-> /x/y", "x/near": "-> ../a/b", "x/y/top": "-> /", "a/b/file2": "-> c/../file",
+		"a/gone": "-> missing/way", "a/b/c/up": "-> ../.."})
+	names := []string{"a/b/c/file", "a/b/file", "a/b//./c/file", "a/file", "file", "a/b/away/file", "a/b/away/../file",
+		"x/near/c/file", "x/near/away/top/file", "x/y/top/a/b/c/up/file", "a/b/c/up/b/file", "a/b/file2", "a/b/../file",
+		"a/b/../b/c/file", "a/gone/file", "a/gone/../file", "a/missing/file", "a/missing/../file", "a/b/file/x",
+		"a/missing", "a/bb/file", "a/b/c/up/../x/y/file", "../../file", "a/b/c/", ""}
+	alone := map[string]string{}
+	read := func(d *Dir, name string) string {
+		file, err := d.Read(name, 10)
+		if err != nil {
+			return err.Error()
+		}
+		return string(file.Data)
+	}
+	for _, name := range names {
+		d, err := Open(root, Rule{})
+		must(t, err)
+		alone[name] = read(d, name)
+		d.Close()
+	}
+	if alone["x/near/away/top/file"] != "top" || alone["x/y/top/a/b/c/up/file"] != "a" || alone["a/b/away/../file"] == "ab" {
+		t.Fatalf("%q", alone)
+	}
+	d, err := Open(root, Rule{})
+	must(t, err)
+	defer d.Close()
+	for _, first := range names {
+		for _, second := range names {
+			for _, name := range []string{first, second} {
+				if got := read(d, name); got != alone[name] {
+					t.Fatalf("%q after %q: %q, alone %q", name, first, got, alone[name])
+				}
+			}
+		}
+	}
+}

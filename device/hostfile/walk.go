@@ -1,7 +1,6 @@
 package hostfile
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -23,59 +22,43 @@ const (
 // caller leaves the stack.
 func (w *worker) walk(name string) (*dirStack, string, error) {
 	folder, last := split(name)
-	dir := w.kept
-	if dir == nil || folder != w.keptAt {
-		if dir != nil {
-			dir.close()
-		}
-		w.kept = nil
-		var err error
-		if dir, err = w.enter(folder); err != nil {
-			return nil, "", err
-		}
-	}
-	w.kept = nil // until it is left
-	end, err := dir.follow(last)
-	if err != nil {
-		w.leave(dir)
+	if err := w.enter(folder); err != nil {
 		return nil, "", err
 	}
-	return dir, end, nil
+	end, err := w.stack.follow(last)
+	if err != nil {
+		w.stack.leave()
+		return nil, "", err
+	}
+	return &w.stack, end, nil
 }
 
-// enter walks to a folder, to look into it.
-func (w *worker) enter(folder string) (*dirStack, error) {
+// enter walks to a folder, to look into it, from where its path and the last
+// one part.
+func (w *worker) enter(folder string) error {
 	if w.dir.topErr != nil {
-		return nil, w.dir.topErr
+		return w.dir.topErr
 	}
-	if w.missing != nil && folder == w.keptAt {
-		return nil, w.missing
+	if w.missing != nil && strings.HasPrefix(folder, w.missingAt) {
+		return w.missing
 	}
-	w.keptAt, w.missing = folder, nil
-	dir := &dirStack{dir: w.dir}
-	dir.open = dir.room[:0]
-	if end, err := dir.follow(folder); err != nil || end != "." {
-		err = dir.fail(cmp.Or(err, error(unix.ENOTDIR)))
-		if errors.Is(err, fs.ErrNotExist) {
-			w.missing = err
+	s := &w.stack
+	for element, rest := nextElement(s.back(folder)); element != ""; element, rest = nextElement(rest) {
+		end, err := s.follow(element)
+		if err == nil && end != "." {
+			err = unix.ENOTDIR
 		}
-		return nil, err
+		upTo := len(folder) - len(rest)
+		if err != nil {
+			s.leave()
+			if errors.Is(err, fs.ErrNotExist) {
+				w.missing, w.missingAt = err, folder[:upTo]
+			}
+			return err
+		}
+		s.marks = append(s.marks, mark{upTo, len(s.open)})
 	}
-	dir.base, dir.intact = len(dir.open), true
-	return dir, nil
-}
-
-// leave keeps the folder of a walk open for the next one, if the walk ended
-// there or below.
-func (w *worker) leave(dir *dirStack) {
-	if !dir.intact {
-		dir.close()
-		return
-	}
-	for len(dir.open) > dir.base {
-		dir.up()
-	}
-	w.kept, dir.links = dir, 0
+	return nil
 }
 
 // split returns the folder of a path and the rest.
@@ -140,14 +123,40 @@ func readlink(dir int, name string) (string, error) {
 
 // dirStack is where a walk stands: the open folders from below the top down.
 type dirStack struct {
-	dir    *Dir
-	open   []folder
-	base   int         // of them, those down to the folder that the walk looks into
-	intact bool        // these are still open
-	links  int         // followed
-	stat   unix.Stat_t // of the element that the walk is at
+	dir   *Dir
+	open  []folder
+	path  string      // of the folder that the last walk looked into
+	marks []mark      // of the elements of path, those that can still be gone back to
+	links int         // followed in this walk
+	stat  unix.Stat_t // of the element that the walk is at
+	left  string      // of the path, where it could not be followed
+}
 
-	room [8]folder // spares an allocation
+// mark says that the path up to end leads to the folder at a depth of the stack.
+type mark struct{ end, depth int }
+
+// back goes back to the deepest folder that is on the way to another one, too, and
+// returns the rest of that way.
+func (s *dirStack) back(folder string) (rest string) {
+	n, end := 0, 0
+	for ; n < len(s.marks) && strings.HasPrefix(folder, s.path[:s.marks[n].end]); n++ {
+		end = s.marks[n].end
+	}
+	s.path, s.marks = folder, s.marks[:n]
+	s.leave()
+	return folder[end:]
+}
+
+// leave goes back to the last mark, and ends the walk.
+func (s *dirStack) leave() {
+	depth := 0
+	if n := len(s.marks); n > 0 {
+		depth = s.marks[n-1].depth
+	}
+	for len(s.open) > depth {
+		s.up()
+	}
+	s.links = 0
 }
 
 // folder is an open folder.
@@ -181,7 +190,9 @@ func (s *dirStack) up() {
 	if last := len(s.open) - 1; last >= 0 {
 		unix.Close(s.open[last].fd)
 		s.open = s.open[:last]
-		s.intact = s.intact && last >= s.base
+	}
+	for n := len(s.marks); n > 0 && s.marks[n-1].depth > len(s.open); n-- {
+		s.marks = s.marks[:n-1]
 	}
 }
 
@@ -214,11 +225,6 @@ func (s *dirStack) close() {
 	for len(s.open) > 0 {
 		s.up()
 	}
-}
-
-func (s *dirStack) fail(err error) error {
-	s.close()
-	return err
 }
 
 // trust returns an error if other users could have put the file or link that the

@@ -20,10 +20,9 @@ type worker struct {
 	done chan error
 	buf  []byte // of the next read
 
-	// The last walk is remembered, for the next one in the same folder.
-	kept    *dirStack // where it was; nil if it got lost, or nothing is there
-	keptAt  string    // the folder
-	missing error     // why it is not there
+	stack     dirStack // where the last walk was: the next one often leads near there
+	missing   error    // of the last folder that is not there
+	missingAt string   // the path up to it
 }
 
 // within runs do on the worker for as long as the rule allows. What do wrote may
@@ -31,7 +30,7 @@ type worker struct {
 func (d *Dir) within(op, name string, do func(*worker) error) error {
 	w := d.worker
 	if w == nil {
-		w = &worker{dir: d, jobs: make(chan func(*worker) error), done: make(chan error, 1)}
+		w = &worker{dir: d, stack: dirStack{dir: d}, jobs: make(chan func(*worker) error), done: make(chan error, 1)}
 		d.worker = w
 		d.held.Add(1)
 		go w.run()
@@ -57,9 +56,7 @@ func (w *worker) run() {
 	for do := range w.jobs {
 		w.done <- do(w)
 	}
-	if w.kept != nil {
-		w.kept.close()
-	}
+	w.stack.close()
 	w.dir.release()
 	close(w.done)
 }
@@ -135,7 +132,7 @@ func (w *worker) open(name string, file bool) (int, *opened, error) {
 	if err != nil {
 		return -1, nil, err
 	}
-	defer w.leave(dir)
+	defer dir.leave()
 	if err := w.dir.rightKind(dir.stat.Mode, file); err != nil {
 		return -1, nil, err
 	}
