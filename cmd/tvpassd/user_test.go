@@ -148,12 +148,36 @@ func TestRunAsAnotherUserTakesOverRootsState(t *testing.T) {
 	l.write("secret", "root's")
 	l.must(os.Symlink(l.path("secret"), l.path("var/lib/tvpassd/link")))
 	l.must(os.Link(l.path("secret"), l.path("var/lib/tvpassd/second-name")))
-	l.write("var/lib/tvpassd/note", "plain")
+	l.write("var/lib/tvpassd/tvpassd.note", "plain")
 	l.upAs(exe, unprivileged).stop()
-	for path, want := range map[string]int{"var/lib/tvpassd": uid, "var/lib/tvpassd/note": uid, "secret": 0} {
+	for path, want := range map[string]int{"var/lib/tvpassd": uid, "var/lib/tvpassd/tvpassd.note": uid, "secret": 0} {
 		if got, _ := owner(t, l.path(path)); got != want {
 			t.Errorf("%s belongs to %d, want %d", path, got, want)
 		}
+	}
+}
+
+// A directory that is not tvpassd's stays root's, whatever state_dir says.
+func TestRunAsAnotherUserTakesOverNothingElse(t *testing.T) {
+	for name, lay := range map[string]func(l *lab){
+		"a directory of other programs": func(l *lab) { l.write("var/lib/tvpassd/passwd", "root's") },
+		"a shared directory":            func(l *lab) { l.must(os.Chmod(l.path("var/lib/tvpassd"), 0o777|os.ModeSticky)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			l, exe := userLab(t)
+			l.must(os.MkdirAll(l.path("var/lib/tvpassd"), 0o755))
+			lay(l)
+			d := l.start(exe, "run", "--user", unprivileged, "--config", l.path("config.toml"))
+			t.Cleanup(d.kill)
+			d.until("end or start", func() bool { return strings.Contains(d.stderr.String(), "tvpassd") })
+			for _, path := range []string{"var/lib/tvpassd", "var/lib/tvpassd/passwd"} {
+				if l.exists(path) {
+					if got, _ := owner(t, l.path(path)); got != 0 {
+						t.Errorf("%s belongs to %d", path, got)
+					}
+				}
+			}
+		})
 	}
 }
 

@@ -5,9 +5,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tvpassd/tvpassd/device/hostfile"
 )
 
 // Folder is a directory that the daemon needs before it can give up root.
@@ -20,153 +23,68 @@ type Folder struct {
 }
 
 // Make makes a missing directory, as the account's, and its missing parents, as
-// root's. It changes nothing in a directory that another user may write to: there
-// the daemon makes what it can by itself. Links are followed only if root made
-// them and nobody else can replace them.
+// root's. It changes nothing where another user decides what is there: the daemon
+// makes what it can there by itself.
 func (f Folder) Make(a Account) error {
-	w, err := walkTrusted(f.Path)
-	if w == nil || err != nil {
-		return f.wrap(err)
+	err := f.make(a)
+	if errors.Is(err, hostfile.ErrUntrusted) || errors.Is(err, unix.EEXIST) { // somebody else has just made it
+		return nil
 	}
-	defer w.close()
-	for len(w.rest) > 1 {
-		if ok, err := w.make(w.rest[0], 0o755, 0, 0); !ok || err != nil {
-			return f.wrap(err)
-		}
-	}
-	if len(w.rest) == 1 {
-		_, err := w.make(w.rest[0], f.Mode, a.UID, a.GID)
-		return f.wrap(err)
-	}
-	if f.HandOver && w.stat.Uid == 0 && w.trusted() {
-		return f.wrap(w.handOver(a))
+	if err != nil {
+		return fmt.Errorf("make the directory %s: %w", f.Path, err)
 	}
 	return nil
 }
 
-func (f Folder) wrap(err error) error {
+func (f Folder) make(a Account) error {
+	if !filepath.IsAbs(f.Path) {
+		return errors.New("the path is not absolute")
+	}
+	place, err := hostfile.Reach(f.Path)
 	if err != nil {
-		err = fmt.Errorf("make the directory %s: %w", f.Path, err)
+		return err
 	}
-	return err
-}
-
-// trustedWalk is where a walk along a path stands: an open directory, and the
-// elements that are still missing behind it.
-type trustedWalk struct {
-	fd   int
-	stat unix.Stat_t // of fd
-	rest []string
-}
-
-const (
-	pathOnly = unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW
-	maxLinks = 40 // as in the kernel
-)
-
-// walkTrusted follows a path for as long as nobody but root decides where it
-// leads. It returns nil where another user does, and for what is not a directory.
-func walkTrusted(path string) (*trustedWalk, error) {
-	if !filepath.IsAbs(path) {
-		return nil, errors.New("the path is not absolute")
-	}
-	w := &trustedWalk{fd: -1, rest: strings.Split(path, "/")}
-	if err := w.enter(unix.AT_FDCWD, "/"); err != nil {
-		return nil, err
-	}
-	for links := 0; len(w.rest) > 0; {
-		name := w.rest[0]
-		if name == "" || name == "." {
-			w.rest = w.rest[1:]
-			continue
+	dir := place.FD
+	defer func() { unix.Close(dir) }()
+	for i, name := range place.Missing {
+		uid, gid, mode := 0, 0, uint32(0o755)
+		if i == len(place.Missing)-1 {
+			uid, gid, mode = a.UID, a.GID, f.Mode
 		}
-		var stat unix.Stat_t
-		err := unix.Fstatat(w.fd, name, &stat, unix.AT_SYMLINK_NOFOLLOW)
-		switch {
-		case errors.Is(err, unix.ENOENT):
-			return w, nil
-		case err != nil:
-			return nil, w.fail(err)
-		case stat.Mode&unix.S_IFMT == unix.S_IFLNK:
-			links++
-			if !w.trusted() || stat.Uid != 0 || links > maxLinks {
-				return nil, w.fail(nil)
-			}
-			err = w.follow(name)
-		case stat.Mode&unix.S_IFMT == unix.S_IFDIR:
-			w.rest = w.rest[1:]
-			err = w.enter(w.fd, name)
-		default:
-			return nil, w.fail(unix.ENOTDIR)
-		}
+		made, err := makeIn(dir, name, mode, uid, gid)
 		if err != nil {
-			return nil, w.fail(err)
+			return err
 		}
+		unix.Close(dir)
+		dir = made
 	}
-	return w, nil
-}
-
-// enter makes a directory in dir the current one.
-func (w *trustedWalk) enter(dir int, name string) error {
-	fd, err := unix.Openat(dir, name, pathOnly|unix.O_DIRECTORY, 0)
-	if err != nil {
+	var stat unix.Stat_t
+	if err := unix.Fstatat(dir, ".", &stat, 0); err != nil {
 		return err
 	}
-	w.close()
-	w.fd = fd
-	return unix.Fstat(fd, &w.stat)
-}
-
-// follow puts the target of a link in place of its name.
-func (w *trustedWalk) follow(name string) error {
-	buf := make([]byte, unix.PathMax)
-	n, err := unix.Readlinkat(w.fd, name, buf)
-	if err != nil {
-		return err
-	}
-	target := string(buf[:n])
-	w.rest = append(strings.Split(target, "/"), w.rest[1:]...)
-	if strings.HasPrefix(target, "/") {
-		return w.enter(unix.AT_FDCWD, "/")
+	if f.HandOver && stat.Uid == 0 && !place.Shared && len(place.Missing) == 0 {
+		return handOver(dir, a)
 	}
 	return nil
 }
 
-// trusted reports whether only root can put something into the current
-// directory, or take away what root put there.
-func (w *trustedWalk) trusted() bool {
-	shared := w.stat.Mode&unix.S_IWOTH != 0 || w.stat.Mode&unix.S_IWGRP != 0 && w.stat.Gid != 0
-	return w.stat.Uid == 0 && (!shared || w.stat.Mode&unix.S_ISVTX != 0)
-}
-
-// make makes a directory in the current one and enters it. It reports false
-// without an error if others may write here.
-func (w *trustedWalk) make(name string, mode uint32, uid, gid int) (bool, error) {
-	if !w.trusted() {
-		return false, nil
+// makeIn makes a directory in another one and returns it open.
+func makeIn(dir int, name string, mode uint32, uid, gid int) (int, error) {
+	if err := unix.Mkdirat(dir, name, 0o700); err != nil {
+		return -1, err
 	}
-	switch err := unix.Mkdirat(w.fd, name, 0o700); {
-	case errors.Is(err, unix.EEXIST): // somebody else has just made it
-		return false, nil
-	case err != nil:
-		return false, err
-	}
-	if err := w.enter(w.fd, name); err != nil {
-		return false, err
-	}
-	w.rest = w.rest[1:]
-	dir, err := w.reopen()
+	made, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return false, err
+		return -1, err
 	}
-	defer unix.Close(dir)
-	if err := unix.Fchown(dir, uid, gid); err != nil && !lacksOwners(err) {
-		return false, err
+	err = unix.Fchown(made, uid, gid)
+	if err == nil || lacksOwners(err) {
+		err = unix.Fchmod(made, mode) // whatever the umask
 	}
-	if err := unix.Fchmod(dir, mode); err != nil && !lacksOwners(err) { // whatever the umask
-		return false, err
+	if err != nil && !lacksOwners(err) {
+		return -1, errors.Join(err, unix.Close(made))
 	}
-	return true, nil
+	return made, nil
 }
 
 // lacksOwners reports whether a file system, such as vfat, has neither owners nor
@@ -175,31 +93,30 @@ func lacksOwners(err error) bool {
 	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
-// reopen opens the current directory for more than its path.
-func (w *trustedWalk) reopen() (int, error) {
-	return unix.Openat(w.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-}
-
-// handOver gives the current directory, which is root's, and the regular files in
-// it to the account. The directory goes last: until then nobody else can change
-// what is in it.
-func (w *trustedWalk) handOver(a Account) error {
-	dir, err := w.reopen()
+// handOver gives a directory of root's, and the regular files in it, to the
+// account, if it is tvpassd's by what is in it: state_dir may name /etc by mistake.
+// The directory goes last: until then nobody else can change what is in it.
+func handOver(dir int, a Account) error {
+	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
-	f := os.NewFile(uintptr(dir), "") // for the names; dir stays usable until f is closed
+	f := os.NewFile(uintptr(fd), "") // for the names; fd stays usable until f is closed
 	defer f.Close()
 	names, err := f.Readdirnames(-1)
 	if err != nil {
 		return err
 	}
+	ours := func(file string) bool { return strings.HasPrefix(file, name+".") }
+	if len(names) > 0 && !slices.ContainsFunc(names, ours) {
+		return nil
+	}
 	for _, name := range names {
-		if err := handOverFile(dir, name, a); err != nil {
+		if err := handOverFile(fd, name, a); err != nil {
 			return fmt.Errorf("give %s to %s: %w", name, a.Name, err)
 		}
 	}
-	if err := unix.Fchown(dir, a.UID, a.GID); err != nil && !lacksOwners(err) {
+	if err := unix.Fchown(fd, a.UID, a.GID); err != nil && !lacksOwners(err) {
 		return fmt.Errorf("give it to %s: %w", a.Name, err)
 	}
 	return nil
@@ -227,16 +144,4 @@ func handOverFile(dir int, name string, a Account) error {
 		return err
 	}
 	return nil
-}
-
-func (w *trustedWalk) close() {
-	if w.fd >= 0 {
-		unix.Close(w.fd)
-		w.fd = -1
-	}
-}
-
-func (w *trustedWalk) fail(err error) error {
-	w.close()
-	return err
 }

@@ -2,6 +2,7 @@ package hostfile
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -424,7 +425,8 @@ func TestWalksDoNotDependOnEarlierOnes(t *testing.T) {
 		alone[name] = read(d, name)
 		d.Close()
 	}
-	if alone["x/near/away/top/file"] != "top" || alone["x/y/top/a/b/c/up/file"] != "a" || alone["a/b/away/../file"] == "ab" {
+	if alone["x/near/away/top/file"] != "top" || alone["x/y/top/a/b/c/up/file"] != "a" ||
+		alone["a/b/away/../file"] == "ab" {
 		t.Fatalf("%q", alone)
 	}
 	d, err := Open(root, Rule{})
@@ -437,6 +439,38 @@ func TestWalksDoNotDependOnEarlierOnes(t *testing.T) {
 					t.Fatalf("%q after %q: %q, alone %q", name, first, got, alone[name])
 				}
 			}
+		}
+	}
+}
+
+func TestReach(t *testing.T) {
+	root := writeTree(t, map[string]string{"a/b/file": "x", "link": "-> a/b", "dangling": "-> a/new/c", "loop": "-> loop",
+		"open/dir/file": "x", "shared/file": "x"})
+	must(t, os.Chmod(filepath.Join(root, "open"), 0o777))
+	must(t, os.Chmod(filepath.Join(root, "shared"), 0o777|os.ModeSticky))
+	for name, want := range map[string]string{
+		"a/b": "a/b", "a/b/": "a/b", "link": "a/b", "link/c/d": "a/b missing c d", "dangling/d": "a missing new c d",
+		"a/x/../y": "no such file", "a/b/file": "not a directory", "loop": "too many symbolic links",
+		"open/dir": "other users", "open/new": "other users", "shared/new": "shared shared missing new",
+	} {
+		place, err := Reach(root + "/" + name)
+		if err != nil {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want %s", name, err, want)
+			}
+			continue
+		}
+		at, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", place.FD))
+		must(t, errors.Join(err, unix.Close(place.FD)))
+		got := strings.TrimPrefix(at, root+"/")
+		if place.Shared {
+			got += " shared"
+		}
+		if len(place.Missing) > 0 {
+			got += " missing " + strings.Join(place.Missing, " ")
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
 		}
 	}
 }

@@ -76,6 +76,7 @@ func (s *dirStack) follow(name string) (string, error) {
 			continue
 		}
 		if err := unix.Fstatat(s.fd(), element, &s.stat, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			s.left = element + "/" + rest
 			return "", err
 		}
 		switch s.stat.Mode & unix.S_IFMT {
