@@ -24,7 +24,9 @@ type embeddedRoot struct {
 	distrustAfter time.Time // it vouches for nothing that was issued later; zero if it is trusted without limit
 }
 
-func embeddedRoots() ([]embeddedRoot, error) {
+// embeddedRoots returns those of the embedded roots that are wanted. It parses no
+// others.
+func embeddedRoots(wanted func(der []byte) bool) ([]embeddedRoot, error) {
 	file, err := gzip.NewReader(strings.NewReader(embedded))
 	if err != nil {
 		return nil, err
@@ -42,6 +44,9 @@ func embeddedRoots() ([]embeddedRoot, error) {
 		var der asn1.RawValue
 		if rest, err = asn1.Unmarshal(rest[8:], &der); err != nil {
 			return nil, err
+		}
+		if !wanted(der.FullBytes) {
+			continue
 		}
 		if root.cert, err = x509.ParseCertificate(der.FullBytes); err != nil {
 			return nil, err
@@ -62,16 +67,16 @@ func (r embeddedRoot) constraint(chain []*x509.Certificate) error {
 	return nil
 }
 
-func addEmbedded(pool *x509.CertPool) error {
-	roots, err := embeddedRoots()
+func (g *gathering) addEmbedded() error {
+	roots, err := embeddedRoots(g.first)
 	if err != nil {
 		return fmt.Errorf("the embedded root certificates: %w", err)
 	}
 	for _, root := range roots {
 		if root.distrustAfter.IsZero() {
-			pool.AddCert(root.cert)
+			g.pool.AddCert(root.cert)
 		} else {
-			pool.AddCertWithConstraint(root.cert, root.constraint)
+			g.pool.AddCertWithConstraint(root.cert, root.constraint)
 		}
 	}
 	return nil

@@ -2,6 +2,7 @@ package dcr
 
 import (
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -26,19 +27,44 @@ func (s rootSources) check() error {
 // pool reads all of them. That takes some 20 million instructions on ARM, so it
 // is left to the first handshake.
 func (s rootSources) pool() (*x509.CertPool, error) {
-	pool := systemPool()
-	if err := addEmbedded(pool); err != nil {
+	g := newGathering()
+	g.addSystem()
+	if err := g.addEmbedded(); err != nil {
 		return nil, err
 	}
-	return pool, s.addFile(pool)
+	return g.pool, s.addFile(g.pool)
 }
 
-func systemPool() *x509.CertPool {
-	pool, err := x509.SystemCertPool()
-	if err != nil { // a device without a readable one has the bundle
-		pool = x509.NewCertPool()
+// gathering is a pool of roots that is being filled. The places have most roots
+// in common: one that is there already is not parsed again.
+type gathering struct {
+	pool *x509.CertPool
+	seen map[string]bool // by their bytes
+}
+
+func newGathering() *gathering { return &gathering{x509.NewCertPool(), map[string]bool{}} }
+
+// first reports whether a root comes for the first time.
+func (g *gathering) first(der []byte) bool {
+	if g.seen[string(der)] {
+		return false
 	}
-	return pool
+	g.seen[string(der)] = true
+	return true
+}
+
+// addPEM adds the roots in a file of the system's.
+func (g *gathering) addPEM(data []byte) {
+	for {
+		block, rest := pem.Decode(data)
+		if block == nil {
+			return
+		}
+		if g.first(block.Bytes) {
+			g.pool.AppendCertsFromPEM(data[:len(data)-len(rest)]) // keeps less than AddCert
+		}
+		data = rest
+	}
 }
 
 // Roots are the trusted roots of one place.
@@ -49,9 +75,10 @@ type Roots struct {
 
 // RootsByPlace returns the roots that a Client trusts, by where they come from.
 func RootsByPlace(caFile string, read ReadFile) ([]Roots, error) {
-	embedded, file := x509.NewCertPool(), x509.NewCertPool()
-	err := errors.Join(addEmbedded(embedded), rootSources{caFile, read}.addFile(file))
-	return []Roots{{"the system", systemPool()}, {"the embedded bundle", embedded}, {"[http] ca_file", file}}, err
+	system, embedded, file := newGathering(), newGathering(), x509.NewCertPool()
+	system.addSystem()
+	err := errors.Join(embedded.addEmbedded(), rootSources{caFile, read}.addFile(file))
+	return []Roots{{"the system", system.pool}, {"the embedded bundle", embedded.pool}, {"[http] ca_file", file}}, err
 }
 
 func (s rootSources) addFile(pool *x509.CertPool) error {
@@ -62,11 +89,11 @@ func (s rootSources) addFile(pool *x509.CertPool) error {
 	if read == nil {
 		read = os.ReadFile
 	}
-	pem, err := read(s.caFile)
+	content, err := read(s.caFile)
 	if err != nil {
 		return fmt.Errorf("read ca_file: %w", err)
 	}
-	if !pool.AppendCertsFromPEM(pem) {
+	if !pool.AppendCertsFromPEM(content) {
 		return fmt.Errorf("ca_file %s holds no PEM certificate", s.caFile)
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -78,7 +79,7 @@ func TestSystemRoots(t *testing.T) {
 
 // What this program embeds is what the module has, with the same limits of trust.
 func TestTheEmbeddedRootsAreTheModules(t *testing.T) {
-	got, err := embeddedRoots()
+	got, err := embeddedRoots(newGathering().first)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +117,7 @@ func TestEmbeddedRoots(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	roots, err := embeddedRoots()
+	roots, err := embeddedRoots(newGathering().first)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -145,5 +146,44 @@ func TestRootsVanish(t *testing.T) {
 	_, err := c.Register(t.Context(), labRegistration)
 	if e := failure(t, err); e.Kind != Offline || !strings.Contains(e.Detail, s.caFile) {
 		t.Error(e)
+	}
+}
+
+// The system's roots are those that crypto/x509 finds, and an update of them is
+// noticed.
+func TestSystemRootsAreReadAgain(t *testing.T) {
+	system := func() *x509.CertPool {
+		g := newGathering()
+		g.addSystem()
+		return g.pool
+	}
+	want, err := x509.SystemCertPool()
+	if err != nil || !system().Equal(want) {
+		t.Errorf("crypto/x509 finds others: %v", err)
+	}
+	dir := t.TempDir()
+	t.Setenv("SSL_CERT_FILE", filepath.Join(dir, "file.pem"))
+	t.Setenv("SSL_CERT_DIR", dir+"/none:"+filepath.Join(dir, "dir"))
+	if !system().Equal(x509.NewCertPool()) {
+		t.Error("there are roots without a file")
+	}
+	_, caFile := labTLS(t)
+	pem, err := os.ReadFile(caFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	one := x509.NewCertPool()
+	one.AppendCertsFromPEM(pem)
+	for _, err := range []error{
+		os.Mkdir(filepath.Join(dir, "dir"), 0o755),
+		os.WriteFile(filepath.Join(dir, "dir/lab.pem"), pem, 0o644),
+		os.WriteFile(filepath.Join(dir, "file.pem"), append([]byte("text\n"), append(pem, pem...)...), 0o644),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !system().Equal(one) {
+		t.Error("the new root is not noticed")
 	}
 }
