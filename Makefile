@@ -82,7 +82,7 @@ package: cross ## .deb, .rpm, .apk and .ipk of every target
 release: ## everything that a release publishes, in dist/release; KEY=FILE signs it
 	KEY='$(KEY)' scripts/release
 
-release-check: ## whether two releases of HEAD are the same, and what is signed with a throw-away key verifies
+release-check: ## are two releases of HEAD the same, and does a signature by a throw-away key verify?
 	go test -count=1 -tags $(TAGS),release -timeout 30m -run '^TestRelease$$' ./scripts/firmware
 
 reproducible: ## the same commit is the same binary, wherever it is built

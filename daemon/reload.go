@@ -115,7 +115,7 @@ func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
 	}
 	if detail, advice := d.place.Loss(); detail != "" && !conf.AcceptVolatileState {
 		settings.Items = append(settings.Items, localapi.Item{Code: ipc.WarnStateVolatile, Detail: detail + ": " + advice,
-			Public: "the state of this device does not last: tvpassd status tells root why"})
+			Public: "the state of this device does not last: as root, tvpassd status says why"})
 	}
 	if what := needsRestart(d.first, conf); what != "" {
 		settings.Items = append(settings.Items, localapi.Item{Code: ipc.WarnRestartNeeded, Admin: true,

@@ -50,7 +50,7 @@ func (a *API) items(o broker.Overview) []Item {
 	}
 	if mended := a.cfg.Store.Mended(); mended != "" {
 		list = append(list, Item{Code: ipc.WarnStateMended, Detail: mended,
-			Public: "the state was damaged, and mended as far as it could be: tvpassd status tells root more"})
+			Public: "the state was damaged, and mended as far as it could be: as root, tvpassd status says more"})
 	}
 	if err := a.cfg.Socket(); err != nil {
 		list = append(list, Item{Code: ipc.WarnSocketRemoved, Detail: err.Error()})
@@ -79,7 +79,7 @@ func (a *API) items(o broker.Overview) []Item {
 const UndatedDetail = "this build of tvpassd does not know its date, so a clock that is years behind counts as set: " +
 	"build it with SOURCE_DATE_EPOCH set, or install an official build"
 
-const unwrittenPublic = "state can't be written: tvpassd status tells root why"
+const unwrittenPublic = "state can't be written: as root, tvpassd status says why"
 
 // unwritten is why the files do not hold the whole state; nil if they do.
 func (a *API) unwritten(o broker.Overview) error {

@@ -1,6 +1,7 @@
-# Makes what the service needs beside its program: the system user and group tvpass, and the directory for the players'
-# files. A POSIX shell does it, for the smallest boxes have nothing else. Packages run it when they are installed, and
-# `tvpassd install` does. Safe to run again.
+# Makes what the service needs beside its program: the system user and group
+# tvpass, and the directory for the players' files. It needs a POSIX shell
+# alone, because the smallest devices have nothing else. Packages run it when
+# they are installed, and so does `tvpassd install`. It may be run again.
 
 fail() {
 	echo "$1" >&2
@@ -22,11 +23,11 @@ if ! exists group tvpass || ! exists passwd tvpass; then
 		(. /lib/functions.sh && user_add tvpass "" "$(group_add_next tvpass)" tvpass /var/run/tvpassd /bin/false)
 	else
 		false
-	fi || fail "the system user and group tvpass can't be made here: add both to the image that the box boots"
+	fi || fail "the system user and group tvpass can't be made here: add both to the image that the device boots"
 fi
-mkdir -p /etc/tvpassd/apps.d || fail "/etc can't be written here: add the directory /etc/tvpassd/apps.d to the image that the box boots"
+mkdir -p /etc/tvpassd/apps.d || fail "/etc can't be written here: add the directory /etc/tvpassd/apps.d to the image that the device boots"
 
-# systemd older than 235 makes no state directory. One that is there stays as it is.
+# systemd before 235 makes no state directory. One that exists stays as it is.
 if [ ! -e /var/lib/tvpassd ]; then
 	mkdir -p -m 0755 /var/lib && mkdir -m 0700 /var/lib/tvpassd && chown tvpass:tvpass /var/lib/tvpassd || true
 fi

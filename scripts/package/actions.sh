@@ -10,8 +10,9 @@ root=${D:-}${IPKG_INSTROOT:-}
 
 complain() { echo "tvpassd: $*" >&2; }
 
-# unknown: the package manager said a word that no version of it is known to say.
-# Going on would leave a device without user or service, and nobody would know.
+# unknown: the package manager passed an argument that no known version of it
+# passes. Going on could leave a device without user or service, and nobody
+# would notice.
 unknown() {
 	complain "$hook: unknown argument \"$*\": this package is not made for this package manager"
 	exit 1
@@ -32,7 +33,7 @@ first() {
 init_script() { first /etc/init.d/tvpassd /etc/init.d/S90tvpassd; }
 
 # placed NEW: the files are in their places. NEW is yes for an installation, no
-# for an upgrade, and "ask" if the package manager does not tell.
+# for an upgrade, and "ask" if the package manager does not say.
 placed() {
 	lasting
 	if [ -n "$root" ]; then
@@ -58,19 +59,20 @@ under_systemd() {
 	systemctl daemon-reload
 	# A service that a person has disabled stays as it is.
 	if systemctl --quiet is-enabled tvpassd.service 2>/dev/null; then action=restart; else action=try-restart; fi
-	systemctl $action tvpassd.service || complain "it does not start; systemctl status tvpassd tells why"
+	systemctl $action tvpassd.service || complain "it does not start; systemctl status tvpassd says why"
 }
 
-# under_other: `tvpassd install` knows the other init systems. An upgrade brings the
-# init script up to date, but leaves alone what a person has taken out of the boot.
+# under_other: `tvpassd install` knows the other init systems. An upgrade brings
+# the init script up to date, unless a person has taken the service out of the
+# boot.
 under_other() {
 	script=$(init_script)
 	if [ -z "$script" ]; then
-		{ tvpassd install && tvpassd start; } || complain "it does not start; tvpassd doctor may tell why"
+		{ tvpassd install && tvpassd start; } || complain "it does not start; tvpassd doctor finds the cause"
 	elif boots "$script"; then
 		set -- "$(sed -n 's/^arguments="run --user tvpass --config \(.*\)"$/\1/p' "$script")"
 		{ tvpassd install ${1:+--config "$1"} && tvpassd restart; } ||
-			complain "it does not start; tvpassd doctor may tell why"
+			complain "it does not start; tvpassd doctor finds the cause"
 	fi
 }
 
@@ -92,7 +94,7 @@ by_hand() {
 		put tvpassd.openrc tvpassd
 		link runlevels/default/tvpassd
 	elif [ -e "$root/lib/systemd/systemd" ] || [ -e "$root/usr/lib/systemd/systemd" ] || [ ! -e "$root/sbin/init" ]; then
-		# An image without an init yet is Yocto's: tvpassd came first.
+		# An image that has no init yet is Yocto's, where tvpassd was installed first.
 		mkdir -p "$root/etc/systemd/system/multi-user.target.wants"
 		ln -sf /usr/lib/systemd/system/tvpassd.service "$root/etc/systemd/system/multi-user.target.wants/"
 	elif [ -d "$root/etc/rc5.d" ] || [ -d "$root/etc/rc2.d" ]; then
@@ -125,7 +127,8 @@ image_user() {
 	[ ! -e "$root/etc/shadow" ] || echo "tvpass:x:0:0:99999:7:::" >>"$root/etc/shadow"
 }
 
-# lasting: OpenWrt keeps /var in memory, and of /etc what is listed over an upgrade.
+# lasting: OpenWrt keeps /var in memory. Of /etc an upgrade keeps what is
+# listed.
 lasting() {
 	[ -e "$root/etc/rc.common" ] || return 0
 	mkdir -p "$root/etc/tvpassd" "$root/lib/upgrade/keep.d"
@@ -135,9 +138,9 @@ lasting() {
 		sed -i 's|^#state_dir = .*|state_dir = "/etc/tvpassd/state"|' "$config"
 }
 
-# removing KEEP: the files are about to go. At an upgrade this is not called: the old
-# daemon serves until the new one takes its place. KEEP is yes if a purge comes later
-# that forgets whether the service was enabled.
+# removing KEEP: the files are about to go. At an upgrade this is not called:
+# the old daemon serves until the new one takes its place. KEEP is yes if a
+# later purge forgets whether the service was enabled.
 removing() {
 	[ -z "$root" ] || return 0
 	if has systemctl; then

@@ -2,7 +2,7 @@
 # checks that stop at the first fault.
 
 socket=/run/tvpassd/tvpassd.sock
-: "${PATIENCE:=1}" # an emulated machine needs more time: all limits are multiplied
+: "${PATIENCE:=1}" # an emulated machine needs more time: each limit is multiplied by this
 
 step() { printf '\n== %s\n' "$*"; }
 
@@ -52,9 +52,9 @@ as() { runuser -u "$1" -- "${@:2}"; }
 ask() {
 	as "$1" curl -sS --fail-with-body --max-time $((70 * PATIENCE)) --unix-socket $socket "${@:3}" "http://tvpassd$2"
 }
-# answer USER PATH: its HTTP status alone.
+# answer USER PATH: the HTTP status of the answer alone.
 answer() { as "$1" curl -s -o /dev/null -w '%{http_code}' --unix-socket $socket "http://tvpassd$2"; }
-# token QUERY: the player's token; fails where there is none.
+# token QUERY: the player's token. Fails if there is none.
 token() {
 	local got
 	got=$(ask player "/v1/apps/ref30/token$1") && got=$(value access_token <<<"$got") && [ -n "$got" ] && echo "$got"
@@ -87,10 +87,11 @@ configure() {
 }
 
 main_pid() { property MainPID; }
-# again PID: the daemon runs as another process than that.
+# again PID: the daemon runs, as another process than PID.
 again() { local now; now=$(main_pid); [ "$now" != 0 ] && [ "$now" != "$1" ] && active; }
 
-# kill_hard: no farewell, and the service manager has it up again.
+# kill_hard: kills the daemon, and waits until the service manager has started
+# it again.
 kill_hard() {
 	local was
 	was=$(main_pid)
