@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"strconv"
+	"strings"
 )
 
 // The parts of DNS messages that lookup needs (RFC 1035, section 4).
@@ -44,7 +45,7 @@ func judge(reply, query []byte) string {
 	question := query[headerSize:]
 	rest := reply[headerSize:]
 	if binary.BigEndian.Uint16(reply[4:]) != 1 || len(rest) < len(question) ||
-		!bytes.EqualFold(rest[:len(question)], question) {
+		!strings.EqualFold(string(rest[:len(question)]), string(question)) {
 		return brokenAnswer
 	}
 	switch {

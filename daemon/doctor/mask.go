@@ -6,7 +6,11 @@ import (
 	"strings"
 )
 
-const masked = "[masked]"
+const (
+	masked      = "[masked]"
+	schemeEnd   = "://"
+	fingerprint = "fingerprint " // the scheme of the header with the device identifier
+)
 
 // Masker hides secrets, and what looks like one, in texts that people send to
 // others. It errs on the side of hiding too much.
@@ -25,7 +29,7 @@ func NewMasker(known ...string) *Masker {
 		known: known,
 		// User and password of a URL, up to the last @ of the line, as both may hold
 		// anything; or of a host without a scheme.
-		user: regexp.MustCompile(`(://)[^\n]*@|[^\s"'=/:]+:[^\s"'=/][^\s"'=]*@`),
+		user: regexp.MustCompile(schemeEnd + `[^\n]*@|[^\s"'=/:]+:[^\s"'=/][^\s"'=]*@`),
 		// The name of a secret and the value behind it, in TOML, JSON, a form or a log
 		// line: in triple quotes, in quotes that may lack their end, or bare.
 		named: regexp.MustCompile(`(?i)` +
@@ -35,7 +39,7 @@ func NewMasker(known ...string) *Masker {
 			`|\b(?:bearer|basic)[ \t]+)` +
 			`("""(?s:.*?)(?:"""|\z)|'''(?s:.*?)(?:'''|\z)|"[^"\\\n]*|'[^'\\\n]*|[^\s"'\\&,;{}()\[\]<>]+)`),
 		// A device identifier, plain or as its header carries it.
-		identifier: regexp.MustCompile(`\b([0-9a-f]{4})[0-9a-f]{60}\b|\b(fingerprint )[A-Za-z0-9+/=]+`),
+		identifier: regexp.MustCompile(`\b[0-9a-f]{64}\b|\b` + fingerprint + `[A-Za-z0-9+/=]+`),
 		// What begins as every JWT and every X-Device-Info does, and any other long word
 		// of the characters that tokens consist of.
 		jwt: regexp.MustCompile(`eyJ[\w.+/=-]{9,}`),
@@ -50,11 +54,27 @@ func (m *Masker) Mask(text string) string {
 	for _, secret := range m.known {
 		text = strings.ReplaceAll(text, secret, masked)
 	}
-	text = m.user.ReplaceAllString(text, "${1}"+masked+"@")
+	text = m.user.ReplaceAllStringFunc(text, maskUser)
 	text = m.named.ReplaceAllStringFunc(text, m.maskValue)
-	text = m.identifier.ReplaceAllString(text, "$1$2****")
-	text = m.jwt.ReplaceAllString(text, masked)
+	text = m.identifier.ReplaceAllStringFunc(text, maskIdentifier)
+	text = m.jwt.ReplaceAllStringFunc(text, func(string) string { return masked })
 	return m.run.ReplaceAllStringFunc(text, maskRun)
+}
+
+// maskUser hides user and password of a URL or a host.
+func maskUser(found string) string {
+	if strings.HasPrefix(found, schemeEnd) {
+		return schemeEnd + masked + "@"
+	}
+	return masked + "@"
+}
+
+// maskIdentifier hides a device identifier but for its first characters.
+func maskIdentifier(found string) string {
+	if strings.HasPrefix(found, fingerprint) {
+		return fingerprint + "****"
+	}
+	return found[:4] + "****"
 }
 
 // maskValue hides the value behind the name of a secret.

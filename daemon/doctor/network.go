@@ -299,7 +299,7 @@ func judgeEndpoint(f *facts) Check {
 		return fail("wait: the daemon retries by itself", "%s has trouble of its own (HTTP %d)", r.host, status)
 	case status >= 300 && status < 400:
 		to := "nowhere"
-		if u, err := r.answer.Location(); err == nil {
+		if u := location(r.answer); u != nil {
 			to = u.Scheme + "://" + u.Host
 		}
 		return fail(wrong, "%s redirects to %s (HTTP %d)", r.host, to, status)

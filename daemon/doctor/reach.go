@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -246,9 +247,9 @@ func (r *reach) findPortal(ctx context.Context, page string) (what string, answe
 		return "", false
 	}
 	resp.Body.Close()
-	to, err := resp.Location()
+	to := location(resp)
 	switch {
-	case err == nil && to.Hostname() != r.host && to.Hostname() != req.URL.Hostname():
+	case to != nil && to.Hostname() != r.host && to.Hostname() != req.URL.Hostname():
 		what = "redirects to " + to.Scheme + "://" + to.Host
 	case resp.StatusCode == http.StatusNetworkAuthenticationRequired:
 		what = "wants a sign-in to the network (HTTP 511)"
@@ -256,6 +257,18 @@ func (r *reach) findPortal(ctx context.Context, page string) (what string, answe
 		what = "answers with a page of its own"
 	}
 	return what, true
+}
+
+// location returns the scheme and host to which an answer redirects, nil if it does
+// not.
+func location(resp *http.Response) *url.URL {
+	text := resp.Header.Get("Location")
+	to, err := url.Parse(text)
+	if err != nil || text == "" {
+		return nil
+	}
+	from := resp.Request.URL
+	return &url.URL{Scheme: cmp.Or(to.Scheme, from.Scheme), Host: cmp.Or(to.Host, from.Host)}
 }
 
 func isHTML(resp *http.Response) bool {

@@ -181,13 +181,12 @@ func unanswered(err error) error {
 
 func (c *Client) connection() *http.Transport {
 	c.once.Do(func() {
+		dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) }
 		c.transport = &http.Transport{
-			DialContext:        func(ctx context.Context, _, _ string) (net.Conn, error) { return c.dial(ctx) },
-			DisableCompression: true,
-			IdleConnTimeout:    time.Minute, // below the daemon's own
+			DialContext: dial, DisableCompression: true,
+			IdleConnTimeout: time.Minute, // below the daemon's own
 		}
-		c.calls = c.transport.Clone()
-		c.calls.DisableKeepAlives = true
+		c.calls = &http.Transport{DialContext: dial, DisableCompression: true, DisableKeepAlives: true}
 	})
 	return c.transport
 }

@@ -130,9 +130,9 @@ func (c *Client) forward(req *http.Request, app, path string) (*http.Response, e
 	if err != nil {
 		return nil, fmt.Errorf("ask tvpassd: %w", err)
 	}
-	out := req.Clone(req.Context())
+	out := req.WithContext(req.Context()) // a copy, of which only what follows is changed
 	out.URL, out.Host, out.GetBody = to, "", nil
-	if out.Header == nil {
+	if out.Header = out.Header.Clone(); out.Header == nil {
 		out.Header = http.Header{}
 	}
 	if _, named := out.Header["User-Agent"]; !named {
