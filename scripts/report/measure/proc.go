@@ -12,7 +12,7 @@ import (
 )
 
 // anonymous returns how many bytes of a process are in memory that no file
-// backs: the cost to a device that has the binary cached anyhow.
+// backs: the cost to a device that has the binary in its cache anyway.
 func anonymous(pid int) (float64, error) {
 	kB, err := procField(fmt.Sprintf("/proc/%d/smaps_rollup", pid), "Anonymous:")
 	return float64(kB) * 1024, err
@@ -42,8 +42,8 @@ func wakeUps(pid int) (map[string]int64, error) {
 	return threads, nil
 }
 
-// added is what was counted between two calls of wakeUps. A new thread counts
-// in full.
+// added returns what was counted between two calls of wakeUps. A new thread
+// counts in full.
 func added(before, after map[string]int64) float64 {
 	var sum int64
 	for path, n := range after {
@@ -52,8 +52,8 @@ func added(before, after map[string]int64) float64 {
 	return float64(sum)
 }
 
-// timers says what timerfds a process has armed: with none that repeats, and
-// none due soon, nothing but a request wakes it.
+// timers describes the timerfds that a process has armed. If none repeats and
+// none is due soon, only a request wakes it.
 func timers(pid int) (string, error) {
 	infos, err := filepath.Glob(fmt.Sprintf("/proc/%d/fdinfo/*", pid))
 	if err != nil {
@@ -82,7 +82,7 @@ func timers(pid int) (string, error) {
 	return fmt.Sprintf("%d timerfd armed, %d repeating", armed, repeating), nil
 }
 
-// procField is the number behind a name in a file of /proc.
+// procField returns the number behind a name in a file of /proc.
 func procField(path, name string) (n int64, err error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -19,20 +19,16 @@ import (
 // machine.
 const patience = 30 * time.Second
 
-// unitEnvironment is what tvpassd.service sets for the daemon. The other
-// servers here don't know it.
-var unitEnvironment = []string{"GOMAXPROCS=1", "GOMEMLIMIT=16MiB"}
-
-// process is a server under measurement. Whoever starts it stops it.
+// process is a server under measurement. What starts it stops it.
 type process struct {
 	cmd  *exec.Cmd
-	log  string // file with what it said
+	log  string // the file with its output
 	done chan struct{}
 	err  error // of its end; valid when done is closed
 }
 
-// start runs a program with its output in a file, on one processor only where
-// cpu is not negative.
+// start runs a program with its output in a file, and on one processor only
+// unless cpu is negative.
 func start(ctx context.Context, log string, cpu int, name string, args ...string) (*process, error) {
 	out, err := os.Create(log)
 	if err != nil {
@@ -40,7 +36,6 @@ func start(ctx context.Context, log string, cpu int, name string, args ...string
 	}
 	p := &process{cmd: exec.CommandContext(ctx, name, args...), log: log, done: make(chan struct{})}
 	p.cmd.Stdout, p.cmd.Stderr = out, out
-	p.cmd.Env = append(os.Environ(), unitEnvironment...)
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = patience
 	err = onProcessor(cpu, p.cmd.Start)
@@ -72,7 +67,7 @@ func (p *process) stop() error {
 	return nil
 }
 
-// kill ends a process that knows no other end.
+// kill ends a process that does not handle SIGTERM.
 func (p *process) kill() error {
 	err := p.cmd.Process.Kill()
 	<-p.done
@@ -82,7 +77,7 @@ func (p *process) kill() error {
 	return err
 }
 
-// lastWords is the end of what the process said.
+// lastWords returns the end of the process's output.
 func (p *process) lastWords() string {
 	said, err := os.ReadFile(p.log)
 	if err != nil {
@@ -92,7 +87,8 @@ func (p *process) lastWords() string {
 	return strings.Join(lines[max(0, len(lines)-5):], "\n")
 }
 
-// until waits for ready, looking often; it gives up when the process ends.
+// until waits until ready returns true. It fails if the process ends before, or
+// after [patience].
 func (p *process) until(what string, ready func() bool) error {
 	for deadline := time.Now().Add(patience); !ready(); time.Sleep(200 * time.Microsecond) {
 		select {
@@ -107,7 +103,7 @@ func (p *process) until(what string, ready func() bool) error {
 	return nil
 }
 
-// untilListening waits for a socket that takes connections.
+// untilListening waits until a socket accepts connections.
 func (p *process) untilListening(socket string) error {
 	return p.until("socket "+socket, func() bool { return connects(socket) })
 }

@@ -37,7 +37,7 @@ func startUp(ctx context.Context, l *lab) (row, error) {
 	return r, nil
 }
 
-// hello is how long the Go hello takes from its start to its end.
+// hello returns how long the Go hello takes from its start to its end.
 func (l *lab) hello(ctx context.Context) (time.Duration, error) {
 	cmd := exec.CommandContext(ctx, l.files.own("hello"))
 	began := time.Now()
@@ -45,8 +45,8 @@ func (l *lab) hello(ctx context.Context) (time.Duration, error) {
 	return time.Since(began), err
 }
 
-// firstToken is how long a daemon takes from its start to the answer to a
-// player who has been waiting for it.
+// firstToken returns how long a daemon takes from its start to its answer to a
+// player that waits for it.
 func (l *lab) firstToken(ctx context.Context) (took time.Duration, err error) {
 	began := time.Now()
 	daemon, err := l.daemon(ctx, -1)

@@ -18,8 +18,8 @@ type row struct {
 	missing string  // why there is no value
 }
 
-// verdict says where the value stands. It judges what was measured, not what
-// the table shows rounded.
+// verdict compares the value with its budget: as it was measured, not as the
+// table rounds it.
 func (r row) verdict() string {
 	switch {
 	case r.missing != "" || r.budget == 0:
