@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-
-	"github.com/tvpassd/tvpassd/device/hostfile"
 )
 
 // App is a player app that may have tokens.
@@ -116,13 +114,13 @@ func (d *document) statement(path string) (string, error) {
 	if text, ok := d.statements[path]; ok {
 		return text, nil
 	}
-	file, err := d.files.read(path, maxStatement)
+	var by reader
+	if d.inApps {
+		by.uid = d.files.author
+	}
+	file, err := d.files.read(path, maxStatement, by)
 	if err != nil {
 		return "", unreadable{err}
-	}
-	if d.inApps && !mayName(d.files.author, file) {
-		return "", fmt.Errorf("belongs to user %d, and user %d wrote this: a file in apps.d may name a statement "+
-			"of its own owner, or one that everybody may read", file.Owner, d.files.author)
 	}
 	text, err := parseStatement(string(file.Data))
 	if err != nil {
@@ -134,10 +132,4 @@ func (d *document) statement(path string) (string, error) {
 	}
 	d.statements[path] = text
 	return text, nil
-}
-
-// mayName reports whether a file in apps.d that a user wrote may name a
-// statement: the daemon must not read for them what they can't read themselves.
-func mayName(author uint32, statement *hostfile.File) bool {
-	return author == 0 || author == statement.Owner || statement.Public
 }

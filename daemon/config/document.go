@@ -17,6 +17,7 @@ import (
 type document struct {
 	file   string // absolute
 	inApps bool   // the file is in apps.d
+	by     reader // for whom the file is read
 	files  *files
 	names  names
 	stat   hostfile.File // what its descriptor says, without the content
@@ -30,7 +31,7 @@ type document struct {
 // read reads and parses the file. Each problem is added to d.faults; the error
 // is the first one.
 func (d *document) read() error {
-	file, err := d.files.read(d.file, maxFile)
+	file, err := d.files.read(d.file, maxFile, d.by)
 	if err != nil {
 		d.fault(0, "%v", unreadable{err})
 		return err

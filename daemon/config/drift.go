@@ -19,18 +19,19 @@ type seen map[string]trace
 // trace is the outcome of one reading.
 type trace struct {
 	limit int // of the file; 0 for apps.d
+	by    reader
 	sum   [sha256.Size]byte
 }
 
 // file notes the outcome of reading a file. One that took too long is not
 // compared later.
-func (s seen) file(name string, limit int, file *hostfile.File, err error) {
+func (s seen) file(name string, limit int, by reader, file *hostfile.File, err error) {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 	case err != nil:
-		s[name] = trace{limit, sha256.Sum256([]byte(err.Error()))}
+		s[name] = trace{limit, by, sha256.Sum256([]byte(err.Error()))}
 	default:
-		s[name] = trace{limit, sha256.Sum256(fmt.Appendf(nil, "%d %o %s", file.Owner, file.Mode, file.Data))}
+		s[name] = trace{limit, by, sha256.Sum256(fmt.Appendf(nil, "%d %o %s", file.Owner, file.Mode, file.Data))}
 	}
 }
 
@@ -49,7 +50,7 @@ func (s seen) folder(dir string, folder *hostfile.Folder, err error) {
 			}
 		}
 	}
-	s[dir] = trace{0, sha256.Sum256(names)}
+	s[dir] = trace{0, reader{}, sha256.Sum256(names)}
 }
 
 // changed returns the first file that is no longer what Load read, or "".
@@ -58,7 +59,7 @@ func (c *Config) changed() string {
 	for _, name := range slices.Sorted(maps.Keys(c.seen)) {
 		was := c.seen[name]
 		if was.limit > 0 {
-			_, _ = f.read(name, was.limit) // an error is part of what is compared
+			_, _ = f.read(name, was.limit, was.by) // an error is part of what is compared
 		} else {
 			folder, err := f.list(name)
 			f.seen.folder(name, folder, err)

@@ -20,8 +20,8 @@ const (
 	maxRoots     = 1 << 20
 )
 
-// maxNames is how many names in apps.d are looked at.
-const maxNames = 1024
+// maxNames is how many names of one user in apps.d are looked at, other than root's.
+const maxNames = 128
 
 // How long one file may take, any other one after a file took too long, and all
 // of them together.
@@ -63,17 +63,37 @@ func (f *files) rule() (hostfile.Rule, error) {
 
 // read reads a regular file of at most limit bytes, without the byte order mark
 // that some editors put in front.
-func (f *files) read(name string, limit int) (*hostfile.File, error) {
-	file, err := f.readNow(name, limit)
-	f.seen.file(name, limit, file, err)
+func (f *files) read(name string, limit int, by reader) (*hostfile.File, error) {
+	file, err := f.readNow(name, limit, by)
+	f.seen.file(name, limit, by, file, err)
 	return file, err
 }
 
-func (f *files) readNow(name string, limit int) (*hostfile.File, error) {
+// reader is the user for whom a file is read. The zero reader is root.
+type reader struct{ uid uint32 }
+
+// allow returns an error if the file is not the reader's, and not everybody may
+// read it: the daemon must not read for users what they can't read themselves.
+func (r reader) allow(file *hostfile.File) error {
+	if r.uid == 0 || r.uid == file.Owner || file.Public {
+		return nil
+	}
+	return &borrowedError{file.Owner, r.uid}
+}
+
+type borrowedError struct{ owner, reader uint32 }
+
+func (e *borrowedError) Error() string {
+	return fmt.Sprintf("belongs to user %d, and user %d wrote this: what is in apps.d may lead to a file of its own "+
+		"owner, or to one that everybody may read", e.owner, e.reader)
+}
+
+func (f *files) readNow(name string, limit int, by reader) (*hostfile.File, error) {
 	rule, err := f.rule()
 	if err != nil {
 		return nil, err
 	}
+	rule.Allow = by.allow
 	file, err := hostfile.Read(name, limit, rule)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		f.late = true
@@ -91,7 +111,7 @@ func (f *files) readNow(name string, limit int) (*hostfile.File, error) {
 
 // ReadRoots reads [http] ca_file, in limited time.
 func ReadRoots(name string) ([]byte, error) {
-	file, err := newFiles().readNow(name, maxRoots)
+	file, err := newFiles().readNow(name, maxRoots, reader{})
 	if err != nil {
 		return nil, err
 	}
@@ -150,6 +170,9 @@ func (u unreadable) Unwrap() error { return u.error }
 func reason(err error) string {
 	if path, ok := errors.AsType[*fs.PathError](err); ok {
 		err = path.Err
+	}
+	if borrowed, ok := errors.AsType[*borrowedError](err); ok {
+		return borrowed.Error()
 	}
 	switch {
 	case errors.Is(err, fs.ErrPermission):

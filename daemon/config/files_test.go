@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -65,12 +66,15 @@ func TestWhoseStatement(t *testing.T) {
 		named  string
 		change func(dir string) error
 		owner  uint32 // of the statement, in the message; 0 with ok
+		whole  bool   // the file itself is refused
 		ok     bool
 	}{
-		{name: "its own", named: "own.jwt", ok: true},
-		{name: "root's for everybody", named: "public.jwt", ok: true},
+		{name: "its own", named: "own.jwt", ok: true}, {name: "root's for everybody", named: "public.jwt", ok: true},
 		{name: "root's own", named: "private.jwt"},
 		{name: "another user's", named: "other.jwt", owner: other},
+		{name: "too long to be read", named: "private.jwt", change: func(dir string) error {
+			return os.Truncate(dir+"/apps.d/private.jwt", 1<<40)
+		}},
 		{name: "through its link", named: "link.jwt"},
 		{name: "through its folder", named: "folder/private.jwt"},
 		{name: "up and down", named: "../apps.d/../apps.d/private.jwt"},
@@ -80,7 +84,7 @@ func TestWhoseStatement(t *testing.T) {
 			must(t, os.Rename(dir+"/apps.d/a.toml", dir+"/real"))
 			return os.Symlink(dir+"/real", dir+"/apps.d/a.toml")
 		}},
-		{name: "its link to root's file", named: "private.jwt", change: func(dir string) error {
+		{name: "its link to root's file", named: "private.jwt", whole: true, change: func(dir string) error {
 			must(t, os.Chown(dir+"/apps.d/a.toml", 0, 0))
 			must(t, os.Rename(dir+"/apps.d/a.toml", dir+"/real"))
 			must(t, os.Symlink(dir+"/real", dir+"/apps.d/a.toml"))
@@ -96,20 +100,44 @@ func TestWhoseStatement(t *testing.T) {
 				must(t, tt.change(dir))
 			}
 			c, err := loadDir(dir)
-			must(t, err)
-			if tt.ok {
+			if must(t, err); tt.ok {
 				if len(c.Bad) > 0 || len(c.Apps) != 1 {
 					t.Errorf("the app is refused: %v", c.Bad)
 				}
 				return
 			}
-			want := fmt.Sprintf("%s:3: [[app]] software_statement_file: %q belongs to user %d, and user %d wrote this: "+
-				"a file in apps.d may name a statement of its own owner, or one that everybody may read",
-				dir+"/apps.d/a.toml", filepath.Join(dir, "apps.d", tt.named), tt.owner, author)
+			place := fmt.Sprintf("3: [[app]] software_statement_file: %q", filepath.Join(dir, "apps.d", tt.named))
+			if tt.whole {
+				place = ""
+			}
+			want := fmt.Sprintf("%s/apps.d/a.toml:%s belongs to user %d, and user %d wrote this: what is in apps.d may lead "+
+				"to a file of its own owner, or to one that everybody may read", dir, place, tt.owner, author)
 			if len(c.Bad) != 1 || c.Bad[0].Error() != want {
 				t.Errorf("got %v\nwant %s", c.Bad, want)
 			}
 		})
+	}
+}
+
+// TestACrowdHidesNobodysFiles: a user who fills apps.d loses files of his own.
+func TestACrowdHidesNobodysFiles(t *testing.T) {
+	asRoot(t)
+	dir := layOwned(t, "public.jwt")
+	for i := range 3 * maxNames {
+		name := fmt.Sprintf("%s/apps.d/%d.toml", dir, i)
+		must(t, os.WriteFile(name, nil, 0o644))
+		must(t, os.Chown(name, other, other))
+	}
+	rootsApp := "[[app]]\nid = \"z\"\nsoftware_statement_file = \"public.jwt\"\n"
+	must(t, os.WriteFile(dir+"/apps.d/z.toml", []byte(rootsApp), 0o644))
+	c, err := loadDir(dir)
+	must(t, err)
+	if len(c.Apps) != 2 {
+		t.Errorf("%d apps, want those of user %d and of root: %v", len(c.Apps), author, c.Bad)
+	}
+	if want := fmt.Sprintf("more than %d entries of user %d", maxNames, other); !slices.ContainsFunc(c.Bad,
+		func(e *Error) bool { return strings.Contains(e.Error(), want) }) {
+		t.Errorf("got %v, want one about %s", c.Bad, want)
 	}
 }
 

@@ -54,9 +54,9 @@ func (c *Config) readApps(dir string, top *document) {
 		return
 	}
 	top.files.judge(dir, folder.Mode, folder.Group, "")
-	if len(folder.Entries) == maxNames {
-		detail := fmt.Sprintf("has %d entries or more, and some were not read: delete what is not needed", maxNames)
-		c.unread = append(c.unread, &Error{File: dir, Detail: detail})
+	for _, uid := range folder.Crowd {
+		c.unread = append(c.unread, &Error{File: dir, Detail: fmt.Sprintf("has more than %d entries of user %d, "+
+			"and some were not read: delete what is not needed", maxNames, uid)})
 	}
 	found := make([]*source, len(folder.Entries))
 	for _, roots := range []bool{true, false} { // files that take long must not use up the time of root's
@@ -79,6 +79,9 @@ func isApps(name string) bool {
 // readSource reads a file in apps.d.
 func (top *document) readSource(path string, entry hostfile.Entry) *source {
 	d := &document{file: path, inApps: true, files: top.files, names: top.names}
+	if entry.Mode&fs.ModeSymlink != 0 {
+		d.by.uid = entry.Owner // who made the link chose the file
+	}
 	err := d.read()
 	if err == nil && (entry.Mode&fs.ModeSymlink == 0 || entry.Owner == 0) {
 		d.files.author = d.stat.Owner // else whoever made the link chose the file

@@ -53,6 +53,10 @@ type Rule struct {
 	Special bool          // read FIFOs and character devices too
 	Tail    bool          // read the end of a file that is longer than the limit
 	Within  time.Duration // limit of each call; 2 s if it is zero
+
+	// Allow looks at a file, without its data, before it is read: in procfs and
+	// the like, reading alone may change something. Its error is that of Read.
+	Allow func(*File) error
 }
 
 // File is what was read of a file, and what its descriptor said about it.

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -21,13 +22,19 @@ type Entry struct {
 	Changed      time.Time
 }
 
+// maxEntries is how many entries of all users but root are listed: one user may
+// have many ids.
+const maxEntries = 16384
+
 // Folder is a folder with what is in it.
 type Folder struct {
-	Entry           // of the folder itself
-	Entries []Entry // by name
+	Entry            // of the folder itself
+	Entries []Entry  // by name
+	Crowd   []uint32 // users who have more entries than these
 }
 
-// List returns a folder, with at most limit of its entries.
+// List returns a folder with its entries: all of root's, and at most limit of each
+// other user. A user who fills the folder hides nobody's files but his own.
 func (d *Dir) List(name string, limit int) (*Folder, error) {
 	var folder *Folder
 	err := d.within("read", name, func(w *worker) error {
@@ -37,24 +44,42 @@ func (d *Dir) List(name string, limit int) (*Folder, error) {
 		}
 		f := os.NewFile(uintptr(fd), name)
 		defer f.Close()
-		names, err := f.Readdirnames(limit)
-		if err != nil && !errors.Is(err, io.EOF) { // EOF: the folder is empty
-			return err
-		}
-		slices.Sort(names)
 		folder = &Folder{Entry: entryOf(name, &o.stat)}
-		for _, name := range names {
-			var stat unix.Stat_t
-			if err := unix.Fstatat(fd, name, &stat, unix.AT_SYMLINK_NOFOLLOW); err == nil { // it may just have gone
-				folder.Entries = append(folder.Entries, entryOf(name, &stat))
+		count := map[uint32]int{}
+		for {
+			names, err := f.Readdirnames(256)
+			for _, name := range names {
+				var stat unix.Stat_t
+				if unix.Fstatat(fd, name, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil { // it may just have gone
+					folder.add(entryOf(name, &stat), limit, count)
+				}
+			}
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return err
 			}
 		}
+		slices.SortFunc(folder.Entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
+		slices.Sort(folder.Crowd)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return folder, nil
+}
+
+// add adds an entry, unless its owner has too many.
+func (f *Folder) add(e Entry, limit int, count map[uint32]int) {
+	switch n := count[e.Owner]; {
+	case e.Owner == 0 || n < limit && len(f.Entries) < maxEntries:
+		f.Entries = append(f.Entries, e)
+	case n == limit:
+		f.Crowd = append(f.Crowd, e.Owner)
+	}
+	count[e.Owner]++
 }
 
 func entryOf(name string, stat *unix.Stat_t) Entry {

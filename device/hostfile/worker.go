@@ -66,6 +66,15 @@ func (w *worker) read(name string, limit int, deadline time.Time) (*File, error)
 	if err != nil {
 		return nil, err
 	}
+	file := &File{
+		Owner: o.stat.Uid, Group: o.stat.Gid, Mode: fs.FileMode(o.stat.Mode & 0o777),
+		Public: o.public && o.stat.Mode&unix.S_IROTH != 0,
+	}
+	if allow := w.dir.rule.Allow; allow != nil {
+		if err := allow(file); err != nil {
+			return nil, errors.Join(err, unix.Close(fd))
+		}
+	}
 	skipped := w.dir.rule.Tail && o.stat.Size > int64(limit)
 	if skipped {
 		_, err = unix.Seek(fd, o.stat.Size-int64(limit), io.SeekStart)
@@ -77,14 +86,8 @@ func (w *worker) read(name string, limit int, deadline time.Time) (*File, error)
 	if err := errors.Join(err, unix.Close(fd)); err != nil {
 		return nil, err
 	}
-	return &File{
-		Data:   slices.Clone(w.buf[:min(n, limit)]),
-		Cut:    skipped || n > limit,
-		Owner:  o.stat.Uid,
-		Group:  o.stat.Gid,
-		Mode:   fs.FileMode(o.stat.Mode & 0o777),
-		Public: o.public && o.stat.Mode&unix.S_IROTH != 0,
-	}, nil
+	file.Data, file.Cut = slices.Clone(w.buf[:min(n, limit)]), skipped || n > limit
+	return file, nil
 }
 
 // readFull reads until the file ends or limit bytes are there. It goes past
