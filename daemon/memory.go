@@ -57,8 +57,8 @@ func newJanitor(forget func()) *janitor {
 	return j
 }
 
-// busy puts the clean-up off. Each request comes by: to set the timer anew would
-// cost more than to look up a token.
+// busy puts the clean-up off. It is called for each request, and setting the
+// timer anew would cost more than looking up a token.
 func (j *janitor) busy() {
 	if j.state.Load() == delayed || j.state.CompareAndSwap(armed, delayed) {
 		return

@@ -267,8 +267,8 @@ func niceness(t *testing.T, pid int) map[string]int {
 	return found
 }
 
-// The daemon has more of the processor than who floods it, unless whoever starts
-// it has chosen otherwise.
+// The daemon has more of the processor than a user who floods it, unless it is
+// started with another niceness.
 func TestNiceness(t *testing.T) {
 	ours, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0)
 	if err != nil {

@@ -23,9 +23,8 @@ func (e *engine) throttled(c *call, retryAfter time.Duration, now clock.Reading)
 	return wait
 }
 
-// shutSlack is how much longer the gate must be shut than is stored for that to
-// be stored anew: all calls in flight get the same 429, one a moment after the
-// other.
+// shutSlack is by how much a new end of a shut must exceed the stored one to be
+// stored: all calls in flight get the same 429, one a moment after the other.
 const shutSlack = 2 * time.Second
 
 // shutLeft returns for how long an earlier run's 429 keeps the gate shut. What

@@ -24,8 +24,8 @@ type embeddedRoot struct {
 	distrustAfter time.Time // it vouches for nothing that was issued later; zero if it is trusted without limit
 }
 
-// embeddedRoots returns those of the embedded roots that are wanted. It parses no
-// others.
+// embeddedRoots returns the embedded roots that are wanted, and parses only
+// those.
 func embeddedRoots(wanted func(der []byte) bool) ([]embeddedRoot, error) {
 	file, err := gzip.NewReader(strings.NewReader(embedded))
 	if err != nil {

@@ -35,8 +35,8 @@ func (s rootSources) pool() (*x509.CertPool, error) {
 	return g.pool, s.addFile(g.pool)
 }
 
-// gathering is a pool of roots that is being filled. The places have most roots
-// in common: one that is there already is not parsed again.
+// gathering is a pool of roots while it is filled. Most roots are in several
+// places: each is parsed only once.
 type gathering struct {
 	pool *x509.CertPool
 	seen map[string]bool // by their bytes

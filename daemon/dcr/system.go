@@ -20,10 +20,10 @@ var (
 	systemDirs = []string{"/etc/ssl/certs", "/etc/pki/tls/certs"}
 )
 
-// addSystem adds the system's roots; the embedded bundle stands for those that
-// can't be read. [x509.SystemCertPool] would keep what it reads for the life of
-// the process: 250 kB that nobody needs between calls, and no update of the
-// system's roots would be noticed.
+// addSystem adds the system's roots. It passes over what can't be read, because
+// the embedded roots are always there too. [x509.SystemCertPool] would keep
+// what it reads for the life of the process: 250 kB that nobody needs between
+// calls, and no update of the system's roots would be noticed.
 func (g *gathering) addSystem() {
 	files, dirs := systemFiles, systemDirs
 	if file := os.Getenv("SSL_CERT_FILE"); file != "" {

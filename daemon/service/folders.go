@@ -23,8 +23,8 @@ type Folder struct {
 }
 
 // Make makes a missing directory, as the account's, and its missing parents, as
-// root's. It changes nothing where another user decides what is there: the daemon
-// makes what it can there by itself.
+// root's. It changes nothing where another user decides what is there: the
+// daemon itself makes what it can there.
 func (f Folder) Make(a Account) error {
 	err := f.make(a)
 	if errors.Is(err, hostfile.ErrUntrusted) || errors.Is(err, unix.EEXIST) { // somebody else has just made it
@@ -94,8 +94,9 @@ func lacksOwners(err error) bool {
 }
 
 // handOver gives a directory of root's, and the regular files in it, to the
-// account, if it is tvpassd's by what is in it: state_dir may name /etc by mistake.
-// The directory goes last: until then nobody else can change what is in it.
+// account, if its content shows that it is tvpassd's: state_dir may name /etc
+// by mistake. The directory itself goes last: until then nobody else can change
+// what is in it.
 func handOver(dir int, a Account) error {
 	fd, err := unix.Openat(dir, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {

@@ -75,14 +75,14 @@ func (a Account) Become() error {
 	return nil
 }
 
-// niceness is that of tvpassd.service, too. A user who floods the socket from
-// several processes would otherwise have all their shares of the processor, and
-// everybody else's players only the daemon's. It needs milliseconds a day without
-// one, and takes one processor at most.
+// niceness is that of tvpassd.service, too. Without it a user who floods the
+// socket from several processes has the shares of the processor of all of
+// these, and all other players only that of the daemon. Without a flood the
+// daemon needs milliseconds a day; it takes one processor at most.
 const niceness = -5
 
-// Prefer gives this process its niceness, unless whoever started it has chosen
-// another. It takes root, and is no loss elsewhere.
+// Prefer gives this process its niceness, unless it was started with another
+// one. Only root may do so; other users go without.
 func Prefer() {
 	const normal = 20 // as the system call has it
 	if now, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil && now == normal {

@@ -14,9 +14,9 @@ const (
 	// margin is how late a call may be expected to leave and still wait: calls
 	// before it may be given up. An app has one such call at a time.
 	margin = time.Second
-	// rest is how long an app must have had no call for each call that is preferred:
-	// it polls every few seconds, or comes for the first time. Up to mostRest is
-	// saved up for polls that follow a long wait at once.
+	// rest is the pause that an app needs for each of its calls that is preferred:
+	// it polls every few seconds, or comes for the first time. Pauses add up to
+	// mostRest, for polls that follow a long wait at once.
 	rest     = time.Second
 	mostRest = 3 * time.Second
 	// mostOvertake is how many calls of apps that are preferred overtake others in a
@@ -49,7 +49,7 @@ type lane struct {
 	flying  int
 
 	busy      time.Duration // when it last asked, or a call of it ended
-	rested    time.Duration // so long it had no call before, of which no use was made
+	rested    time.Duration // the pauses before, as far as no call has used them
 	preferred bool          // until its first call leaves
 	turn      int           // the number of its last turn; 0 if it had none
 }
@@ -102,7 +102,7 @@ func (q *Queue) Enter(app string, wait, now time.Duration) (*Ticket, error) {
 }
 
 // asks notes that a call of the lane's app comes. An app that asks again before
-// it was answered does not poll.
+// it has its answer does not poll.
 func (l *lane) asks(now time.Duration) {
 	pause := now - l.busy
 	switch l.busy = now; {

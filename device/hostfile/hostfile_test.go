@@ -411,7 +411,8 @@ func TestNoDescriptorLeaks(t *testing.T) {
 	}
 }
 
-// A walk that starts where the last one was ends where one from the top does.
+// A walk that starts where the last one ended arrives where a walk from the top
+// does.
 func TestWalksDoNotDependOnEarlierOnes(t *testing.T) {
 	root := writeTree(t, map[string]string{"a/b/c/file": "abc", "a/b/file": "ab", "a/file": "a", "file": "top",
 		"x/y/file": "xy", "a/b/away": "-> /x/y", "x/near": "-> ../a/b", "x/y/top": "-> /", "a/b/file2": "-> c/../file",

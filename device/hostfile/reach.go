@@ -14,9 +14,9 @@ type Place struct {
 	Missing []string // what would come behind it
 }
 
-// Reach follows a path to a folder of this device as far as it leads by now,
-// where nobody but root and the user of this process decides that. Elsewhere the
-// error is [ErrUntrusted].
+// Reach follows a path to a folder of this device as far as it exists. Its
+// error is [ErrUntrusted] if anybody but root and the user of this process can
+// change where the path leads.
 func Reach(name string) (*Place, error) {
 	d, err := Open("/", Rule{Trusted: true})
 	if err != nil {

@@ -33,8 +33,8 @@ func (w *worker) walk(name string) (*dirStack, string, error) {
 	return &w.stack, end, nil
 }
 
-// enter walks to a folder, to look into it, from where its path and the last
-// one part.
+// enter walks to a folder, to look into it. It starts at the last folder that
+// this path and the last one have in common.
 func (w *worker) enter(folder string) error {
 	if w.dir.topErr != nil {
 		return w.dir.topErr
@@ -136,8 +136,8 @@ type dirStack struct {
 // mark says that the path up to end leads to the folder at a depth of the stack.
 type mark struct{ end, depth int }
 
-// back goes back to the deepest folder that is on the way to another one, too, and
-// returns the rest of that way.
+// back goes back to the deepest folder that is also on the way to another
+// folder, and returns the rest of that way.
 func (s *dirStack) back(folder string) (rest string) {
 	n, end := 0, 0
 	for ; n < len(s.marks) && strings.HasPrefix(folder, s.path[:s.marks[n].end]); n++ {

@@ -27,8 +27,8 @@ func newListener(f *os.File) (*listener, error) {
 	return &listener{f, raw}, err
 }
 
-// listenerOf returns a listener in the place of l. The queue becomes as long as
-// that of a socket of ours: the service manager's is shorter.
+// listenerOf returns a listener in the place of l. It makes the queue as long
+// as that of our own sockets: the service manager's is shorter.
 func listenerOf(l net.Listener) (*listener, error) {
 	defer l.Close()
 	u, ok := l.(*net.UnixListener)

@@ -21,8 +21,8 @@ var (
 	eventsType  = []string{"text/event-stream"}
 )
 
-// ownLength is the size of net/http's buffer. It finds out the length of an answer
-// that fits, at less cost; a longer one it would send in chunks.
+// ownLength is the size of net/http's buffer. If an answer fits, net/http finds
+// out its length at less cost than we do. It would send a longer one in chunks.
 const ownLength = 2048
 
 // send writes a whole answer.

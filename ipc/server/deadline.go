@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// readDeadline is the deadline of a connection's reads. net/http sets six of them
-// for each request, and mostly none waits for it: to set one costs as much as to
-// look up a token. The kernel's poller is told of a deadline only when a read is
-// under way, and of a later one only once the one in force has passed.
+// readDeadline is the deadline of a connection's reads. net/http sets it six
+// times for each request, mostly while no read is under way, and setting it
+// costs as much as looking up a token. Here the poller gets a deadline only
+// while a read is under way, and a later one only once the one in force has
+// passed.
 type readDeadline struct {
 	mu      sync.Mutex // guards what follows
 	wanted  time.Time  // as net/http has set it

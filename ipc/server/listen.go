@@ -24,9 +24,9 @@ type SocketOptions struct {
 }
 
 // backlog is how many callers may wait to be accepted. The kernel takes less if
-// net.core.somaxconn is less, which is 128 before Linux 5.4. A longer queue takes
-// in a longer flood while the daemon does not run, but whoever stands behind it
-// waits for all of it, which takes some 25 ms for each 1024 connections.
+// net.core.somaxconn is less, which is 128 before Linux 5.4. A longer queue
+// takes in a longer flood while the daemon does not run, but a caller behind
+// the flood waits for all of it, some 25 ms for each 1024 connections.
 const backlog = 2048
 
 // maxPath is the longest path of a socket that the kernel takes, in bytes.

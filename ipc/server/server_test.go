@@ -155,7 +155,8 @@ func TestTokenObject(t *testing.T) {
 	}
 }
 
-// Every answer says how long it is, whatever net/http can keep in its buffer.
+// Every answer has a Content-Length, whether or not it fits into net/http's
+// buffer.
 func TestAnswersSayTheirLength(t *testing.T) {
 	backend := &benchToken{newBackend(), labToken("one")}
 	backend.tok.AccessToken = ""

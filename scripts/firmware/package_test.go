@@ -24,8 +24,8 @@ func run(t *testing.T, env []string, name string, args ...string) (string, error
 	return string(out), err
 }
 
-// must runs a command that has to succeed, and returns its standard output: go
-// tells on the other one what it downloads.
+// must runs a command that has to succeed, and returns its standard output
+// alone: go writes what it downloads to standard error.
 func must(t *testing.T, env []string, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.Command(name, args...)

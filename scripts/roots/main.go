@@ -54,7 +54,8 @@ func write(name string) error {
 }
 
 // distrustAfter returns the last second in which a certificate below a root may
-// have been issued, or 0 if there is none. The bundle says it by a function only.
+// have been issued, or 0 if there is none. The bundle has only a function that
+// says so.
 func distrustAfter(constraint func([]*x509.Certificate) error) uint64 {
 	if constraint == nil {
 		return 0
