@@ -215,7 +215,7 @@ func (d *Daemon) gate(s config.Socket) *throttle.Gate {
 	g := throttle.New(d.cfg.Clock.BootID(), d.cfg.Clock.Now().Boot, throttle.File(file))
 	if err := g.Err(); err != nil {
 		d.cfg.Log.Warn("the calls since the boot are not known: the first call waits a second",
-			"code", "gate_forgetful", "err", err)
+			"code", ipc.LogGateForgetful, "err", err)
 	}
 	return g
 }

@@ -21,3 +21,7 @@ const (
 	WarnDeviceValue         = "device_value_left_out"  // X-Device-Info does not know a value
 	WarnDeviceKey           = "device_key_missing"     // a key that must be sent was not found
 )
+
+// LogGateForgetful is a code of the log alone: the gate's memory can't be read
+// or written.
+const LogGateForgetful = "gate_forgetful"

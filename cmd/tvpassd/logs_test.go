@@ -20,12 +20,14 @@ import (
 )
 
 // Everything that the daemon logs can be looked for in the same way: a line
-// begins with what happened, what warns has a code, and the keys are these.
+// begins with what happened, what warns has a code that docs/operators.md
+// explains, and the keys are these.
 func TestEveryLogLineIsMadeAlike(t *testing.T) {
 	keys := []string{"app", "code", "server_code", "state", "detail", "err", "expires_in", "registrations", "action",
 		// of apps
 		"version", "socket", "endpoint", "apps", "file", "method", "uid", "pid", "per_user", "total", "for"}
-	calls := 0
+	calls, codes := 0, map[string]bool{}
+	explained := readFile(t, "../../docs/operators.md")
 	for _, dir := range []string{".", "../../daemon", "../../ipc"} {
 		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
 			if filepath.Base(path) == "dcrtest" { // a server, not the daemon
@@ -49,6 +51,11 @@ func TestEveryLogLineIsMadeAlike(t *testing.T) {
 					if wrong := wrongWith(level, args, keys); wrong != "" {
 						t.Errorf("%s: %s", files.Position(call.Pos()), wrong)
 					}
+					code := codeOf(args)
+					if codes[code] || !strings.Contains(explained, code) {
+						t.Errorf("%s: %s is written out twice, or docs/operators.md lacks it", files.Position(call.Pos()), code)
+					}
+					codes[code] = code != ""
 				}
 				return true
 			})
@@ -58,13 +65,13 @@ func TestEveryLogLineIsMadeAlike(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if calls < 20 {
+	if calls < 20 || len(codes) < 5 {
 		t.Errorf("only %d calls of a logger were found: this test no longer finds them", calls)
 	}
 }
 
-// logged is a call's level and message with what follows; "" where the call
-// logs nothing.
+// logged returns a call's level, and its message with what follows. The level is
+// "" if the call logs nothing.
 func logged(call *ast.CallExpr) (level string, args []ast.Expr) {
 	method, ok := call.Fun.(*ast.SelectorExpr)
 	if !ok {
@@ -111,7 +118,17 @@ func wrongWith(level string, args []ast.Expr, keys []string) string {
 	return ""
 }
 
-// literal is the text of a string, "" where it is put together.
+// codeOf returns the code of a line if it is written out there, "" otherwise.
+func codeOf(args []ast.Expr) string {
+	for i := 1; i+1 < len(args); i += 2 {
+		if literal(args[i]) == "code" {
+			return literal(args[i+1])
+		}
+	}
+	return ""
+}
+
+// literal returns the text of a string, "" if it is put together.
 func literal(e ast.Expr) string {
 	lit, ok := e.(*ast.BasicLit)
 	if !ok {

@@ -251,7 +251,7 @@ func (e *engine) leave(c *call, now clock.Reading) {
 	}
 	if err := e.gate.Err(); err != nil && e.gateErr == nil {
 		e.log.Warn("what leaves can't be remembered: the next start makes its first call a second later",
-			"code", "gate_forgetful", "err", err)
+			"code", ipc.LogGateForgetful, "err", err)
 		e.gateErr = err
 	}
 }
