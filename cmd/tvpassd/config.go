@@ -36,8 +36,8 @@ func (e *env) checkConfig() error {
 	for _, bad := range conf.Bad {
 		faults = append(faults, bad)
 	}
-	http := dcr.Config{Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile, ReadFile: config.ReadRoots}
-	if _, err := dcr.New(http); err != nil {
+	_, err = dcr.New(dcr.Config{Endpoint: conf.Endpoint})
+	if err = cmp.Or(err, dcr.CheckRoots(conf.HTTP.CAFile, config.ReadRoots)); err != nil {
 		faults = append(faults, fmt.Errorf("%s: [http] %w", conf.File, err))
 	}
 	for _, fault := range faults {

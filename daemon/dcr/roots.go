@@ -2,6 +2,7 @@ package dcr
 
 import (
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -19,9 +20,41 @@ type rootSources struct {
 // ReadFile reads a file that may be another user's; nil stands for [os.ReadFile].
 type ReadFile func(name string) ([]byte, error)
 
-// check returns an error if the configured file can't be used.
+// CheckRoots returns an error if no root in a ca_file can be used.
+func CheckRoots(caFile string, read ReadFile) error {
+	return rootSources{caFile, read}.addFile(x509.NewCertPool())
+}
+
+// check returns an error if the configured file can't be read, or has nothing
+// with the outline of a certificate. What is inside is left to the first
+// handshake, and to [CheckRoots]: to compute with the keys would take a tenth of
+// the instructions of a start.
 func (s rootSources) check() error {
-	return s.addFile(x509.NewCertPool())
+	content, err := s.readFile()
+	if err != nil || s.caFile == "" {
+		return err
+	}
+	for {
+		block, rest := pem.Decode(content)
+		switch {
+		case block == nil:
+			return s.noCertificate()
+		case block.Type == "CERTIFICATE" && outlined(block.Bytes):
+			return nil
+		}
+		content = rest
+	}
+}
+
+// outlined reports whether der has the outline of a certificate (RFC 5280,
+// section 4.1).
+func outlined(der []byte) bool {
+	var outline struct {
+		TBS, Algorithm asn1.RawValue
+		Signature      asn1.BitString
+	}
+	rest, err := asn1.Unmarshal(der, &outline)
+	return err == nil && len(rest) == 0
 }
 
 // pool reads all of them. That takes some 20 million instructions on ARM, so it
@@ -82,8 +115,17 @@ func RootsByPlace(caFile string, read ReadFile) ([]Roots, error) {
 }
 
 func (s rootSources) addFile(pool *x509.CertPool) error {
+	content, err := s.readFile()
+	if err == nil && s.caFile != "" && !pool.AppendCertsFromPEM(content) {
+		return s.noCertificate()
+	}
+	return err
+}
+
+// readFile reads the configured file, if there is one.
+func (s rootSources) readFile() ([]byte, error) {
 	if s.caFile == "" {
-		return nil
+		return nil, nil
 	}
 	read := s.read
 	if read == nil {
@@ -91,10 +133,11 @@ func (s rootSources) addFile(pool *x509.CertPool) error {
 	}
 	content, err := read(s.caFile)
 	if err != nil {
-		return fmt.Errorf("read ca_file: %w", err)
+		return nil, fmt.Errorf("read ca_file: %w", err)
 	}
-	if !pool.AppendCertsFromPEM(content) {
-		return fmt.Errorf("ca_file %s holds no PEM certificate", s.caFile)
-	}
-	return nil
+	return content, nil
+}
+
+func (s rootSources) noCertificate() error {
+	return fmt.Errorf("ca_file %s holds no PEM certificate", s.caFile)
 }

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/asn1"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"os"
@@ -131,6 +133,49 @@ func TestEmbeddedRoots(t *testing.T) {
 		)
 		if err != nil && root.distrustAfter.IsZero() {
 			t.Errorf("%s: %v", root.cert.Subject, err)
+		}
+	}
+}
+
+// A start finds a ca_file without anything like a certificate; what is inside one
+// is for CheckRoots, and for the first call.
+func TestCheckRoots(t *testing.T) {
+	_, caFile := labTLS(t)
+	good, err := os.ReadFile(caFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(good)
+	broken, err := asn1.Marshal(struct {
+		TBS, Algorithm struct{ Number int }
+		Signature      asn1.BitString
+	}{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	encoded := func(kind string, der []byte) string {
+		return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
+	}
+	others := encoded("PRIVATE KEY", []byte("x")) + encoded("CERTIFICATE", []byte("x"))
+	for name, test := range map[string]struct {
+		file           string
+		starts, usable bool
+	}{
+		"good":           {string(good), true, true},
+		"behind others":  {others + string(good), true, true},
+		"another block":  {encoded("PRIVATE KEY", block.Bytes), false, false},
+		"no certificate": {encoded("CERTIFICATE", []byte("not a certificate")), false, false},
+		"with more":      {encoded("CERTIFICATE", append(bytes.Clone(block.Bytes), 0)), false, false},
+		"broken inside":  {encoded("CERTIFICATE", broken), true, false},
+		"empty":          {"", false, false},
+	} {
+		read := func(string) ([]byte, error) { return []byte(test.file), nil }
+		_, err := New(Config{Endpoint: "https://sp.example", CAFile: "x.pem", ReadFile: read})
+		if (err == nil) != test.starts {
+			t.Errorf("%s: a start says %v", name, err)
+		}
+		if err := CheckRoots("x.pem", read); (err == nil) != test.usable {
+			t.Errorf("%s: the check says %v", name, err)
 		}
 	}
 }

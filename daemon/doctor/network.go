@@ -201,7 +201,7 @@ func judgeTLS(f *facts) Check {
 		return pass("not used: the endpoint is http://, on this device")
 	}
 	if r.rootsErr != nil {
-		return fail("correct [http] ca_file: the daemon does not start with this one", "%v", r.rootsErr)
+		return fail("correct [http] ca_file: the daemon can't use this one", "%v", r.rootsErr)
 	}
 	if r.tls == nil || r.tlsErr != nil && r.root == nil {
 		return judgeHandshake(f)
