@@ -37,7 +37,7 @@ func commands() []command {
 		{"token", "[--app ID]", "the access token alone", tokenCommand, "tvpassd token --app ref30", ""},
 		{"headers", "[--app ID]", "`Name: value` lines for curl -H @-", headersCommand,
 			"tvpassd headers --app ref30 | curl -H @- https://sp.auth.adobe.com/api/v2/REF30/configuration", ""},
-		{"report", "[--app ID]", "the server refused the token on standard input", reportCommand,
+		{"report", "[--app ID]", "report the refused token on standard input", reportCommand,
 			"tvpassd report --app ref30 < token", ""},
 		{"watch", "[--app ID]", "state and token of an app, and every change", watchCommand,
 			"tvpassd watch --app ref30 | while read -r event json; do echo \"$event\"; done", ""},
@@ -152,7 +152,7 @@ func (c command) help(w io.Writer, set *flag.FlagSet) {
 	set.VisitAll(func(f *flag.Flag) {
 		kind, does := flag.UnquoteUsage(f)
 		dashes := "--"[:min(len(f.Name), 2)]
-		fmt.Fprintf(w, "  %-16s %s\n", strings.TrimSpace(dashes+f.Name+" "+strings.ToUpper(kind)), does)
+		fmt.Fprintf(w, "  %-18s %s\n", strings.TrimSpace(dashes+f.Name+" "+strings.ToUpper(kind)), does)
 	})
 	exits := c.exits
 	if exits == "" {

@@ -65,7 +65,7 @@ func tokenFlags(set *flag.FlagSet) func(*env, []string,
 	app := appFlag(set)
 	q := ipc.Query{}
 	set.DurationVar(&q.Wait, "wait", ipc.DefaultWait, "`duration` to wait for a token, at most 1m (10s)")
-	set.DurationVar(&q.MinTTL, "min-ttl", 0, "`duration` that the token must live at least")
+	set.DurationVar(&q.MinTTL, "min-ttl", 0, "`duration` that the token must still live")
 	return func(e *env, args []string, f func(context.Context, *client.Client, string, *ipc.Query) error) error {
 		switch {
 		case q.Wait < 0 || q.Wait > maxWait:
