@@ -5,8 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
-	"strings"
+	"sort"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -61,8 +60,8 @@ func (d *Dir) List(name string, limit int) (*Folder, error) {
 				return err
 			}
 		}
-		slices.SortFunc(folder.Entries, func(a, b Entry) int { return strings.Compare(a.Name, b.Name) })
-		slices.Sort(folder.Crowd)
+		sort.Sort(byName(folder.Entries))
+		sort.Sort(byNumber(folder.Crowd))
 		return nil
 	})
 	if err != nil {
@@ -101,3 +100,18 @@ func fileMode(mode uint32) fs.FileMode {
 	}
 	return m
 }
+
+// byName and byNumber are for package sort. A sort of package slices would bring
+// its own 10 kB of machine code for each of them.
+type (
+	byName   []Entry
+	byNumber []uint32
+)
+
+func (b byName) Len() int           { return len(b) }
+func (b byName) Less(i, j int) bool { return b[i].Name < b[j].Name }
+func (b byName) Swap(i, j int)      { b[i], b[j] = b[j], b[i] }
+
+func (b byNumber) Len() int           { return len(b) }
+func (b byNumber) Less(i, j int) bool { return b[i] < b[j] }
+func (b byNumber) Swap(i, j int)      { b[i], b[j] = b[j], b[i] }
