@@ -25,6 +25,11 @@ var trouble = [...]struct {
 	{syscall.EDQUOT, "free some space, or raise the quota"},
 	{syscall.EROFS, "mount its file system writable"},
 	{syscall.EIO, "its disk is failing, see dmesg"},
+	{syscall.EUCLEAN, "its file system is damaged: check it (fsck)"},
+	{syscall.EBADMSG, "its file system is damaged: check it (fsck)"},
+	{syscall.ESTALE, "its file system is no longer there: mount it again"},
+	{syscall.ENOTCONN, "its file system is no longer there: mount it again"}, // FUSE
+	{syscall.ETIMEDOUT, ""},
 	{syscall.ENOMEM, ""},
 	{syscall.EMFILE, ""},
 	{syscall.ENFILE, ""},
@@ -113,10 +118,19 @@ func readFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: it has %d bytes", ErrDamaged, fi.Size())
 	}
 	raw, err := os.ReadFile(path)
-	if errors.Is(err, syscall.EIO) {
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	for _, sector := range []syscall.Errno{syscall.EIO, syscall.EUCLEAN, syscall.EBADMSG} {
+		if errors.Is(err, sector) {
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
 	}
 	return raw, err
+}
+
+// unreadable reports whether an error of readFile comes from the file system: the
+// file is there, and may be sound.
+func unreadable(err error) bool {
+	_, ok := errors.AsType[syscall.Errno](err)
+	return ok && !errors.Is(err, fs.ErrNotExist)
 }
 
 // writeFile makes a file and syncs it.

@@ -208,14 +208,7 @@ func TestADatabaseThatTheDiskDoesNotGiveBack(t *testing.T) {
 	whole := newSample(t)
 	for _, unreadable := range []string{dbName, copyName} {
 		dir := put(t, whole.db, whole.copy)
-		cmd := exec.Command(strace(t), "-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"),
-			"-P", filepath.Join(dir, unreadable), "-e", "trace=read", "-e", "inject=read:error=EIO", os.Args[0])
-		cmd.Env = append(os.Environ(), childEnv+"=open", raceQuick)
-		cmd.Stdin = strings.NewReader(dir + "\n")
-		said, err := cmd.Output()
-		save(t, err)
-		var v verdict
-		save(t, json.Unmarshal(said, &v))
+		v := openFailing(t, dir, unreadable)
 		want := moment{Identifier: labIdentifier, Apps: map[string]App{labApp: labState(1), otherApp: labState(2)}}
 		if v.Err != "" || !v.sameIdentity(want) {
 			t.Errorf("%s (-want +got)\n%s", v.Err, cmp.Diff(want, v.moment))
@@ -227,4 +220,45 @@ func TestADatabaseThatTheDiskDoesNotGiveBack(t *testing.T) {
 			t.Error("what was set aside is not the database")
 		}
 	}
+}
+
+// If neither file can be read they may be sound all the same: nothing is set
+// aside, no device registers anew, and a later start finds everything.
+func TestADiskThatGivesNothingBack(t *testing.T) {
+	t.Parallel()
+	whole := newSample(t)
+	for _, there := range []struct {
+		db, copy []byte
+		names    []string
+	}{
+		{whole.db, whole.copy, []string{copyName, dbName}},
+		{whole.db, nil, []string{dbName}},
+		{nil, whole.copy, []string{copyName}},
+	} {
+		dir := put(t, there.db, there.copy)
+		v := openFailing(t, dir, dbName, copyName)
+		if !strings.Contains(v.Err, "input/output error: its disk is failing") {
+			t.Errorf("the error is %q", v.Err)
+		}
+		expectNames(t, dir, there.names...)
+		expectIdentifier(t, open(t, dir), labIdentifier)
+	}
+}
+
+// openFailing opens a state directory in another process, where the disk does
+// not give some of its files back.
+func openFailing(t *testing.T, dir string, unreadable ...string) (v verdict) {
+	t.Helper()
+	args := []string{"-f", "-qq", "-o", filepath.Join(t.TempDir(), "trace"), "-e", "trace=read",
+		"-e", "inject=read:error=EIO"}
+	for _, name := range unreadable {
+		args = append(args, "-P", filepath.Join(dir, name))
+	}
+	cmd := exec.Command(strace(t), append(args, os.Args[0])...)
+	cmd.Env = append(os.Environ(), childEnv+"=open", raceQuick)
+	cmd.Stdin = strings.NewReader(dir + "\n")
+	said, err := cmd.Output()
+	save(t, err)
+	save(t, json.Unmarshal(said, &v))
+	return v
 }

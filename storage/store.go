@@ -111,6 +111,10 @@ func (s *Store) load() error {
 		return advise(fmt.Errorf("read the database: %w", err))
 	}
 	kept, copyErr := readCopy(s.path(copyName))
+	if err != nil && copyErr != nil && identityOf(found).empty() && (unreadable(err) || unreadable(copyErr)) {
+		// What they hold is not known: to go on without would be to register anew.
+		return fmt.Errorf("read the database: %w; its copy: %w", advise(err), advise(copyErr))
+	}
 	if err := s.reconcile(found, err, kept, copyErr); err != nil {
 		return err
 	}
