@@ -32,7 +32,7 @@ const maxPart = 16 << 10
 // pass writes the server's answer to a player as it comes.
 func (c *call) pass(w http.ResponseWriter, resp *http.Response) error {
 	status := resp.StatusCode
-	if status < 200 || status >= 300 && status < 400 {
+	if class := status / 100; class < 2 || class == 3 || class > 5 {
 		return c.failed(w.Header(), &dcr.Error{Kind: dcr.ServerError, Sent: true, Detail: "the server answers HTTP " +
 			strconv.Itoa(status) + ", which is not followed: a captive portal, or a wrong endpoint"})
 	}
@@ -77,6 +77,7 @@ func (c *call) copyBody(w http.ResponseWriter, resp *http.Response) {
 			if c.ctx.Err() != nil {
 				c.outcome.Result = resultLeft
 			}
+			_ = http.NewResponseController(w).Flush() // what there is
 			panic(http.ErrAbortHandler)
 		case n > 0 && passed != resp.ContentLength:
 			_ = http.NewResponseController(w).Flush() // the next write has the error

@@ -59,6 +59,9 @@ func (g *Gateway) Serve(
 
 // read reads a request. Nothing of what it refuses leaves the device.
 func (c *call) read(r *http.Request, path string, body []byte) error {
+	if err := checkFraming(r); err != nil {
+		return err
+	}
 	segments, err := parsePath(r, path)
 	if err != nil {
 		return err

@@ -38,16 +38,25 @@ type fixedToken struct{}
 func (fixedToken) Token(context.Context, string, time.Duration) (string, error) { return "t0ken", nil }
 func (fixedToken) Report(context.Context, string, string) error                 { return nil }
 
+// arrival is a request that has come to the server.
+type arrival struct {
+	*http.Request
+	body string
+}
+
 // rig is the way of a request from the socket to the server, without a daemon.
 type rig struct {
 	socket   string
 	endpoint string
 	roots    *x509.CertPool // of the endpoint
+	client   *dcr.Client    // of the daemon
 	think    time.Duration  // of the server, for each request
 
-	mu   sync.Mutex // guards what follows
-	seen []*http.Request
-	now  time.Duration
+	mu       sync.Mutex // guards what follows
+	seen     []arrival
+	now      time.Duration
+	outcomes []gateway.Outcome
+	raw      func(*tls.Conn) // answers in place of the server, if there is one
 }
 
 // clock goes on by a minute at each look, so that the throttle stays open.
@@ -58,22 +67,39 @@ func (r *rig) clock() time.Duration {
 	return r.now
 }
 
-func (r *rig) ServeHTTP(_ http.ResponseWriter, req *http.Request) {
-	_, _ = io.Copy(io.Discard, req.Body)
+func (r *rig) ServeHTTP(w http.ResponseWriter, req *http.Request) {
+	body, _ := io.ReadAll(req.Body)
+	r.mu.Lock()
+	raw := r.raw
+	r.mu.Unlock()
+	if raw != nil {
+		c, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer c.Close()
+		raw(c.(*tls.Conn))
+	}
 	for began := time.Now(); time.Since(began) < r.think; {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.seen = append(r.seen, req)
+	r.seen = append(r.seen, arrival{req, string(body)})
 }
 
 // take returns the requests that have come, and forgets them.
-func (r *rig) take() []*http.Request {
+func (r *rig) take() []arrival {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	seen := r.seen
 	r.seen = nil
 	return seen
+}
+
+func (r *rig) ended(o *gateway.Outcome) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.outcomes = append(r.outcomes, *o)
 }
 
 func newRig(tb testing.TB) *rig {
@@ -99,7 +125,7 @@ func newRig(tb testing.TB) *rig {
 	tb.Cleanup(func() { web.Close() })
 	endpoint := "https://" + upstream.Addr().String()
 	r.endpoint = endpoint
-	client, err := dcr.New(dcr.Config{
+	r.client, err = dcr.New(dcr.Config{
 		Endpoint: endpoint, Timeout: time.Minute, UserAgent: "tvpassd/1", Now: time.Now,
 		CAFile: "ca.pem", ReadFile: func(string) ([]byte, error) { return ca, nil },
 		DeviceInfo: func(application string, _ netip.AddrPort) string { return "info of " + application },
@@ -111,10 +137,10 @@ func newRig(tb testing.TB) *rig {
 		func(d time.Duration, f func()) throttle.Timer { return time.AfterFunc(d, f) })
 	g := gateway.New(gateway.Config{
 		Tokens: fixedToken{}, Line: line, Identifier: func() string { return "fingerprint x" }, Version: "1", Now: r.clock,
-		Awake: func() func() { return func() {} }, Ended: func(*gateway.Outcome) {},
+		Awake: func() func() { return func() {} }, Ended: r.ended,
 	})
 	g.Adopt(&gateway.Settings{
-		Enabled: true, Endpoint: endpoint, Timeout: time.Minute, Upstream: client, Apps: map[string]string{"one": "ONE"},
+		Enabled: true, Endpoint: endpoint, Timeout: time.Minute, Upstream: r.client, Apps: map[string]string{"one": "ONE"},
 	})
 	policy := &server.Policy{Apps: map[string]server.Allow{"one": {Everyone: true}}}
 	s := server.New(server.Config{
@@ -183,7 +209,7 @@ func FuzzSocketToServer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, request []byte) {
 		r.send(t, request)
 		for _, got := range r.take() {
-			check(t, got)
+			check(t, got.Request)
 		}
 	})
 }

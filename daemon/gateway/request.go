@@ -21,6 +21,20 @@ const (
 // invalid returns the problem of a request that does not leave the device.
 func invalid(detail string) error { return ipc.NewProblem(ipc.CodeInvalidParameter, detail) }
 
+// checkFraming refuses what net/http lets pass: a second Expect, and chunks in
+// HTTP/1.0, which it takes for an empty body.
+func checkFraming(r *http.Request) error {
+	if len(r.Header["Expect"]) > 1 {
+		p := ipc.NewProblem(ipc.CodeInvalidParameter, "the only Expect that is understood is one 100-continue")
+		p.Status = http.StatusExpectationFailed
+		return p
+	}
+	if r.Method == http.MethodPost && r.ProtoMinor == 0 && r.Header["Content-Length"] == nil {
+		return invalid("a POST of HTTP/1.0 needs a Content-Length")
+	}
+	return nil
+}
+
 // parsePath returns the segments behind /api/v2/ of a request. An endpoint that
 // nobody knows today may be a new one: it passes.
 func parsePath(r *http.Request, path string) ([]string, error) {

@@ -30,7 +30,7 @@ func proxyStatus(h http.Header, p *ipc.Problem) *ipc.Problem {
 		switch {
 		case p.Code == ipc.CodeForbidden, p.Code == ipc.CodeUnknownApp, p.Code == ipc.CodeAmbiguousApp:
 			kind = "http_request_denied"
-		case p.Status >= http.StatusInternalServerError:
+		case p.Status >= http.StatusInternalServerError && p.Code != ipc.CodeInvalidParameter: // 501 and 505
 			kind = "proxy_internal_error"
 		}
 		h["Proxy-Status"] = []string{"tvpassd; error=" + kind}
