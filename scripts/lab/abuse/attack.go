@@ -30,10 +30,12 @@ type part struct {
 }
 
 // users returns parts of several strangers, all in the same role.
-func users(n int, role string, connections int) []part {
-	var parts []part
+func users(n int, role string, connections int) []part { return from(stranger, n, role, connections) }
+
+// from does so of the users from a number on.
+func from(uid uint32, n int, role string, connections int) (parts []part) {
 	for i := range n {
-		parts = append(parts, part{uint32(stranger + i), role, connections})
+		parts = append(parts, part{uid + uint32(i), role, connections})
 	}
 	return parts
 }
@@ -52,6 +54,11 @@ var attacks = []attack{
 	{"250 readers that do not read", []part{{entitled, "deaf", 250}}},
 	{"48 users with 32 of them", users(48, "deaf", 32)},
 	{"250 watchers that do not read", []part{{entitled, "watch", 250}}},
+	{"48 users hold 32 API calls of 256 KiB that nobody wants", users(48, "call", 32)},
+	{"8 users with a right hold 32 of them", from(entitled, 8, "call", 32)},
+	{"API calls of a user with a right without a pause", []part{{entitled, "calls", 250}}},
+	{"the same for 404 apps that do not exist", users(1, "strange", 250)},
+	{"a user with a right leaves its API calls", []part{{entitled, "leave", 32}}},
 }
 
 // roleVariable names a role in the environment of a process that plays it.
@@ -144,10 +151,27 @@ func (p *player) once(role string) {
 	case "report":
 		p.held(c, "POST /v1/apps/"+app+"/report HTTP/1.1\r\nHost: x\r\nContent-Length: 65536\r\n\r\n"+
 			strings.Repeat("x", 65535))
+	case "call":
+		p.held(c, "POST /v1/apps/"+app+apiPath+" HTTP/1.1\r\nHost: x\r\nContent-Length: 262144\r\n\r\n"+
+			strings.Repeat("x", 262143))
+	case "calls":
+		p.count(c, strings.Repeat(get("/v1/apps/"+app+apiPath), 50), 50)
+	case "strange":
+		requests := ""
+		for i := range 404 {
+			requests += get(fmt.Sprint("/v1/apps/app", i, apiPath))
+		}
+		p.count(c, requests, 404)
+	case "leave":
+		_, _ = io.WriteString(c, get("/v1/apps/"+app+apiPath))
+		time.Sleep(time.Millisecond)
 	case "watch":
 		p.held(c, get("/v1/apps/"+app+"/watch"))
 	}
 }
+
+// apiPath is one that the simulator does not know: its answer is short.
+const apiPath = "/api/v2/REF30/nothing"
 
 func get(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n" }
 

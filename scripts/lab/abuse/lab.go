@@ -24,7 +24,7 @@ type programs struct{ tvpassd, passsim string }
 // The users of the lab. They need no names.
 const (
 	victim   = 20001 // may use the app
-	entitled = 20002 // may use it too
+	entitled = 20002 // may use it too, and so may those who follow
 	stranger = 20010 // may use nothing, and neither may those who follow
 )
 
@@ -69,10 +69,19 @@ func newLab(ctx context.Context, p programs) (_ *lab, err error) {
 	}
 	config := fmt.Sprintf("endpoint = %q\nstate_dir = %q\naccept_volatile_state = true\n"+
 		"[socket]\npath = %q\ngroup = \"\"\nmode = \"0666\"\n"+
-		"[http]\nca_file = %q\n[[app]]\nid = %q\nsoftware_statement = %q\nallow_users = [\"%d\", \"%d\"]\n",
+		"[http]\nca_file = %q\n[[app]]\nid = %q\nsoftware_statement = %q\nallow_users = [%s]\n",
 		l.read("addr"), l.path("state"),
-		l.socket(), l.path("ca.pem"), app, strings.TrimSpace(string(statement)), victim, entitled)
+		l.socket(), l.path("ca.pem"), app, strings.TrimSpace(string(statement)), allowed())
 	return l, os.WriteFile(l.path("config.toml"), []byte(config), 0o600)
+}
+
+// allowed lists the users with a right.
+func allowed() string {
+	var users []string
+	for uid := victim; uid < stranger; uid++ {
+		users = append(users, strconv.Quote(strconv.Itoa(uid)))
+	}
+	return strings.Join(users, ", ")
 }
 
 func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }
