@@ -12,74 +12,17 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
 const (
 	gatewayPath = "/v1/apps/" + app + "/api/v2/REF30/profiles"
-	polls       = 21
 	roundTrip   = 50 * time.Millisecond
 )
 
-// relay passes connections on to the simulator, with the delay of a long line.
-type relay struct {
-	net.Listener
-	to    string
-	delay time.Duration // of a round trip
-	conns atomic.Int64  // that were made
-}
-
-func newRelay(to string, delay time.Duration) (*relay, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, err
-	}
-	r := &relay{Listener: listener, to: strings.TrimPrefix(to, "https://"), delay: delay}
-	go func() {
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return // it was closed
-			}
-			r.conns.Add(1)
-			go r.pass(c)
-		}
-	}()
-	return r, nil
-}
-
-// pass serves a connection. Its beginning takes a round trip, as the handshake of
-// TCP does.
-func (r *relay) pass(c net.Conn) {
-	defer c.Close()
-	server, err := net.Dial("tcp", r.to)
-	if err != nil {
-		return
-	}
-	defer server.Close()
-	time.Sleep(r.delay)
-	go func() {
-		r.copy(server, c)
-		_ = server.Close() // the other way ends too
-	}()
-	r.copy(c, server)
-}
-
-func (r *relay) copy(to io.Writer, from io.Reader) {
-	part := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(part)
-		time.Sleep(r.delay / 2)
-		if _, gone := to.Write(part[:n]); err != nil || gone != nil {
-			return
-		}
-	}
-}
-
 // client is a player's own way to the server, by a name that its certificate has.
 func (l *lab) client() (*http.Client, error) {
-	pem, err := os.ReadFile(l.files.own("ca.pem"))
+	pem, err := os.ReadFile(l.ca)
 	if err != nil {
 		return nil, err
 	}
@@ -101,6 +44,9 @@ func took(ctx context.Context, client *http.Client, url string) (time.Duration, 
 		return 0, err
 	}
 	_, err = io.Copy(io.Discard, answer.Body)
+	if err == nil && answer.StatusCode >= http.StatusBadRequest {
+		err = fmt.Errorf("%s: %s", url, answer.Status)
+	}
 	return time.Since(began), errors.Join(err, answer.Body.Close())
 }
 
@@ -111,109 +57,155 @@ func onSocketClient(socket string) *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: 2 * time.Minute}
 }
 
-// gateway compares players' calls through the daemon with calls of their own.
-// `make bench` compares them on a kept connection, without a throttle.
-func gateway(ctx context.Context, l *lab) (rows []row, err error) {
-	first := row{what: "a player's first call, gateway over direct, 50 ms away", unit: "%.2f", budget: 1 / 2.5}
-	kept := row{what: "TLS connections of a sign-in's polls", unit: "%.0f", budget: 1}
-	wear := row{what: "writes to flash after six 429s with Retry-After: 2", unit: "%.0f", budget: 1}
-	for _, part := range []struct {
-		delay   time.Duration
-		measure measuring
-	}{
-		{roundTrip, func(ctx context.Context, l *lab, r *relay) error { return l.firstCalls(ctx, r, &first, &kept) }},
-		{0, func(ctx context.Context, l *lab, _ *relay) error { return l.flashOf429s(ctx, &wear) }},
-	} {
-		if err := l.behindRelay(ctx, part.delay, part.measure); err != nil {
-			return nil, err
-		}
+// gateway are the measurements of players' calls through the daemon, beside calls
+// of their own. The one with 429s comes last: they change what the gate allows.
+func gateway(watch time.Duration) []measurement {
+	polls := 81 // 4 minutes
+	if watch < time.Minute {
+		polls = 11
 	}
-	return []row{first, kept, wear}, nil
+	return []measurement{
+		{"first calls", behindRelay(roundTrip, func(l *lab, ctx context.Context, g *guest) ([]row, error) {
+			return l.firstCalls(ctx, g, polls)
+		})},
+		{"hanging calls", behindRelay(0, (*lab).hangingCalls, "b", "c", "d")},
+		{"a flood", behindRelay(0, (*lab).floodAndPolls, "b")},
+		{"calls of the gateway", func(ctx context.Context, l *lab) ([]row, error) { return one(gatewayLatency(ctx, l)) }},
+		{"size of the gateway", func(ctx context.Context, l *lab) ([]row, error) { return one(gatewaySections(ctx, l)) }},
+		{"flash of 429s", behindRelay(0, (*lab).flashOf429s)},
+	}
 }
 
-// measuring is a measurement with a daemon that reaches the simulator by a relay.
-type measuring func(context.Context, *lab, *relay) error
+// guest is a daemon that reaches the simulator by a relay.
+type guest struct {
+	*relay
+	daemon *process
+}
 
-// behindRelay runs a measurement with a daemon that has a state of its own.
-func (l *lab) behindRelay(ctx context.Context, delay time.Duration, measure measuring) (err error) {
+// measuring is a measurement with a guest.
+type measuring func(*lab, context.Context, *guest) ([]row, error)
+
+// behindRelay is a measurement with a daemon that has a state of its own, and a
+// token of each app.
+func behindRelay(delay time.Duration, m measuring, others ...string) func(context.Context, *lab) ([]row, error) {
+	return func(ctx context.Context, l *lab) ([]row, error) { return l.withGuest(ctx, delay, others, m) }
+}
+
+func (l *lab) withGuest(
+	ctx context.Context, delay time.Duration, others []string, m measuring,
+) (rows []row, err error) {
 	r, err := newRelay(l.endpoint, delay)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
 	far := *l
 	far.endpoint, far.state = "https://"+r.Addr().String(), l.files.own("gateway-state")
-	if far.args, err = far.configure("gateway.toml", far.state); err != nil {
-		return err
+	if err := os.RemoveAll(far.state); err != nil {
+		return nil, err
+	}
+	if far.args, err = far.configure("gateway.toml", far.state, others...); err != nil {
+		return nil, err
 	}
 	daemon, err := far.daemon(ctx, -1)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, daemon.stop()) }()
-	if _, err := getToken(ctx, far.socket, "?wait=60s"); err != nil {
-		return err
+	for _, id := range append([]string{app}, others...) {
+		url := "http://tvpassd/v1/apps/" + id + "/token?wait=60s"
+		if err := call(ctx, onSocketClient(far.socket), http.MethodGet, url, http.StatusOK, nil); err != nil {
+			return nil, errors.Join(err, errors.New(daemon.lastWords()))
+		}
 	}
-	return measure(ctx, &far, r)
+	return m(&far, ctx, &guest{r, daemon})
 }
 
 // firstCalls compares the first call of players that have just started, and
-// counts the connections of the daemon.
-func (l *lab) firstCalls(ctx context.Context, r *relay, to, kept *row) error {
-	if _, err := took(ctx, onSocketClient(l.socket), "http://tvpassd"+gatewayPath); err != nil { // a warm daemon
-		return err
+// counts what the daemon does for the polls of a sign-in.
+func (l *lab) firstCalls(ctx context.Context, g *guest, polls int) ([]row, error) {
+	first := row{what: "a player's first call, gateway over direct, 50 ms away", unit: "%.2f", budget: 1 / 2.5}
+	kept := row{what: fmt.Sprintf("TLS connections of %d polls 3 s apart", polls), unit: "%.0f", budget: 1}
+	parsed := row{what: "parsings of the roots for them", unit: "%.0f", budget: 1}
+	opened, err := watchOpens(l.ca)
+	if err != nil {
+		return nil, err
 	}
+	defer opened.close()
+	if err := sleep(ctx, settle); err != nil { // what the token needed is forgotten
+		return nil, err
+	}
+	made, read := g.conns.Load(), opened.count()
 	var ours, theirs []time.Duration
-	made := r.conns.Load()
-	for range polls {
+	for i := range polls {
 		a, err := took(ctx, onSocketClient(l.socket), "http://tvpassd"+gatewayPath)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		ours = append(ours, a)
+		if i > 0 { // a warm daemon
+			ours = append(ours, a)
+		}
 		if err := sleep(ctx, 3*time.Second); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	kept.value = float64(1 + r.conns.Load() - made) // and the one that there was
-	kept.note = fmt.Sprintf("%d polls 3 s apart", polls)
+	kept.value, parsed.value = float64(g.conns.Load()-made), float64(opened.count()-read)
+	parsed.note = "ca_file is read once for each"
 	for range 5 {
 		direct, err := l.client()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		b, err := took(ctx, direct, l.endpoint+"/captive-portal")
 		if err != nil {
-			return err
+			return nil, err
 		}
 		theirs = append(theirs, b)
 	}
 	a, b := median(ours), median(theirs)
-	to.value = a.Seconds() / b.Seconds()
-	to.note = fmt.Sprintf("here %v over %v", a.Round(time.Millisecond), b.Round(time.Millisecond))
-	return nil
+	first.value = a.Seconds() / b.Seconds()
+	first.note = fmt.Sprintf("%.1f times as fast: here %v over %v, by a relay that delays", b.Seconds()/a.Seconds(),
+		a.Round(time.Millisecond), b.Round(time.Millisecond))
+	return []row{first, kept, parsed}, nil
 }
 
-// flashOf429s counts the writes when 429s shut the gate.
-func (l *lab) flashOf429s(ctx context.Context, to *row) error {
+// fault has the simulator's API do something wrong.
+func (l *lab) fault(ctx context.Context, fault string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, l.admin+"/fault", strings.NewReader(fault))
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	if answer.StatusCode >= http.StatusBadRequest {
+		err = fmt.Errorf("fault %s: %s", fault, answer.Status)
+	}
+	return errors.Join(err, answer.Body.Close())
+}
+
+// flashOf429s counts what shuts of the gate write.
+func (l *lab) flashOf429s(ctx context.Context, _ *guest) ([]row, error) {
+	wear := row{what: "writes to flash after six 429s with Retry-After: 2", unit: "%.0f", budget: 1}
 	const metric = "tvpassd_storage_writes_total "
+	if err := sleep(ctx, settle); err != nil { // the token is stored
+		return nil, err
+	}
 	before, err := l.metric(ctx, metric)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	fault := strings.NewReader(`{"path":"api","kind":"429","retry_after":"2","count":6}`)
-	answer, err := http.Post(l.admin+"/fault", "application/json", fault)
-	if err != nil {
-		return err
+	if err := l.fault(ctx, `{"path":"api","kind":"429","retry_after":"2","count":6}`); err != nil {
+		return nil, err
 	}
-	_ = answer.Body.Close()
 	// One call is repeated after all of them.
 	if _, err := took(ctx, onSocketClient(l.socket), "http://tvpassd"+gatewayPath); err != nil {
-		return err
+		return nil, err
 	}
 	after, err := l.metric(ctx, metric)
-	to.value = after - before
-	return err
+	wear.value = after - before
+	return []row{wear}, err
 }
 
 // metric reads a metric without labels.

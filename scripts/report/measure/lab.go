@@ -140,7 +140,7 @@ func (l *lab) launch(ctx context.Context, cpu int, command ...string) (*process,
 }
 
 // counts are the calls that came to the simulator so far.
-type counts struct{ Register, Token int }
+type counts struct{ Register, Token, Throttled int }
 
 func (l *lab) counts(ctx context.Context) (counts, error) {
 	var c counts

@@ -28,6 +28,7 @@ func main() {
 	flag.StringVar(&f.project, "project", ".", "the checkout, with bin and dist")
 	flag.StringVar(&f.work, "work", "", "a short path to a directory of this run, with the programs of scripts/report")
 	watch := flag.Duration("idle", 180*time.Second, "how long the idle daemon is watched")
+	only := flag.String("only", "", "measure what has this `name` alone")
 	flag.Parse()
 	if f.work == "" || flag.NArg() > 0 {
 		flag.Usage()
@@ -35,7 +36,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, f, *watch, os.Stdout, os.Stderr); err != nil {
+	if err := run(ctx, f, *watch, *only, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 		os.Exit(1)
 	}
@@ -48,7 +49,7 @@ type measurement struct {
 	rows func(context.Context, *lab) ([]row, error)
 }
 
-func run(ctx context.Context, f files, watch time.Duration, stdout, stderr io.Writer) (err error) {
+func run(ctx context.Context, f files, watch time.Duration, only string, stdout, stderr io.Writer) (err error) {
 	l, err := newLab(ctx, f)
 	if err != nil {
 		return err
@@ -58,7 +59,7 @@ func run(ctx context.Context, f files, watch time.Duration, stdout, stderr io.Wr
 		rows   []row
 		failed error
 	)
-	for _, m := range []measurement{
+	for _, m := range append([]measurement{
 		{"what is shipped", shipped},
 		{"memory and wake-ups", func(ctx context.Context, l *lab) ([]row, error) { return idle(ctx, l, watch) }},
 		{"latency", latency},
@@ -67,8 +68,10 @@ func run(ctx context.Context, f files, watch time.Duration, stdout, stderr io.Wr
 		{"first tokens", firstTokens},
 		{"upstream calls", upstream}, // before the refreshes that the last one asks for
 		{"flash", flash},
-		{"the gateway", gateway},
-	} {
+	}, gateway(watch)...) {
+		if only != "" && only != m.name {
+			continue
+		}
 		fmt.Fprintf(stderr, "report: measuring %s\n", m.name)
 		got, err := m.rows(ctx, l)
 		rows = append(rows, got...)
