@@ -39,22 +39,27 @@ func (s rootSources) check() error {
 		switch {
 		case block == nil:
 			return s.noCertificate()
-		case block.Type == "CERTIFICATE" && outlined(block.Bytes):
-			return nil
+		case block.Type == "CERTIFICATE":
+			if _, ok := outlineOf(block.Bytes); ok {
+				return nil
+			}
 		}
 		content = rest
 	}
 }
 
-// outlined reports whether der has the outline of a certificate (RFC 5280,
-// section 4.1).
-func outlined(der []byte) bool {
-	var outline struct {
-		TBS, Algorithm asn1.RawValue
-		Signature      asn1.BitString
-	}
-	rest, err := asn1.Unmarshal(der, &outline)
-	return err == nil && len(rest) == 0
+// outline is that of a certificate (RFC 5280, section 4.1).
+type outline struct {
+	TBS, Algorithm asn1.RawValue
+	Signature      asn1.BitString
+}
+
+// outlineOf returns the outline of a certificate, or false if der is something
+// else.
+func outlineOf(der []byte) (outline, bool) {
+	var o outline
+	rest, err := asn1.Unmarshal(der, &o)
+	return o, err == nil && len(rest) == 0
 }
 
 // pool reads all of them. That takes some 20 million instructions on ARM, so it
@@ -72,18 +77,18 @@ func (s rootSources) pool() (*x509.CertPool, error) {
 // places: each is parsed only once.
 type gathering struct {
 	pool *x509.CertPool
-	seen map[string]bool // by their bytes
+	seen map[string]bool // by what is signed: the embedded ones lack the signature
 }
 
 func newGathering() *gathering { return &gathering{x509.NewCertPool(), map[string]bool{}} }
 
 // first reports whether a root comes for the first time.
 func (g *gathering) first(der []byte) bool {
-	if g.seen[string(der)] {
-		return false
-	}
-	g.seen[string(der)] = true
-	return true
+	root, _ := outlineOf(der) // that of anything else is empty
+	key := string(root.TBS.FullBytes)
+	first := !g.seen[key]
+	g.seen[key] = true
+	return first
 }
 
 // addPEM adds the roots in a file of the system's.

@@ -3,11 +3,16 @@ package dcr
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"math/big"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -88,7 +93,11 @@ func TestTheEmbeddedRootsAreTheModules(t *testing.T) {
 	const mend = "run `go generate ./daemon/dcr`"
 	i := 0
 	for want := range bundle.Roots() {
-		if i == len(got) || !bytes.Equal(got[i].cert.Raw, want.Certificate) {
+		signed, err := x509.ParseCertificate(want.Certificate)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == len(got) || !bytes.Equal(got[i].cert.RawTBSCertificate, signed.RawTBSCertificate) {
 			t.Fatalf("root %d is another one: %s", i, mend)
 		}
 		root := got[i]
@@ -111,9 +120,11 @@ func TestTheEmbeddedRootsAreTheModules(t *testing.T) {
 	}
 }
 
-// Every embedded root is trusted, beside the one in ca_file. Most are the
-// system's too, so this checks all.
+// Every embedded root is trusted, beside the one in ca_file, on a system that has
+// none of them.
 func TestEmbeddedRoots(t *testing.T) {
+	t.Setenv("SSL_CERT_FILE", "/nonexistent")
+	t.Setenv("SSL_CERT_DIR", "/nonexistent")
 	_, caFile := labTLS(t)
 	pool, err := rootSources{caFile: caFile}.pool()
 	if err != nil {
@@ -134,6 +145,84 @@ func TestEmbeddedRoots(t *testing.T) {
 		if err != nil && root.distrustAfter.IsZero() {
 			t.Errorf("%s: %v", root.cert.Subject, err)
 		}
+	}
+}
+
+// A root that the system has, too, is not trusted a second time for its missing
+// signature.
+func TestTheSystemsRootsAreNotDoubled(t *testing.T) {
+	var all bytes.Buffer
+	for root := range bundle.Roots() {
+		if err := pem.Encode(&all, &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "all.pem")
+	if err := os.WriteFile(file, all.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("SSL_CERT_FILE", file)
+	t.Setenv("SSL_CERT_DIR", "/nonexistent")
+	system := newGathering()
+	system.addSystem()
+	pool, err := rootSources{}.pool()
+	if err != nil || !pool.Equal(system.pool) {
+		t.Errorf("the embedded ones were added: %v", err)
+	}
+}
+
+// A root without its signature vouches as it did with it, also for a server that
+// sends the signed one along; and for nothing that another key has signed.
+func TestAnUnsignedRootVouches(t *testing.T) {
+	sign := func(name string, parent *x509.Certificate, with *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert := &x509.Certificate{
+			SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, NotBefore: labNow(),
+			NotAfter: labNow().Add(time.Hour), IsCA: name != "leaf", BasicConstraintsValid: true,
+		}
+		if parent == nil {
+			parent, with = cert, key
+		}
+		der, err := x509.CreateCertificate(rand.Reader, cert, parent, &key.PublicKey, with)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if cert, err = x509.ParseCertificate(der); err != nil {
+			t.Fatal(err)
+		}
+		return cert, key
+	}
+	root, key := sign("root", nil, nil)
+	middle, middleKey := sign("middle", root, key)
+	leaf, _ := sign("leaf", middle, middleKey)
+	forger, forged := sign("root", nil, nil)
+	fake, _ := sign("leaf", forger, forged)
+
+	o, _ := outlineOf(root.Raw)
+	o.Signature = asn1.BitString{}
+	der, err := asn1.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	unsigned, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), CurrentTime: labNow()}
+	opts.Roots.AddCert(unsigned)
+	opts.Intermediates.AddCert(middle)
+	for range 2 {
+		if _, err := leaf.Verify(opts); err != nil {
+			t.Error(err)
+		}
+		if _, err := fake.Verify(opts); err == nil {
+			t.Error("another key's signature passes")
+		}
+		opts.Intermediates.AddCert(root)
+		opts.Intermediates.AddCert(forger)
 	}
 }
 
