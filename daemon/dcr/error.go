@@ -87,13 +87,16 @@ func (c *Client) noAnswer(err error, p *progress) *Error {
 	case p.answered.Load():
 		e.Kind = ServerError
 		e.Detail = fmt.Sprintf("the answer of %s is cut short, or is not HTTP: check what stands between", host)
+	case isOp && op.Op == "remote error": // an alert of TLS
+		e.Detail = fmt.Sprintf("%s refuses TLS as this device speaks it (%v): check the endpoint, or what stands between",
+			host, op.Err)
 	case p.shaking.Load():
 		e.Detail = fmt.Sprintf("%s takes connections, but the TLS handshake breaks off (%s): %s",
 			host, errnoOf(err), between)
+	case p.begun.Load() && isErrno, errors.Is(err, io.EOF):
+		e.Detail = fmt.Sprintf("%s closed the connection without an answer", host)
 	case isErrno:
 		e.Detail = fmt.Sprintf("%s can't be reached (%v): check the network", host, errno)
-	case errors.Is(err, io.EOF):
-		e.Detail = fmt.Sprintf("%s closed the connection without an answer", host)
 	case isOp && strings.HasPrefix(op.Op, "socks"):
 		e.Detail = fmt.Sprintf("the proxy refuses to connect to %s (%v): check [http] proxy, or HTTPS_PROXY",
 			c.endpoint.Host, op.Err)
@@ -146,8 +149,12 @@ func certificateTrouble(host string, err error) string {
 	}
 	switch cause := bad.Err.(type) {
 	case x509.UnknownAuthorityError:
+		between := ""
+		if leaf := bad.UnverifiedCertificates[0]; len(bad.UnverifiedCertificates) == 1 && !leaf.IsCA {
+			between = ", or the server leaves out the certificate of an authority in between"
+		}
 		return fmt.Sprintf("the certificate of %s comes from an authority that this device does not know: "+
-			"something intercepts the connection, or [http] ca_file is missing", host)
+			"something intercepts the connection, or [http] ca_file is missing%s", host, between)
 	case x509.HostnameError:
 		return fmt.Sprintf("what answers as %s has a certificate for another name: "+
 			"check the endpoint, or what intercepts the connection", host)

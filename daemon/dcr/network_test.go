@@ -168,3 +168,26 @@ func TestOffline(t *testing.T) {
 	}
 	conn.Close()
 }
+
+// A server that ends TLS says why in an alert, or nothing at all.
+func TestTLSThatTheServerEnds(t *testing.T) {
+	config, caFile := labTLS(t)
+	alert := raw(t, nil, func(c net.Conn) {
+		_, _ = io.ReadAtLeast(c, make([]byte, 1000), 200)
+		_, _ = io.WriteString(c, "\x15\x03\x03\x00\x02\x02\x28")
+	})
+	reset := raw(t, config, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 1))
+		_ = c.(*tls.Conn).NetConn().(*net.TCPConn).SetLinger(0)
+	})
+	for address, want := range map[string]string{
+		alert: "refuses TLS as this device speaks it (tls: handshake failure): check the endpoint",
+		reset: "closed the connection without an answer",
+	} {
+		c := newClient(t, "https://"+address, func(c *Config) { c.CAFile = caFile })
+		_, err := c.Token(t.Context(), labTokenRequest)
+		if e := failure(t, err); e.Kind != Offline || !strings.Contains(e.Detail, want) {
+			t.Errorf("got %v, want %s", e, want)
+		}
+	}
+}

@@ -230,8 +230,12 @@ func judgeHandshake(f *facts) Check {
 			"%s takes connections, but the TLS handshake breaks off: %s", r.host, reason(err, r.err))
 	}
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
-		return fail("if a proxy of yours intercepts TLS, name its root in [http] ca_file; "+
-			"otherwise find out what stands between",
+		todo := "if a proxy of yours intercepts TLS, name its root in [http] ca_file; " +
+			"otherwise find out what stands between"
+		if sent := r.tls.PeerCertificates; len(sent) == 1 && !sent[0].IsCA {
+			todo += ", or whether the server leaves out the certificate of an authority in between"
+		}
+		return fail(todo,
 			"this device does not know the authority behind the certificate of %s: %s", r.host, r.chain())
 	}
 	if _, other := errors.AsType[x509.HostnameError](err); other {
