@@ -31,13 +31,17 @@ const (
 	loadTime = 6 * time.Second
 )
 
+// maxLate is how many files may take too long. Each holds a thread until its file
+// system answers, perhaps forever, and the service manager allows 256.
+const maxLate = 8
+
 // files reads the files of one configuration. They may be other users', on file
 // systems that hang: each takes a limited time, and so do all together.
 type files struct {
 	deadline time.Time
 	hung     map[uint32]bool // users other than root with a file that took too long
 	author   uint32          // the user on whose behalf files are read
-	late     bool            // a file took too long
+	late     int             // files that took too long
 	risks    []Risk
 	seen     seen
 }
@@ -52,10 +56,10 @@ var errLate = fmt.Errorf("other files took too long: %w", os.ErrDeadlineExceeded
 // user with a file that hangs spends the time of that one only.
 func (f *files) rule() (hostfile.Rule, error) {
 	left := time.Until(f.deadline)
-	if left <= 0 || f.hung[f.author] {
+	if left <= 0 || f.hung[f.author] || f.late >= maxLate {
 		return hostfile.Rule{}, errLate
 	}
-	if f.late {
+	if f.late > 0 {
 		return hostfile.Rule{Within: min(left, nextTime)}, nil
 	}
 	return hostfile.Rule{Within: min(left, fileTime)}, nil
@@ -96,7 +100,7 @@ func (f *files) readNow(name string, limit int, by reader) (*hostfile.File, erro
 	rule.Allow = by.allow
 	file, err := hostfile.Read(name, limit, rule)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
-		f.late = true
+		f.late++
 		f.hung[f.author] = f.author != 0
 	}
 	if err != nil {

@@ -232,3 +232,27 @@ func TestHangingFiles(t *testing.T) {
 		t.Errorf("got %v", c.Bad)
 	}
 }
+
+// TestManyHangingFiles has many users name them: each call that hangs keeps a
+// thread.
+func TestManyHangingFiles(t *testing.T) {
+	asRoot(t)
+	dir := lay(t, map[string]string{"config.toml": "", "apps.d/zz.toml": labApp("roots")})
+	hang(t, filepath.Join(dir, "hung"))
+	for i := range 2 * maxLate {
+		name := fmt.Sprintf("%s/apps.d/%d.toml", dir, i)
+		must(t, os.Symlink("../hung/x.toml", name))
+		must(t, os.Lchown(name, 20000+i, 20000+i))
+	}
+	c, err := loadDir(dir)
+	must(t, err)
+	tried := 0
+	for _, bad := range c.Bad {
+		if strings.HasSuffix(bad.Detail, "its file system does not answer") {
+			tried++
+		}
+	}
+	if len(c.Apps) != 1 || tried > maxLate {
+		t.Errorf("%d apps, %d files kept a thread", len(c.Apps), tried)
+	}
+}
