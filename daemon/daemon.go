@@ -170,6 +170,7 @@ func (d *Daemon) logState(conf *config.Config) {
 func (d *Daemon) join(gate *throttle.Gate) {
 	boot := func() time.Duration { return d.cfg.Clock.Now().Boot }
 	line := throttle.NewLine(gate, boot, func(d time.Duration, f func()) throttle.Timer { return time.AfterFunc(d, f) })
+	d.janitor.waits = func() bool { return line.Total() != (throttle.Load{}) }
 	d.gateway = gateway.New(gateway.Config{
 		Tokens: localapi.GatewayTokens{Broker: d.broker}, Line: line, Version: d.cfg.Version, Now: boot,
 		Identifier: func() string { return d.hardware.Identifier().Header() },

@@ -31,12 +31,15 @@ type janitor struct {
 	timer *time.Timer
 	idle  chan struct{} // holds a value unless a clean-up runs
 	calls atomic.Int32  // under way: what they need is not dropped
+	waits func() bool   // reports whether players' calls wait
+
+	collect func()
 }
 
 // newJanitor returns a janitor that also calls forget, to drop what the calls
 // to the server needed.
 func newJanitor(forget func()) *janitor {
-	j := &janitor{idle: make(chan struct{}, 1)}
+	j := &janitor{idle: make(chan struct{}, 1), waits: func() bool { return false }, collect: collect}
 	j.idle <- struct{}{}
 	j.timer = time.AfterFunc(quiet, func() {
 		<-j.idle
@@ -46,15 +49,21 @@ func newJanitor(forget func()) *janitor {
 			j.timer.Reset(quiet)
 			return
 		}
-		if j.calls.Load() > 0 {
+		switch {
+		case j.calls.Load() == 0:
+			forget()
+		case !j.waits():
 			return // the end of the call arms the timer again
 		}
-		forget()
-		runtime.GC() // net/http's pools of buffers are only emptied by the second collection
-		debug.FreeOSMemory()
+		j.collect()
 	})
 	j.timer.Stop()
 	return j
+}
+
+func collect() {
+	runtime.GC() // net/http's pools of buffers are only emptied by the second collection
+	debug.FreeOSMemory()
 }
 
 // busy puts the clean-up off. It is called for each request, and setting the

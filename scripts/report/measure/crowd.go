@@ -101,7 +101,7 @@ func (l *lab) hangingCalls(ctx context.Context, g *guest) ([]row, error) {
 	}
 	calls := l.offer(ctx, 64, app, "b", "c", "d")
 	defer func() { calls.leave() }()
-	if err := errors.Join(l.untilLoad(ctx, g, 32, 8), over(&held)); err != nil {
+	if err := errors.Join(l.untilLoad(ctx, g, 32, 8), sleep(ctx, settle), over(&held)); err != nil {
 		return nil, err
 	}
 	held.note = fmt.Sprintf("idle is %.2f MB; 40 are held, %d were told at once", idle/1e6, calls.told())
