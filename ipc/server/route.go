@@ -28,7 +28,7 @@ type access int
 const (
 	anyone   access = iota
 	appUsers        // of the app in the path
-	soleUser        // whoever may use exactly one app
+	soleUser        // a user who may use exactly one app
 	admins
 	appAdmins // admins, and the path names an app
 )
