@@ -4,7 +4,6 @@ import (
 	"flag"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -29,31 +28,14 @@ type program struct {
 // thisProgram prefers what the linker set, then what the source archive says,
 // then what go build noted of the repository.
 func thisProgram() program {
-	noted := map[string]string{}
-	module := ""
-	if info, ok := debug.ReadBuildInfo(); ok {
-		module = strings.TrimPrefix(strings.TrimSuffix(info.Main.Version, "(devel)"), "v")
-		for _, s := range info.Settings {
-			noted[s.Key] = s.Value
-		}
-	}
+	module, noted := buildInfo()
 	return program{
 		Version:   first(version, module, "0.0.0-unknown"),
 		Commit:    first(commit, archived(archiveCommit), noted["vcs.revision"], "unknown"),
 		BuildDate: buildTime(buildDate, archived(archiveDate), noted["vcs.time"]),
 		Go:        runtime.Version(),
-		Target:    target(noted["GOARM"]),
+		Target:    runtime.GOOS + "/" + runtime.GOARCH + armVersion,
 	}
-}
-
-// target names the platform; arm is the version of GOARCH=arm, such as "7" or
-// "7,hardfloat".
-func target(arm string) string {
-	if arm == "" {
-		return runtime.GOOS + "/" + runtime.GOARCH
-	}
-	arm, _, _ = strings.Cut(arm, ",")
-	return runtime.GOOS + "/armv" + arm
 }
 
 // archived returns "" for what git archive has not filled in.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
@@ -35,10 +36,22 @@ func TestBuildTime(t *testing.T) {
 	}
 }
 
-func TestTarget(t *testing.T) {
-	for arm, want := range map[string]string{"": runtime.GOARCH, "7": "armv7", "5,softfloat": "armv5"} {
-		if got := target(arm); got != runtime.GOOS+"/"+want {
-			t.Errorf("%q: %s", arm, got)
+// Each version of ARM has a file of its own with its name.
+func TestTargetNamesTheVersionOfARM(t *testing.T) {
+	t.Parallel()
+	for _, target := range []struct{ arch, arm, want string }{
+		{"arm", "5", "armv5"}, {"arm", "6", "armv6"}, {"arm", "7", "armv7"}, {"arm", "7,softfloat", "armv7"},
+		{"arm64", "", "other"}, {"amd64", "", "other"},
+	} {
+		list := exec.Command("go", "list", "-f", `{{join .GoFiles " "}}`, ".")
+		list.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+target.arch, "GOARM="+target.arm)
+		out, err := list.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		files := string(out)
+		if strings.Count(files, "target_") != 1 || !strings.Contains(files, "target_"+target.want+".go") {
+			t.Errorf("%v: %s", target, files)
 		}
 	}
 }

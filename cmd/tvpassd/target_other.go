@@ -1,0 +1,6 @@
+//go:build !arm
+
+package main
+
+// armVersion completes GOARCH in the name of the target.
+const armVersion = ""
