@@ -59,8 +59,9 @@ func vendored(t *testing.T) string {
 // pinned has the recipes of a release of that tree whose files have made-up sums.
 func pinned(t *testing.T) string {
 	t.Helper()
-	release, out := t.TempDir(), filepath.Join(t.TempDir(), "recipes")
-	sums := ""
+	release := t.TempDir()
+	out := filepath.Join(release, "recipes")
+	sums := fmt.Sprintf("%064d  NOTICES.txt\n", 99)
 	for i, file := range []string{"vendored.tar.gz", "linux-armv5", "linux-armv6", "linux-armv7", "linux-arm64",
 		"linux-amd64", "linux-mipsle", "linux-riscv64"} {
 		sums += fmt.Sprintf("%064d  tvpassd-9.9.9-%s\n", i, file)
@@ -68,7 +69,7 @@ func pinned(t *testing.T) string {
 	if err := os.WriteFile(filepath.Join(release, "SHA256SUMS"), []byte(sums), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	must(t, nil, "scripts/firmware/pin", release, out)
+	must(t, nil, "sh", "-euc", `here=$PWD; cd "$1"; "$here/scripts/firmware/pin" . ./recipes`, "sh", release)
 	if marks, err := run(t, nil, "grep", "-rn", "@VERSION@\\|@SHA256\\|not-in-this", out); err == nil {
 		t.Errorf("not filled in:\n%s", marks)
 	}
@@ -181,16 +182,21 @@ func TestInstall(t *testing.T) {
 		{"busybox", "/etc/init.d/S90tvpassd"}, {"openrc", "/etc/init.d/tvpassd"}, {"procd", "/etc/init.d/tvpassd"},
 	} {
 		image := t.TempDir()
-		must(t, []string{"STATE_DIR=/data/tvpassd"}, "scripts/firmware/install", image, test.init, "scripts/version")
+		must(t, []string{"STATE_DIR=/data/tvpassd"}, "sh", "-euc", `here=$PWD; umask 077; cp scripts/version "$1/../program"
+			cd "$1/.."; "$here/scripts/firmware/install" "./${1##*/}" "$2" program`, "sh", image, test.init)
 		for file, mode := range map[string]os.FileMode{
 			"/usr/bin/tvpassd": 0o755, "/etc/tvpassd/config.toml": 0o644, test.script: 0,
-			"/etc/tvpassd/apps.d": os.ModeDir | 0o755, "/usr/share/licenses/tvpassd/LICENSE": 0o644,
+			"/etc/tvpassd/apps.d": os.ModeDir | 0o755, "/usr/share/licenses/tvpassd/NOTICES.txt": 0o644,
 		} {
 			if info, err := os.Stat(image + file); err != nil {
 				t.Errorf("%s: %v", test.init, err)
 			} else if mode != 0 && info.Mode() != mode {
 				t.Errorf("%s: %s has mode %v", test.init, file, info.Mode())
 			}
+		}
+		notices, err := os.ReadFile(image + "/usr/share/licenses/tvpassd/NOTICES.txt")
+		if err != nil || !strings.Contains(string(notices), "go.etcd.io/bbolt") {
+			t.Errorf("%s: the licences of what is linked are missing: %v", test.init, err)
 		}
 		config, err := os.ReadFile(image + "/etc/tvpassd/config.toml")
 		if err != nil || !strings.Contains(string(config), "\nstate_dir = \"/data/tvpassd\"\n") {

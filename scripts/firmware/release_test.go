@@ -28,7 +28,7 @@ func TestRelease(t *testing.T) {
 		clone, out := filepath.Join(dir, place.folder), place.out
 		must(t, nil, "git", "clone", "-q", source, clone)
 		source = clone
-		must(t, []string{"ARCHES=armv7", "KEY=" + key}, filepath.Join(clone, "scripts/release"), out)
+		must(t, []string{"KEY=" + key}, filepath.Join(clone, "scripts/release"), out)
 	}
 	must(t, nil, "diff", "-r", first, second)
 
@@ -44,6 +44,7 @@ func TestRelease(t *testing.T) {
 		sha256sum --quiet -c SHA256SUMS`
 	must(t, nil, "sh", "-c", verify, "sh", first, signers)
 
+	expectFiles(t, first)
 	expectModules(t, first)
 
 	// One byte of any file, and one of the list, is noticed.
@@ -52,6 +53,25 @@ func TestRelease(t *testing.T) {
 	for _, spoilt := range []string{first, second} {
 		if out, err := run(t, nil, "sh", "-c", verify, "sh", spoilt, signers); err == nil {
 			t.Errorf("%s was changed and verifies: %s", spoilt, out)
+		}
+	}
+}
+
+// expectFiles expects the binary of each target, the packages of each kind, and
+// the source with what it is built of.
+func expectFiles(t *testing.T, release string) {
+	t.Helper()
+	for pattern, want := range map[string]int{
+		"*-linux-*": 7, "*.deb": 5, "*.rpm": 6, "*.apk": 5, "*.ipk": 7, "*-vendored.tar.gz": 1,
+	} {
+		if files, err := filepath.Glob(filepath.Join(release, pattern)); err != nil || len(files) != want {
+			t.Errorf("%s: %q, %v; want %d files", pattern, files, err, want)
+		}
+	}
+	source := must(t, nil, "sh", "-c", `tar -tzf "$1"/*-vendored.tar.gz`, "sh", release)
+	for _, file := range []string{"/NOTICES.txt", "/.tarball-version", "/vendor/modules.txt", "/scripts/firmware/pin"} {
+		if !strings.Contains(source, file+"\n") {
+			t.Errorf("the source lacks %s", file)
 		}
 	}
 }

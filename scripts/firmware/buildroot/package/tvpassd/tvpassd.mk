@@ -8,7 +8,7 @@ TVPASSD_VERSION = @VERSION@
 TVPASSD_SITE = https://github.com/tvpassd/tvpassd/releases/download/v$(TVPASSD_VERSION)
 TVPASSD_SOURCE = tvpassd-$(TVPASSD_VERSION)-vendored.tar.gz
 TVPASSD_LICENSE = Apache-2.0, BSD-3-Clause, MIT, Zlib
-TVPASSD_LICENSE_FILES = LICENSE
+TVPASSD_LICENSE_FILES = LICENSE NOTICES.txt
 TVPASSD_CPE_ID_VENDOR = tvpassd
 TVPASSD_DEPENDENCIES = host-go
 
@@ -25,6 +25,10 @@ endef
 
 TVPASSD_INSTALL = STATE_DIR=$(BR2_PACKAGE_TVPASSD_STATE_DIR) \
 	$(@D)/scripts/firmware/install $(TARGET_DIR)
+
+define TVPASSD_INSTALL_TARGET_CMDS
+	$(TVPASSD_INSTALL) none $(@D)/tvpassd
+endef
 
 define TVPASSD_INSTALL_INIT_SYSTEMD
 	$(TVPASSD_INSTALL) systemd $(@D)/tvpassd
