@@ -112,7 +112,7 @@ func (s *Store) load() error {
 	}
 	kept, copyErr := readCopy(s.path(copyName))
 	if err != nil && copyErr != nil && identityOf(found).empty() && (unreadable(err) || unreadable(copyErr)) {
-		// What they hold is not known: to go on without would be to register anew.
+		// What they hold is unknown, and without it every app would register anew.
 		return fmt.Errorf("read the database: %w; its copy: %w", advise(err), advise(copyErr))
 	}
 	if err := s.reconcile(found, err, kept, copyErr); err != nil {

@@ -76,8 +76,8 @@ func (f *files) read(name string, limit int, by reader) (*hostfile.File, error) 
 // reader is the user for whom a file is read. The zero reader is root.
 type reader struct{ uid uint32 }
 
-// allow returns an error if the file is not the reader's, and not everybody may
-// read it: the daemon must not read for users what they can't read themselves.
+// allow returns an error unless the file is the reader's, or everybody may read
+// it: the daemon must not read for users what they can't read themselves.
 func (r reader) allow(file *hostfile.File) error {
 	if r.uid == 0 || r.uid == file.Owner || file.Public {
 		return nil

@@ -119,7 +119,7 @@ func TestWhoseStatement(t *testing.T) {
 	}
 }
 
-// TestACrowdHidesNobodysFiles: a user who fills apps.d loses files of his own.
+// A user who fills apps.d loses only files of that user.
 func TestACrowdHidesNobodysFiles(t *testing.T) {
 	asRoot(t)
 	dir := layOwned(t, "public.jwt")

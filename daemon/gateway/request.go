@@ -22,7 +22,7 @@ const (
 func invalid(detail string) error { return ipc.NewProblem(ipc.CodeInvalidParameter, detail) }
 
 // checkFraming refuses what net/http lets pass: a second Expect, and chunks in
-// HTTP/1.0, which it takes for an empty body.
+// HTTP/1.0, which net/http takes for an empty body.
 func checkFraming(r *http.Request) error {
 	if len(r.Header["Expect"]) > 1 {
 		p := ipc.NewProblem(ipc.CodeInvalidParameter, "the only Expect that is understood is one 100-continue")

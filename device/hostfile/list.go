@@ -32,8 +32,8 @@ type Folder struct {
 	Crowd   []uint32 // users who have more entries than these
 }
 
-// List returns a folder with its entries: all of root's, and at most limit of each
-// other user. A user who fills the folder hides nobody's files but his own.
+// List returns a folder with its entries: all of root's, and at most limit of
+// each other user. A user who fills the folder hides only files of that user.
 func (d *Dir) List(name string, limit int) (*Folder, error) {
 	var folder *Folder
 	err := d.within("read", name, func(w *worker) error {

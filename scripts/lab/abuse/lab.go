@@ -75,7 +75,7 @@ func newLab(ctx context.Context, p programs) (_ *lab, err error) {
 	return l, os.WriteFile(l.path("config.toml"), []byte(config), 0o600)
 }
 
-// allowed lists the users with a right.
+// allowed lists the users who may use the app.
 func allowed() string {
 	var users []string
 	for uid := victim; uid < stranger; uid++ {

@@ -6,7 +6,8 @@
 //	calls -direct URL -socket SOCKET [-rounds N]
 //
 // The server thinks for 50 microseconds about each call of the API, and hands
-// everything else to the simulator at URL. The other one prints a line of JSON.
+// everything else to the simulator at URL. The process that calls prints a line
+// of JSON.
 package main
 
 import (
@@ -94,7 +95,7 @@ func server(ctx context.Context, simulator, addr, ca string) error {
 	return nil
 }
 
-// result is what came out, in microseconds and as ratios within a round.
+// result has the figures, in microseconds and as ratios within a round.
 type result struct {
 	Direct, Gateway         float64
 	Ratio, RatioQ1, RatioQ3 float64
@@ -145,7 +146,7 @@ func compare(ctx context.Context, endpoint, socket string, rounds int) error {
 	})
 }
 
-// ownHeaders are those that a player's own call needs.
+// ownHeaders returns the headers that a player's own call needs.
 func ownHeaders(ctx context.Context, here *http.Client) (http.Header, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://tvpassd"+through+"/headers", nil)
 	if err != nil {

@@ -81,8 +81,8 @@ func (l *lab) untilLoad(ctx context.Context, g *guest, waiting, flying int) erro
 	return errors.Join(err, failed)
 }
 
-// hangingCalls measures the memory that calls to a server cost that does not
-// answer, and what they cost a player that asks for its token.
+// hangingCalls measures what calls cost while the server does not answer:
+// memory, and the time of a player that asks for its token.
 func (l *lab) hangingCalls(ctx context.Context, g *guest) ([]row, error) {
 	held := row{what: "memory over idle, 64 calls to a hanging server", unit: "%.2f MB", budget: 2}
 	after := row{what: "memory over idle, 75 s after them", unit: "%.2f MB", budget: 0.5}

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// opens counts how often a file is opened, by whomever.
+// opens counts how often a file is opened, by any process.
 type opens struct {
 	inotify int
 	seen    int

@@ -13,9 +13,9 @@ import (
 	"strings"
 )
 
-// gatewaySections is by how much the gateway makes the sections of the armv7
-// binary larger: over one whose gateway returns at once, so that the linker
-// leaves out whatever nobody else calls.
+// gatewaySections measures by how much the gateway makes the sections of the
+// armv7 binary larger. It compares the binary with one whose gateway returns at
+// once, so that the linker leaves out what nothing else calls.
 func gatewaySections(ctx context.Context, l *lab) (row, error) {
 	r := row{what: "armv7 sections of the gateway", unit: "%.1f kB", budget: 40}
 	whole, err := sections(l.files.armv7())
