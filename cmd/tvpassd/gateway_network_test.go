@@ -186,3 +186,28 @@ func TestGatewayTellsNoAddressBehindAProxy(t *testing.T) {
 		t.Errorf("%d calls arrived, want 2", n)
 	}
 }
+
+// A call that fails because a name is not found says so: nothing of it has left.
+func TestGatewayWithoutNames(t *testing.T) {
+	l := newNetworkLab(t)
+	l.up()
+	l.token()
+	l.daemon.stop() // the next one knows no address that was good
+	for kind, fault := range map[string]string{
+		"no such name": `{"kind":"nxdomain"}`, "no answer": `{"kind":"servfail"}`,
+		"a blocker": `{"kind":"address","address":"0.0.0.0"}`,
+	} {
+		l.admin("DELETE", "/dns/fault", "")
+		l.admin("POST", "/dns/fault", fault)
+		l.up()
+		r := l.curl("/v1/api/v2/REF30/profiles", "-i", "-H", "Prefer: wait=60")
+		for _, want := range []string{
+			" 503 ", "Proxy-Status: tvpassd; error=dns_error\r\n", `"code":"offline"`, `"sent":false`, "sp.example",
+		} {
+			if !strings.Contains(r.stdout, want) {
+				t.Errorf("%s: %q is not in\n%s", kind, want, r.stdout)
+			}
+		}
+		l.daemon.stop()
+	}
+}
