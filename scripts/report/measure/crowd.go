@@ -74,7 +74,11 @@ func (l *lab) gatewayLoad(ctx context.Context) (waiting, flying int, err error) 
 func (l *lab) untilLoad(ctx context.Context, g *guest, waiting, flying int) error {
 	var failed error
 	err := g.daemon.until(fmt.Sprintf("%d calls wait and %d are in flight", waiting, flying), func() bool {
-		w, f, err := l.gatewayLoad(ctx)
+		// Each look costs the daemon memory.
+		w, f, err := 0, 0, sleep(ctx, 100*time.Millisecond)
+		if err == nil {
+			w, f, err = l.gatewayLoad(ctx)
+		}
 		failed = err
 		return err != nil || w == waiting && f == flying
 	})
