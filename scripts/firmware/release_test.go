@@ -68,7 +68,7 @@ func expectFiles(t *testing.T, release string) {
 			t.Errorf("%s: %q, %v; want %d files", pattern, files, err, want)
 		}
 	}
-	source := must(t, nil, "sh", "-c", `tar -tzf "$1"/*-vendored.tar.gz`, "sh", release)
+	source := must(t, nil, "sh", "-c", `tar -tzf "$1"/*-vendored.tar.gz`, "sh", release) + "\n"
 	for _, file := range []string{"/NOTICES.txt", "/.tarball-version", "/vendor/modules.txt", "/scripts/firmware/pin"} {
 		if !strings.Contains(source, file+"\n") {
 			t.Errorf("the source lacks %s", file)
