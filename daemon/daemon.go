@@ -172,7 +172,7 @@ func (d *Daemon) join(gate *throttle.Gate) {
 	line := throttle.NewLine(gate, boot, func(d time.Duration, f func()) throttle.Timer { return time.AfterFunc(d, f) })
 	d.janitor.waits = func() bool { return line.Total() != (throttle.Load{}) }
 	d.gateway = gateway.New(gateway.Config{
-		Tokens: localapi.GatewayTokens{Broker: d.broker}, Line: line, Version: d.cfg.Version, Now: boot,
+		Tokens: &localapi.GatewayTokens{Broker: d.broker}, Line: line, Version: d.cfg.Version, Now: boot,
 		Identifier: func() string { return d.hardware.Identifier().Header() },
 		Awake:      d.janitor.call,
 		Ended:      func(o *gateway.Outcome) { d.api.Ended(o) },

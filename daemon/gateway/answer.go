@@ -86,9 +86,10 @@ func (c *call) copyBody(w http.ResponseWriter, resp *http.Response) {
 }
 
 // noTokenError says why there is no token.
-type noTokenError struct{ error }
+type noTokenError struct{ err error }
 
-func (e *noTokenError) Unwrap() error { return e.error }
+func (e *noTokenError) Error() string { return e.err.Error() }
+func (e *noTokenError) Unwrap() error { return e.err }
 
 // failed returns what a player is told about a call without an answer, and adds
 // the header Proxy-Status (RFC 9209).

@@ -102,9 +102,7 @@ func (c *call) exchange() (*http.Response, error) {
 			return nil, err
 		}
 		c.turn.Answered()
-		if resp.StatusCode < 300 {
-			c.accept(c.app, c.token)
-		}
+		c.took(c.app, c.token, resp.StatusCode < 300)
 		if resp.StatusCode != http.StatusUnauthorized || renewed {
 			return resp, nil
 		}
@@ -198,26 +196,36 @@ func (c *call) done() {
 // maxRefusal is the longest body of a 401 that is looked at, in bytes.
 const maxRefusal = 16 << 10
 
-// readRefusal reads the body of a 401, which frees the connection. It returns
-// nil if the body is too long, or cut short. The answer can still be passed on.
+// readRefusal reads the body of a 401, whose connection is free then. It returns
+// nil if the body is too long, or cut short. The answer can be passed on as
+// before.
 func readRefusal(resp *http.Response) []byte {
-	rest := resp.Body
-	body, err := io.ReadAll(io.LimitReader(rest, maxRefusal+1))
-	start := bytes.NewReader(body)
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal+1))
 	if err != nil || len(body) > maxRefusal {
-		resp.Body = &joined{io.MultiReader(start, rest), rest}
+		resp.Body = &partRead{resp.Body, body}
 		return nil
 	}
-	_ = rest.Close() // it was read to its end
-	resp.Body = io.NopCloser(start)
+	_ = resp.Body.Close() // it was read to its end
+	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return body
 }
 
-// joined is a body of which a part was read before.
-type joined struct {
-	io.Reader
-	io.Closer
+// partRead is a body of which a part was read before.
+type partRead struct {
+	rest  io.ReadCloser
+	start []byte
 }
+
+func (b *partRead) Read(p []byte) (int, error) {
+	if len(b.start) == 0 {
+		return b.rest.Read(p)
+	}
+	n := copy(p, b.start)
+	b.start = b.start[n:]
+	return n, nil
+}
+
+func (b *partRead) Close() error { return b.rest.Close() }
 
 // renew finds another access token after a 401, and reports whether there is one
 // now. A 401 counts as a player's report does.
@@ -228,7 +236,7 @@ func (c *call) renew(refusal []byte) bool {
 	if unzip, err := gzip.NewReader(bytes.NewReader(refusal)); err == nil {
 		refusal, _ = io.ReadAll(io.LimitReader(unzip, maxRefusal))
 	}
-	if c.accepts(c.app, c.token) && bytes.Contains(refusal, []byte(otherProvider)) {
+	if c.took(c.app, c.token, false) && bytes.Contains(refusal, []byte(otherProvider)) {
 		return false
 	}
 	refused := c.token

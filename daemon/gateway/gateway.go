@@ -125,18 +125,16 @@ func (g *Gateway) sleep() {
 	}
 }
 
-// accept notes that the server takes an access token.
-func (g *Gateway) accept(app, accessToken string) {
+// took reports whether the server has taken an access token before, and notes it
+// if it does now.
+func (g *Gateway) took(app, accessToken string, now bool) (before bool) {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.accepted[app] = accessToken
-}
-
-// accepts reports whether the server has taken an access token before.
-func (g *Gateway) accepts(app, accessToken string) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.accepted[app] == accessToken
+	before = g.accepted[app] == accessToken
+	if now {
+		g.accepted[app] = accessToken
+	}
+	g.mu.Unlock()
+	return before
 }
 
 // Outcome is how a call ended that the gateway has taken on.

@@ -25,7 +25,7 @@ func invalid(detail string) error { return ipc.NewProblem(ipc.CodeInvalidParamet
 // HTTP/1.0, which net/http takes for an empty body.
 func checkFraming(r *http.Request) error {
 	if len(r.Header["Expect"]) > 1 {
-		p := ipc.NewProblem(ipc.CodeInvalidParameter, "the only Expect that is understood is one 100-continue")
+		p := ipc.NewProblem(ipc.CodeInvalidParameter, "the only Expect that is understood is 100-continue")
 		p.Status = http.StatusExpectationFailed
 		return p
 	}

@@ -14,13 +14,13 @@ import (
 type GatewayTokens struct{ Broker Broker }
 
 // Token is part of gateway.Tokens.
-func (t GatewayTokens) Token(ctx context.Context, app string, wait time.Duration) (string, error) {
+func (t *GatewayTokens) Token(ctx context.Context, app string, wait time.Duration) (string, error) {
 	tok, err := t.Broker.Token(ctx, app, wait, 0)
 	return tok.AccessToken, problem(err)
 }
 
 // Report is part of gateway.Tokens.
-func (t GatewayTokens) Report(ctx context.Context, app, accessToken string) error {
+func (t *GatewayTokens) Report(ctx context.Context, app, accessToken string) error {
 	_, err := t.Broker.Report(ctx, app, accessToken)
 	return err
 }
