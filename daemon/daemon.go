@@ -50,7 +50,7 @@ type Manager interface {
 	Stopping()
 	// Watchdog reports to the manager at intervals that the daemon is alive, as long
 	// as alive says so, until ctx is done.
-	Watchdog(ctx context.Context, alive func() bool) error
+	Watchdog(ctx context.Context, alive func() bool)
 }
 
 // Config is what a Daemon needs beside its configuration file. Fields that may
@@ -255,7 +255,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	start(d.followNetwork)
 	start(d.settle)
 	start(d.followHangups)
-	start(func(ctx context.Context) error { return d.cfg.Notifier.Watchdog(ctx, d.alive) })
+	parts.Go(func() { d.cfg.Notifier.Watchdog(ctx, d.alive) })
 
 	conf := d.conf.Load()
 	d.cfg.Log.Info("tvpassd is running", "version", d.cfg.Version, "socket", d.socket.Addr().String(),

@@ -17,11 +17,11 @@ import (
 // noManager is no service manager.
 type noManager struct{}
 
-func (noManager) Ready(string)                                {}
-func (noManager) Reloading()                                  {}
-func (noManager) Status(string)                               {}
-func (noManager) Stopping()                                   {}
-func (noManager) Watchdog(context.Context, func() bool) error { return nil }
+func (noManager) Ready(string)                          {}
+func (noManager) Reloading()                            {}
+func (noManager) Status(string)                         {}
+func (noManager) Stopping()                             {}
+func (noManager) Watchdog(context.Context, func() bool) {}
 
 // onBench is the configuration of a daemon on this machine, with a state and a
 // socket of its own.

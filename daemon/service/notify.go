@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -89,26 +90,41 @@ func (n *Notifier) Stopping() { n.send(daemon.SdNotifyStopping) }
 func statusLine(text string) string { return "STATUS=" + strings.ReplaceAll(text, "\n", " ") }
 
 // Watchdog tells the manager that the daemon is alive, twice in the time that
-// the manager allows, until ctx is done. It skips a message if healthy returns
-// false. It returns at once if no watchdog is wanted.
-func (n *Notifier) Watchdog(ctx context.Context, healthy func() bool) error {
-	if n.socket == "" {
-		return nil
-	}
-	limit, err := daemon.SdWatchdogEnabled(false)
-	if err != nil || limit == 0 {
-		return err
+// the manager allows, as often as healthy returns true, until ctx is done. It
+// returns at once if no watchdog is wanted.
+func (n *Notifier) Watchdog(ctx context.Context, healthy func() bool) {
+	limit := n.watchdog()
+	if limit == 0 {
+		return
 	}
 	tick := time.NewTicker(limit / 2)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-tick.C:
 			if healthy() {
 				n.send(daemon.SdNotifyWatchdog)
 			}
 		}
 	}
+}
+
+// watchdog returns the time that the manager allows, 0 if it wants no watchdog.
+// (go-systemd's SdWatchdogEnabled takes no more than 35 minutes on a 32-bit
+// device, and overflows.)
+func (n *Notifier) watchdog() time.Duration {
+	const least, most = 20 * time.Millisecond, 24 * time.Hour
+	text, pid := os.Getenv("WATCHDOG_USEC"), os.Getenv("WATCHDOG_PID")
+	if n.socket == "" || text == "" || pid != "" && pid != strconv.Itoa(os.Getpid()) {
+		return 0
+	}
+	usec, err := strconv.ParseUint(text, 10, 64)
+	if err != nil || usec == 0 {
+		n.log.Warn("WATCHDOG_USEC is not a time: the service manager hears nothing of the daemon's health",
+			"code", "notify_failed", "err", err)
+		return 0
+	}
+	return max(time.Duration(min(usec, uint64(most.Microseconds())))*time.Microsecond, least)
 }

@@ -1,9 +1,11 @@
 package service
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
+	"strconv"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
@@ -13,16 +15,17 @@ import (
 // passed none. Mode and group of the socket are the manager's, and closing it
 // leaves its file alone. A second call finds nothing.
 func Listener() (net.Listener, error) {
-	files := activation.Files(true)
-	for _, f := range files {
-		defer f.Close() // FileListener has a copy
+	if n, _ := strconv.Atoi(os.Getenv("LISTEN_FDS")); n > 1 && os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid()) {
+		// go-systemd would look at each, however many there are.
+		return nil, fmt.Errorf("the service manager passed %d sockets: tvpassd.socket may have one ListenStream", n)
 	}
-	switch len(files) {
-	case 0:
+	files := activation.Files(true)
+	if len(files) == 0 {
 		return nil, nil
-	case 1:
-	default:
-		return nil, fmt.Errorf("the service manager passed %d sockets: tvpassd.socket may have one ListenStream", len(files))
+	}
+	defer files[0].Close() // FileListener has a copy
+	if _, err := unix.Getpeername(int(files[0].Fd())); err == nil {
+		return nil, errors.New("the service manager passed a connection, not a socket: set Accept=no in tvpassd.socket")
 	}
 	l, err := net.FileListener(files[0])
 	if err == nil && l.Addr().Network() != "unix" {

@@ -100,11 +100,19 @@ func TestSocketsThatAreNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer null.Close()
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	connection, peer := os.NewFile(uintptr(pair[0]), "connection"), os.NewFile(uintptr(pair[1]), "peer")
+	defer connection.Close()
+	defer peer.Close()
 	for _, c := range []struct {
 		sockets []*os.File
 		want    string
 	}{
 		{nil, "no socket"},
+		{[]*os.File{connection}, "set Accept=no in tvpassd.socket"},
 		{[]*os.File{unixSocket, unixSocket}, "passed 2 sockets"},
 		{[]*os.File{socketFile(t, "tcp", "127.0.0.1:0")}, "is not a Unix socket"},
 		{[]*os.File{null}, "the socket that the service manager passed"},
@@ -113,6 +121,15 @@ func TestSocketsThatAreNone(t *testing.T) {
 		if err != nil || !strings.Contains(string(out), c.want) {
 			t.Errorf("%v: %s, not %s", err, out, c.want)
 		}
+	}
+}
+
+// A count that makes no sense does not keep the service busy.
+func TestTooManySockets(t *testing.T) {
+	cmd := serviceWith(t)
+	cmd.Args[2] = `LISTEN_PID=$$ LISTEN_FDS=2000000000 exec "$0"`
+	if out, err := cmd.CombinedOutput(); err != nil || !strings.Contains(string(out), "passed 2000000000 sockets") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -98,8 +99,12 @@ func (s *Socket) leadsHere() bool {
 // Keep listens again when the path is removed or replaced, until ctx is done.
 // It can't make a socket again that the service manager passed; then
 // [Socket.Gone] says who can. It calls changed when Gone changes. It sleeps
-// until something happens in the directory.
+// until something happens in the directory. An abstract socket, whose name
+// begins with @, has none.
 func (s *Socket) Keep(ctx context.Context, log *slog.Logger, changed func()) error {
+	if strings.HasPrefix(s.options.Path, "@") {
+		return nil
+	}
 	dir := filepath.Dir(s.options.Path)
 	inotify, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
