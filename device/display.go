@@ -138,7 +138,11 @@ func (p *probe) connectors() []string {
 		}
 		ranked[rank] = append(ranked[rank], name)
 	}
-	return slices.Concat(ranked[:]...)
+	var all []string
+	for _, names := range ranked {
+		all = append(all, names...)
+	}
+	return all
 }
 
 // modes lists the sizes in a connector's modes file.

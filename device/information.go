@@ -298,7 +298,7 @@ func squeeze(text string) string {
 // isPeriodic reports whether a long text is a shorter one again and again.
 func isPeriodic(text string) bool {
 	for period := 1; period <= len(text)/2; period++ {
-		if len(text) >= minRun && len(text)%period == 0 && strings.Repeat(text[:period], len(text)/period) == text {
+		if len(text) >= minRun && len(text)%period == 0 && text[period:] == text[:len(text)-period] {
 			return true
 		}
 	}

@@ -11,6 +11,8 @@ const (
 	routes6    = "/proc/net/ipv6_route"
 	addresses6 = "/proc/net/if_inet6"
 
+	anywhere = "00000000000000000000000000000000" // as a destination of IPv6
+
 	// Of a route's flags, <linux/route.h>.
 	flagUp     = 0x1
 	flagReject = 0x200
@@ -40,7 +42,7 @@ func (p *probe) routes() (routes []route, readable bool) {
 		// The columns are destination, its length, source, its length, gateway, metric,
 		// references, use, flags, interface. Every interface has link-local and
 		// multicast routes: only the default ones say anything.
-		if len(f) >= 10 && f[0] == strings.Repeat("0", 32) && f[1] == "00" {
+		if len(f) >= 10 && f[0] == anywhere && f[1] == "00" {
 			routes = appendRoute(routes, first, route{from: routes6, name: f[9], world: true}, f[8], f[5], 16)
 		}
 	}

@@ -111,7 +111,7 @@ func (b *bundle) own(args ...string) string {
 	e := *b.env
 	e.screen, e.stdout, e.stderr = &said, &said, &said
 	if err := e.dispatch(args); err != nil {
-		if _, silent := errors.AsType[exitStatus](err); !silent {
+		if _, silent := errors.AsType[*exitStatus](err); !silent {
 			e.complain(err)
 		}
 	}

@@ -30,7 +30,7 @@ func (e *env) checkConfig() error {
 		for _, fault := range unjoin(err) {
 			e.complain(fault)
 		}
-		return exitStatus{code: exitFailure}
+		return &exitStatus{code: exitFailure}
 	}
 	var faults []error
 	for _, bad := range conf.Bad {
@@ -52,7 +52,7 @@ func (e *env) checkConfig() error {
 	}
 	e.warnOfPlace(conf)
 	if len(faults) > 0 {
-		return exitStatus{code: exitFailure}
+		return &exitStatus{code: exitFailure}
 	}
 	name := cmp.Or(conf.File, config.DefaultFile+" (missing, so the defaults apply)")
 	_, err = fmt.Fprintf(e.stdout, "%s: good, %s, endpoint %s\n", name, plural(len(conf.Apps), "app"), conf.Endpoint)

@@ -43,9 +43,9 @@ func doctorCommand(set *flag.FlagSet) func(*env, []string) error {
 		case err != nil:
 			return err
 		case r.Worst == doctor.Warning:
-			return exitStatus{code: exitWarnings}
+			return &exitStatus{code: exitWarnings}
 		case r.Worst == doctor.Failed:
-			return exitStatus{code: exitFailures}
+			return &exitStatus{code: exitFailures}
 		}
 		return nil
 	}

@@ -81,7 +81,7 @@ type env struct {
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	e := &env{ctx: ctx, stdin: stdin, screen: stdout, stdout: printer{stdout}, stderr: printer{stderr}}
 	err := e.dispatch(args)
-	status, own := errors.AsType[exitStatus](err)
+	status, own := errors.AsType[*exitStatus](err)
 	switch {
 	case err == nil, errors.Is(err, flag.ErrHelp):
 		return 0
@@ -108,10 +108,10 @@ type exitStatus struct {
 	err  error
 }
 
-func (e exitStatus) Error() string { return fmt.Sprint(e.err) }
+func (e *exitStatus) Error() string { return fmt.Sprint(e.err) }
 
 func misused(format string, args ...any) error {
-	return exitStatus{exitUsage, fmt.Errorf(format+"; see tvpassd --help", args...)}
+	return &exitStatus{exitUsage, fmt.Errorf(format+"; see tvpassd --help", args...)}
 }
 
 // dispatch reads the command line. Flags that every command takes may stand before
@@ -129,7 +129,7 @@ func (e *env) dispatch(args []string) error {
 	}
 	if len(rest) == 0 {
 		e.help(e.stderr)
-		return exitStatus{code: exitUsage}
+		return &exitStatus{code: exitUsage}
 	}
 	name, args := rest[0], rest[1:]
 	if name == "help" {

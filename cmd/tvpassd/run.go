@@ -43,7 +43,7 @@ func (e *env) runDaemon(user string) (err error) {
 	switch {
 	case user != "":
 		if found, err = e.giveUpRoot(user); err != nil {
-			return exitStatus{exitConfig, err}
+			return &exitStatus{exitConfig, err}
 		}
 	case service.Managed():
 		if err := service.Seal(); err != nil {
@@ -61,7 +61,7 @@ func (e *env) runDaemon(user string) (err error) {
 	this := thisProgram()
 	listener, err := service.Listener()
 	if err != nil {
-		return exitStatus{exitConfig, err}
+		return &exitStatus{exitConfig, err}
 	}
 	journal := service.Journal()
 	log, level := newLogger(service.NewLogWriter(e.stderr, unix.Stderr, journal != nil), journal)
@@ -83,7 +83,7 @@ func (e *env) runDaemon(user string) (err error) {
 		return err // a restart may help
 	}
 	if err != nil {
-		return exitStatus{exitConfig, err}
+		return &exitStatus{exitConfig, err}
 	}
 	return d.Run(e.ctx)
 }

@@ -69,7 +69,7 @@ func (e *env) watchStatus(v view, all bool) error {
 			v.rows = rowsOf(e.screen) // the window may have another size by now
 		}
 		err := e.status(v)
-		if _, shown := errors.AsType[exitStatus](err); err != nil && !shown {
+		if _, shown := errors.AsType[*exitStatus](err); err != nil && !shown {
 			return err
 		}
 		select {
@@ -89,7 +89,7 @@ func (e *env) status(v view) error {
 	})
 	switch {
 	case e.ctx.Err() != nil:
-		return exitStatus{code: exitFailure}
+		return &exitStatus{code: exitFailure}
 	case errors.Is(err, client.ErrPermission):
 		return e.noStatus("no_permission", "no permission", exitNoPermission, err, v)
 	case errors.Is(err, errSocketGone):
@@ -111,9 +111,9 @@ func (e *env) status(v view) error {
 	case err != nil:
 		return err
 	case st.Health == ipc.Degraded:
-		return exitStatus{code: exitDegraded}
+		return &exitStatus{code: exitDegraded}
 	case st.Health == ipc.Failed:
-		return exitStatus{code: exitFailed}
+		return &exitStatus{code: exitFailed}
 	}
 	return nil
 }
@@ -133,7 +133,7 @@ func (e *env) noStatus(health, words string, code int, why error, v view) error 
 	} else {
 		_, err = fmt.Fprint(e.screen, v.above, clocked(words, v.now()), "\n", printable(wrap(why.Error(), "  ")))
 	}
-	return errors.Join(err, exitStatus{code: code})
+	return errors.Join(err, &exitStatus{code: code})
 }
 
 // rowsOf returns the height of a terminal, and that of a serial console for

@@ -103,8 +103,8 @@ func (h *Hardware) privileged() Findings {
 // warning.
 func (h *Hardware) compare() {
 	id := h.identifier
-	candidates := slices.Concat([]device.Candidate{h.findings.Candidate}, h.findings.All,
-		h.facts.Load().report.Identifiers)
+	candidates := append([]device.Candidate{h.findings.Candidate}, h.findings.All...)
+	candidates = append(candidates, h.facts.Load().report.Identifiers...)
 	var list []device.Warning
 	warn := func(code, detail string) {
 		list = append(list, device.Warning{Code: code, Detail: detail})

@@ -57,7 +57,7 @@ func (n *Notifier) send(lines ...string) {
 
 // deliver does what go-systemd's SdNotify does, in limited time.
 func deliver(socket, message string) error {
-	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: socket, Net: "unixgram"})
+	c, err := net.Dial("unixgram", socket)
 	if err != nil {
 		return err
 	}

@@ -18,8 +18,8 @@ import (
 
 // openFiles returns how many files this process may have open.
 func openFiles() uint64 {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
 		return math.MaxUint64 // it can't fail
 	}
 	return limit.Cur // which Go has raised as far as it may
