@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"syscall"
 
 	"github.com/coreos/go-systemd/v22/activation"
 	"golang.org/x/sys/unix"
@@ -24,7 +25,8 @@ func Listener() (net.Listener, error) {
 		return nil, nil
 	}
 	defer files[0].Close() // FileListener has a copy
-	if _, err := unix.Getpeername(int(files[0].Fd())); err == nil {
+	// x/sys/unix would bring all kinds of addresses, 20 kB of them.
+	if _, err := syscall.Getpeername(int(files[0].Fd())); err == nil {
 		return nil, errors.New("the service manager passed a connection, not a socket: set Accept=no in tvpassd.socket")
 	}
 	l, err := net.FileListener(files[0])
