@@ -9,26 +9,54 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
+// followAgain is how long the daemon waits before it follows the network again
+// after a failure, such as a lack of memory or files.
+const followAgain = time.Minute
+
 // followNetwork probes the device again when the network changes, and retries
-// calls that failed because the network was down. Without it the daemon works,
-// too, but retries later.
+// calls that failed because the network was down. While it can't be followed,
+// the daemon looks once a minute.
 func (d *Daemon) followNetwork(ctx context.Context) error {
-	err := device.Watch(ctx, func() {
-		if d.hardware.Probe() {
-			d.upstream.Load().Drop()
-			d.changed()
+	for told := false; ; told = true {
+		err := device.Watch(ctx, func() {
+			d.probe()
+			d.linkUp(ctx)
+		})
+		if ctx.Err() != nil {
+			return nil
 		}
-		if !d.hardware.Connected() {
-			return
+		if !told {
+			d.cfg.Log.Warn("changes of the network are noticed late", "code", "network_unfollowed", "err", err)
 		}
-		if err := d.broker.LinkUp(ctx); err != nil && ctx.Err() == nil {
-			d.cfg.Log.Warn("the network is back, but the broker does not answer", "code", ipc.CodeInternal, "err", err)
+		select {
+		case <-time.After(followAgain):
+		case <-ctx.Done():
+			return nil
 		}
-	})
-	if err != nil {
-		d.cfg.Log.Warn("changes of the network are not followed", "code", "network_unfollowed", "err", err)
+		if d.probe() {
+			d.linkUp(ctx)
+		}
 	}
-	return nil
+}
+
+// probe probes the device again and reports whether the network changed.
+func (d *Daemon) probe() bool {
+	changed := d.hardware.Probe()
+	if changed {
+		d.upstream.Load().Drop()
+		d.changed()
+	}
+	return changed
+}
+
+// linkUp retries calls that failed because the network was down.
+func (d *Daemon) linkUp(ctx context.Context) {
+	if !d.hardware.Connected() {
+		return
+	}
+	if err := d.broker.LinkUp(ctx); err != nil && ctx.Err() == nil {
+		d.cfg.Log.Warn("the network is back, but the broker does not answer", "code", ipc.CodeInternal, "err", err)
+	}
 }
 
 // changed makes followChanges look again. It never waits.

@@ -111,6 +111,21 @@ func TestARemovedSocketComesBack(t *testing.T) {
 	}
 }
 
+// Without inotify watches (fs.inotify.max_user_watches) the socket comes back,
+// too, and that is told once.
+func TestARemovedSocketWithoutWatches(t *testing.T) {
+	l := newLab(t)
+	d := l.up()
+	defer l.inject("inotify_add_watch:error=ENOSPC")()
+	for range 2 {
+		l.must(os.Remove(l.path("sock")))
+		d.until("socket", l.answers)
+	}
+	if n := strings.Count(d.stderr.String(), "is noticed late"); n != 1 {
+		t.Errorf("logged %d times\n%s", n, d.stderr)
+	}
+}
+
 // A service manager that never reads delays the daemon by a second a message.
 func TestAManagerThatDoesNotRead(t *testing.T) {
 	l := newLab(t)

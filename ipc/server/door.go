@@ -94,7 +94,9 @@ func (d *door) Accept() (net.Conn, error) {
 		}
 		peer, err := d.identify(fd)
 		if err != nil {
-			d.log.Warn("connection closed", "code", ipc.CodeInternal, "err", fmt.Errorf("identify the caller: %w", err))
+			if d.news(notice{what: "unknown"}, time.Now()) {
+				d.log.Warn("connections are closed", "code", ipc.CodeInternal, "err", fmt.Errorf("identify the caller: %w", err))
+			}
 			_ = unix.Close(fd) // nothing was written that could be lost
 			continue
 		}

@@ -106,10 +106,18 @@ func (s *Socket) Keep(ctx context.Context, log *slog.Logger, changed func()) err
 		return nil
 	}
 	dir := filepath.Dir(s.options.Path)
+	late := sync.OnceFunc(func() {
+		log.Warn("a removal of the socket is noticed late: inotify fails", "code", ipc.WarnSocketRemoved)
+	})
 	inotify, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
-	if err != nil {
-		log.Warn("a removal of the socket will not be noticed", "code", ipc.WarnSocketRemoved, "err", err)
-		return nil
+	for ; err != nil; inotify, err = unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK) {
+		late()
+		select {
+		case <-time.After(time.Minute):
+			s.restore(log, changed)
+		case <-ctx.Done():
+			return nil
+		}
 	}
 	folder := os.NewFile(uintptr(inotify), "inotify")
 	defer folder.Close()
@@ -119,6 +127,9 @@ func (s *Socket) Keep(ctx context.Context, log *slog.Logger, changed func()) err
 		// The directory may be another one by now. Adding the same one again changes nothing.
 		_, watching := unix.InotifyAddWatch(inotify, dir, unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MOVED_TO|
 			unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_ONLYDIR)
+		if watching != nil && !errors.Is(watching, fs.ErrNotExist) { // the directory may be gone, too
+			late()
+		}
 		deadline := time.Time{}
 		if again := s.restore(log, changed); again || watching != nil {
 			deadline = time.Now().Add(retry)
