@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -79,5 +80,24 @@ func TestUmask(t *testing.T) {
 				t.Errorf("the socket's directory has mode %o", mode)
 			}
 		})
+	}
+}
+
+// Whatever listens on the socket, `headers` prints what it says it does: curl
+// would send a line that follows a line break as a header of its own.
+func TestHeadersAreOneLineEach(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sock")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		fmt.Fprint(w, `{"app":"x","expires_in":5,"headers":{"Authorization":"Bearer x\r\nCookie: y"}}`)
+	})}
+	go other.Serve(listener)
+	defer other.Close()
+	r := exec1(t, "headers", "--app", "x", "--socket", path)
+	if r.expect(t, 1, "control character"); r.stdout != "" {
+		t.Errorf("it prints %q", r.stdout)
 	}
 }

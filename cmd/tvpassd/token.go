@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/ipc/client"
@@ -50,6 +51,9 @@ func headersCommand(set *flag.FlagSet) func(*env, []string) error {
 			return err
 		}
 		for _, name := range slices.Sorted(maps.Keys(h.Headers)) {
+			if strings.ContainsFunc(name+h.Headers[name], unicode.IsControl) {
+				return errors.New("the answer has a header with a control character: something else than tvpassd listens")
+			}
 			if _, err := fmt.Fprintf(e.stdout, "%s: %s\n", name, h.Headers[name]); err != nil {
 				return err
 			}
