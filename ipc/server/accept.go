@@ -60,6 +60,16 @@ func (l *listener) accept() (fd int, err error) {
 	return fd, os.NewSyscallError("accept4", err)
 }
 
+// try returns a connection that waits, if there is one.
+func (l *listener) try() (fd int, ok bool) {
+	var err error
+	closed := l.raw.Read(func(listening uintptr) bool {
+		fd, _, err = syscall.Accept4(int(listening), unix.SOCK_CLOEXEC)
+		return true
+	})
+	return fd, closed == nil && err == nil
+}
+
 // connOf makes a net.Conn of a descriptor, which it closes.
 func connOf(fd int) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), "")

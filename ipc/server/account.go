@@ -26,6 +26,7 @@ type account struct {
 	busy     int // connections on which a request is answered
 	bodies   int64
 	arrivals *rate.Limiter
+	looked   time.Time // for connections that the user has closed
 }
 
 // account returns the account of a user. Now and then it drops accounts that
@@ -43,6 +44,25 @@ func (d *door) account(uid uint32, now time.Time) *account {
 	u := &account{arrivals: rate.NewLimiter(arrivals, burst)}
 	d.users[uid] = u
 	return u
+}
+
+// dropDead closes those of a user's connections that the user has closed, before
+// they count against the next one: a busy server may not have noticed yet, or not
+// look while it answers.
+func (d *door) dropDead(uid uint32, now time.Time) {
+	const pause = 2 * time.Millisecond // between two looks
+	d.mu.Lock()
+	var conns []*conn
+	if u := d.users[uid]; u != nil && len(u.conns) >= min(entitled, d.limits.user) && now.Sub(u.looked) >= pause {
+		u.looked = now
+		conns = slices.Clone(u.conns)
+	}
+	d.mu.Unlock()
+	for _, c := range conns {
+		if c.hungUp() {
+			_ = c.Close() // nobody is there
+		}
+	}
 }
 
 // others returns how many connections are not an admin's.

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"io"
 	"net"
 	"syscall"
@@ -29,9 +30,10 @@ type conn struct {
 	deadline readDeadline
 
 	// The door's mutex guards these.
-	state state
-	since uint64      // when it was accepted or last became idle, in events of the door
-	timer *time.Timer // runs while the connection has to wait
+	state  state
+	since  uint64      // when it was accepted or last became idle, in events of the door
+	timer  *time.Timer // runs while the connection has to wait
+	cancel func()      // ends the requests that are answered
 
 	// What follows is for Read. Reads never overlap.
 	begun   bool   // the request's first bytes were read
@@ -154,6 +156,24 @@ func (c *conn) gone() error {
 	return cmp.Or(err, io.EOF)
 }
 
+// hungUp reports whether the caller has closed the connection.
+func (c *conn) hungUp() (is bool) {
+	sc, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := sc.SyscallConn()
+	if err != nil {
+		return false
+	}
+	err = raw.Control(func(fd uintptr) {
+		ends := []unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(ends, 0)
+		is = err == nil && n > 0
+	})
+	return err == nil && is
+}
+
 // Write sends an answer, and a problem in place of what net/http itself answers
 // to a request that it refuses.
 func (c *conn) Write(b []byte) (int, error) {
@@ -197,6 +217,19 @@ func (c *conn) delayed(wait time.Duration, f func()) {
 	c.timer = time.AfterFunc(wait, f)
 }
 
+// until returns a context that ends with the connection. net/http's own ends when
+// the caller has left, but not while there is more to read than the request.
+func (c *conn) until(ctx context.Context) context.Context {
+	if c.door == nil {
+		return ctx
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	c.door.mu.Lock()
+	defer c.door.mu.Unlock()
+	c.cancel = cancel
+	return ctx
+}
+
 // Close may be called several times.
 func (c *conn) Close() error {
 	if c.door != nil {
@@ -204,6 +237,9 @@ func (c *conn) Close() error {
 		c.door.remove(c)
 		if c.timer != nil {
 			c.timer.Stop()
+		}
+		if c.cancel != nil {
+			c.cancel()
 		}
 		c.door.mu.Unlock()
 	}

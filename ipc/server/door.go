@@ -32,8 +32,8 @@ func totalFor(files uint64) int {
 }
 
 const (
-	entitled = 4  // as long as a user has fewer connections, there is room for another
-	atOnce   = 16 // connections taken in before others have their turn
+	entitled = 4   // as long as a user has fewer connections, there is room for another
+	atOnce   = 256 // connections taken in before others have their turn
 )
 
 // door is a listener that knows who comes in, and keeps one user from taking
@@ -49,8 +49,10 @@ type door struct {
 	admin    func(Peer) bool
 	limits   limits
 	log      *slog.Logger
-	full     []byte // the answer to one connection too many
-	accepted int    // by Accept, which is not called concurrently
+
+	// Accept, which is not called concurrently, alone uses these.
+	leaving  leaving
+	accepted int
 
 	mu     sync.Mutex // guards what follows, and all accounts
 	users  map[uint32]*account
@@ -77,7 +79,8 @@ func newDoor(l *Socket, callers *patient, s *Server) *door {
 		socket: l, callers: callers, late: newLate(), identify: s.identify,
 		admin:  func(peer Peer) bool { return s.cfg.Policy().Admin(peer) },
 		limits: limits{s.cfg.PerUID, max(s.cfg.PerUID, adminConns), s.cfg.Total},
-		log:    s.cfg.Log, full: lastWord(p, nil), users: make(map[uint32]*account), told: make(map[notice]time.Time),
+		log:    s.cfg.Log, leaving: leaving{most: leavingFor(openFiles(), s.cfg.Total), word: lastWord(p, nil)},
+		users: make(map[uint32]*account), told: make(map[notice]time.Time),
 	}
 }
 
@@ -85,8 +88,9 @@ func newDoor(l *Socket, callers *patient, s *Server) *door {
 // connections of all others.
 func (d *door) Accept() (net.Conn, error) {
 	for {
-		fd, err := d.callers.next()
+		fd, err := d.next()
 		if err != nil {
+			d.leaving.refuse(len(d.leaving.fds))
 			return nil, err
 		}
 		if d.accepted++; d.accepted%atOnce == 0 {
@@ -108,6 +112,7 @@ func (d *door) Accept() (net.Conn, error) {
 
 // enter takes a caller in, and returns the connection if it may be served now.
 func (d *door) enter(fd int, peer Peer, now time.Time) net.Conn {
+	d.dropDead(peer.UID, now)
 	in, out, wait := d.admit(peer, now)
 	if out != nil {
 		d.makeRoom(out, peer, now)
@@ -204,15 +209,13 @@ func (d *door) makeRoom(out *conn, comer Peer, now time.Time) {
 	}
 }
 
-// turnAway answers and closes one connection too many. The answer fits the
-// socket's buffer, so the door does not wait.
+// turnAway refuses one connection too many.
 func (d *door) turnAway(fd int, peer Peer, now time.Time) {
 	if d.news(notice{peer.UID, "full"}, now) {
 		d.log.Warn("too many connections", "code", ipc.CodeTooManyRequests, "uid", peer.UID, "pid", peer.PID,
 			"per_user", d.limits.user, "total", d.limits.total)
 	}
-	_, _ = syscall.SendmsgN(fd, d.full, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-	_ = unix.Close(fd)
+	d.leaving.add(fd)
 }
 
 // notice is something about a user that is worth a line in the log.

@@ -72,6 +72,27 @@ func TestAClosedConnectionMakesRoom(t *testing.T) {
 	}
 }
 
+// A connection that its user has closed does not count, even while the server
+// answers a request on it and has more to read.
+func TestADeadConnectionDoesNotCount(t *testing.T) {
+	t.Parallel()
+	const most = 3
+	l := startLab(t, func(cfg *Config) { cfg.PerUID = most })
+	l.blocks(make(chan struct{}))
+	var conns []net.Conn
+	for range most {
+		c := l.dial(alice)
+		fmt.Fprint(c, strings.Repeat("GET /v1/token HTTP/1.1\r\nHost: x\r\n\r\n", 2))
+		conns = append(conns, c)
+	}
+	l.until("waiters", func() bool { return l.waiters() == most })
+	for _, c := range conns {
+		c.Close()
+	}
+	l.enter(alice)
+	l.until("end of the waiting", func() bool { return l.waiters() == 0 })
+}
+
 // enter connects as somebody as soon as there is room.
 func (l *lab) enter(uid uint32) (c net.Conn) {
 	l.t.Helper()

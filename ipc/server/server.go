@@ -112,7 +112,7 @@ func (s *Server) http(base context.Context, h http.Handler) *http.Server {
 		ErrorLog:          slog.NewLogLogger(s.cfg.Log.With("code", ipc.CodeInternal).Handler(), slog.LevelWarn),
 		BaseContext:       func(net.Listener) context.Context { return base },
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, peerKey{}, c)
+			return context.WithValue(c.(*conn).until(ctx), peerKey{}, c)
 		},
 		ConnState: func(c net.Conn, state http.ConnState) {
 			switch state {

@@ -67,6 +67,14 @@ func (s *Socket) accept() (int, error) {
 	}
 }
 
+// try returns a connection that waits, if there is one.
+func (s *Socket) try() (fd int, ok bool) {
+	s.mu.Lock()
+	l := s.listener
+	s.mu.Unlock()
+	return l.try()
+}
+
 // replaced reports whether l was closed because another listener took its place.
 func (s *Socket) replaced(l *listener) bool {
 	s.mu.Lock()
