@@ -32,9 +32,9 @@ func built(t *testing.T) programs {
 	return p
 }
 
-// The cost of an attack to a player, in counts. Times depend on the machine:
-// the report shows them.
-func TestNobodyTakesWhatOthersNeed(t *testing.T) {
+// labFor returns a lab of the programs as they are shipped.
+func labFor(t *testing.T) *lab {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("only root can be several users")
 	}
@@ -47,6 +47,13 @@ func TestNobodyTakesWhatOthersNeed(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	return l
+}
+
+// The cost of an attack to a player, in counts. Times depend on the machine:
+// the report shows them.
+func TestNobodyTakesWhatOthersNeed(t *testing.T) {
+	l := labFor(t)
 	for name, check := range checks() {
 		t.Run(name, func(t *testing.T) {
 			r, err := l.run(t.Context(), find(t, name), 3*time.Second)

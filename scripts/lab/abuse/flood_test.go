@@ -1,7 +1,6 @@
 package main
 
 import (
-	"os"
 	"testing"
 	"time"
 )
@@ -9,18 +8,7 @@ import (
 // Whoever waits for a place in the queue gets one, and the token. How many of its
 // connects the kernel refuses, and how long one takes, is the report's.
 func TestAFloodOfConnectsKeepsNobodyOut(t *testing.T) {
-	if os.Getuid() != 0 {
-		t.Skip("only root can be several users")
-	}
-	l, err := newLab(t.Context(), built(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := l.close(); err != nil {
-			t.Error(err)
-		}
-	})
+	l := labFor(t)
 	r, err := l.runAs(t.Context(), floods[2].attack(), "caller", 3*time.Second)
 	if err != nil {
 		t.Fatal(err)
