@@ -274,6 +274,10 @@ func TestNiceness(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if out, err := exec.Command("nice", "-n", "-1", "nice").Output(); err != nil ||
+		strings.TrimSpace(string(out)) != strconv.Itoa(20-ours-1) {
+		t.Skipf("no process may have a lower niceness here: run the tests with CAP_SYS_NICE (%s, %v)", out, err)
+	}
 	for started, want := range map[int]int{0: -5, 7: 7} {
 		t.Run(strconv.Itoa(started), func(t *testing.T) {
 			l, exe := userLab(t)
