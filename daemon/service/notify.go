@@ -122,8 +122,8 @@ func (n *Notifier) watchdog() time.Duration {
 	}
 	usec, err := strconv.ParseUint(text, 10, 64)
 	if err != nil || usec == 0 {
-		n.log.Warn("WATCHDOG_USEC is not a time: the service manager hears nothing of the daemon's health",
-			"code", "notify_failed", "err", err)
+		n.log.Warn("the WATCHDOG_USEC of the service manager is not a time: no watchdog runs",
+			"code", "watchdog_invalid", "err", err)
 		return 0
 	}
 	return max(time.Duration(min(usec, uint64(most.Microseconds())))*time.Microsecond, least)
