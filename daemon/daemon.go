@@ -20,7 +20,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -144,8 +143,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 // memory, files or space, or a file system that fails, hangs or is not writable
 // yet.
 func MayPass(err error) bool {
-	lacks := []error{unix.ENOBUFS, unix.ENOSPC, unix.EDQUOT, unix.EROFS}
-	return hostfile.MayPass(err) || slices.ContainsFunc(lacks, func(lack error) bool { return errors.Is(err, lack) })
+	return hostfile.MayPass(err) || storage.MayPass(err) || errors.Is(err, unix.ENOBUFS)
 }
 
 // logState logs what is wrong with the state and where it lies.

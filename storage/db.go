@@ -92,7 +92,7 @@ func unsupported(err error) bool {
 	if at, ok := errors.AsType[*fs.PathError](err); ok && (at.Op == "open" || at.Op == "lock") {
 		return false
 	}
-	return err != nil && !errors.Is(err, ErrDamaged) && !troubled(err)
+	return err != nil && !errors.Is(err, ErrDamaged) && !MayPass(err)
 }
 
 // rebuild makes a new database. The old one stays in place until the new one is

@@ -35,8 +35,9 @@ var trouble = [...]struct {
 	{syscall.ENFILE, ""},
 }
 
-// troubled reports whether an error of the file system may pass.
-func troubled(err error) bool {
+// MayPass reports whether an error of the file system may pass by itself, or once
+// a person has mended the disk.
+func MayPass(err error) bool {
 	for _, t := range trouble {
 		if errors.Is(err, t.errno) {
 			return true
@@ -160,7 +161,7 @@ func replace(path string, backed bool, build func(name string) error) error {
 	if err == nil {
 		err = os.Rename(name, path)
 		_, statErr := os.Lstat(path)
-		if err != nil && !troubled(err) && (backed || errors.Is(statErr, fs.ErrNotExist)) {
+		if err != nil && !MayPass(err) && (backed || errors.Is(statErr, fs.ErrNotExist)) {
 			err = copyOver(name, path, err)
 		}
 	}
@@ -242,7 +243,7 @@ func syncDir(dir string) error {
 // synced ignores the error of a file system that has no sync: it can do no
 // better.
 func synced(err error) error {
-	if troubled(err) {
+	if MayPass(err) {
 		return err
 	}
 	return nil
@@ -260,7 +261,7 @@ func setAside(path string, now time.Time) (string, error) {
 			continue
 		}
 		err := os.Rename(path, name)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !troubled(err) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !MayPass(err) {
 			err = copyOver(path, name, err) // the original stays until it is replaced
 		}
 		if err != nil {

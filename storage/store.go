@@ -91,7 +91,7 @@ func Open(cfg Config) (*Store, error) {
 
 func (s *Store) start() error {
 	err := prepareDir(s.dir)
-	if _, statErr := os.Stat(s.dir); troubled(err) && errors.Is(statErr, fs.ErrNotExist) {
+	if _, statErr := os.Stat(s.dir); MayPass(err) && errors.Is(statErr, fs.ErrNotExist) {
 		s.unwritten = advise(err) // there is no state yet, and ready makes the directory later
 		return s.reconcile(nil, fs.ErrNotExist, identity{}, fs.ErrNotExist)
 	}
@@ -123,7 +123,7 @@ func (s *Store) load() error {
 	if s.unwritten != nil && bad != nil {
 		s.unwritten = fmt.Errorf("a file is not usable (%w) and could not be made anew: %w", bad, s.unwritten)
 	}
-	if s.identity.empty() && len(found) == 0 && s.unwritten != nil && !troubled(s.unwritten) {
+	if s.identity.empty() && len(found) == 0 && s.unwritten != nil && !MayPass(s.unwritten) {
 		return s.unwritten
 	}
 	return nil
