@@ -82,24 +82,32 @@ type gathering struct {
 
 func newGathering() *gathering { return &gathering{x509.NewCertPool(), map[string]bool{}} }
 
+// keyOf returns what tells a root from others: what is signed of it.
+func keyOf(der []byte) string {
+	root, _ := outlineOf(der) // that of anything else is empty
+	return string(root.TBS.FullBytes)
+}
+
 // first reports whether a root comes for the first time.
 func (g *gathering) first(der []byte) bool {
-	root, _ := outlineOf(der) // that of anything else is empty
-	key := string(root.TBS.FullBytes)
+	key := keyOf(der)
 	first := !g.seen[key]
 	g.seen[key] = true
 	return first
 }
 
-// addPEM adds the roots in a file of the system's.
+// addPEM adds the roots in a file of the system's. One that crypto/x509 does not
+// take, such as a TRUSTED CERTIFICATE of OpenSSL's, does not count as seen: the
+// embedded copy may be sound.
 func (g *gathering) addPEM(data []byte) {
 	for {
 		block, rest := pem.Decode(data)
 		if block == nil {
 			return
 		}
-		if g.first(block.Bytes) {
-			g.pool.AppendCertsFromPEM(data[:len(data)-len(rest)]) // keeps less than AddCert
+		key := keyOf(block.Bytes)
+		if !g.seen[key] && g.pool.AppendCertsFromPEM(data[:len(data)-len(rest)]) { // keeps less than AddCert
+			g.seen[key] = true
 		}
 		data = rest
 	}

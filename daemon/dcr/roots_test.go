@@ -171,6 +171,45 @@ func TestTheSystemsRootsAreNotDoubled(t *testing.T) {
 	}
 }
 
+// A root that the system has in a form that is not taken is trusted all the same,
+// for its embedded copy.
+func TestRootsThatTheSystemSpoils(t *testing.T) {
+	t.Setenv("SSL_CERT_DIR", "/nonexistent")
+	t.Setenv("SSL_CERT_FILE", "/nonexistent")
+	want, err := rootSources{}.pool()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(*pem.Block){
+		"of OpenSSL's own kind": func(b *pem.Block) { b.Type = "TRUSTED CERTIFICATE" },
+		"with a header":         func(b *pem.Block) { b.Headers = map[string]string{"Name": "x"} },
+		"broken": func(b *pem.Block) {
+			o, _ := outlineOf(b.Bytes)
+			o.Algorithm = asn1.NullRawValue
+			if b.Bytes, err = asn1.Marshal(o); err != nil {
+				t.Fatal(err)
+			}
+		},
+	} {
+		var all bytes.Buffer
+		for root := range bundle.Roots() {
+			block := &pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate}
+			spoil(block)
+			if err := pem.Encode(&all, block); err != nil {
+				t.Fatal(err)
+			}
+		}
+		file := filepath.Join(t.TempDir(), "all.pem")
+		if err := os.WriteFile(file, all.Bytes(), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		t.Setenv("SSL_CERT_FILE", file)
+		if pool, err := (rootSources{}).pool(); err != nil || !pool.Equal(want) {
+			t.Errorf("%s: the embedded roots are not all trusted: %v", name, err)
+		}
+	}
+}
+
 // A root without its signature vouches as it did with it, also for a server that
 // sends the signed one along; and for nothing that another key has signed.
 func TestAnUnsignedRootVouches(t *testing.T) {
