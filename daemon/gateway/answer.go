@@ -77,7 +77,9 @@ func (c *call) copyBody(w http.ResponseWriter, resp *http.Response) {
 			if c.ctx.Err() != nil {
 				c.outcome.Result = resultLeft
 			}
-			_ = http.NewResponseController(w).Flush() // what there is
+			if c.chunks || resp.ContentLength >= 0 { // else a header alone says that the body is empty
+				_ = http.NewResponseController(w).Flush() // what there is
+			}
 			panic(http.ErrAbortHandler)
 		case n > 0 && passed != resp.ContentLength:
 			_ = http.NewResponseController(w).Flush() // the next write has the error

@@ -27,6 +27,7 @@ type call struct {
 	budget   time.Duration // what is left of its wait
 	token    string        // the access token that it leaves with
 	sent     bool          // a byte of it may have left
+	chunks   bool          // its HTTP shows that a body without a length is cut
 	turn     *throttle.Turn
 	outcome  Outcome
 }
@@ -37,7 +38,7 @@ type call struct {
 func (g *Gateway) Serve(
 	w http.ResponseWriter, r *http.Request, app, path string, body []byte, admit func() error,
 ) error {
-	c := &call{Gateway: g, ctx: r.Context(), app: app, admit: admit}
+	c := &call{Gateway: g, ctx: r.Context(), app: app, admit: admit, chunks: r.ProtoAtLeast(1, 1)}
 	if err := c.read(r, path, body); err != nil {
 		return err
 	}

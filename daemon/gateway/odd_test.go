@@ -110,6 +110,16 @@ func TestOddAnswers(t *testing.T) {
 	}
 }
 
+// HTTP/1.0 ends a body without a length by the end of the connection: a header
+// alone would be an answer, whole and empty.
+func TestACutAnswerToHTTP10(t *testing.T) {
+	r := newRig(t)
+	r.answers(write(chunked))
+	if answer := r.send(t, []byte("GET /v1/api/v2/x HTTP/1.0\r\n\r\n")); answer != "" {
+		t.Errorf("the player reads %q", answer)
+	}
+}
+
 // answers has calls answered by a function from now on, each over a connection of
 // its own.
 func (r *rig) answers(raw func(*tls.Conn)) {
