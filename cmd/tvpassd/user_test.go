@@ -157,6 +157,17 @@ func TestRunAsAnotherUserTakesOverRootsState(t *testing.T) {
 	}
 }
 
+// A volume of its own comes with a directory of the file system's.
+func TestRunAsAnotherUserTakesOverAVolume(t *testing.T) {
+	l, exe := userLab(t)
+	uid, _ := numbers(t, unprivileged)
+	l.must(os.MkdirAll(l.path("var/lib/tvpassd/lost+found"), 0o755))
+	l.upAs(exe, unprivileged).stop()
+	if got, _ := owner(t, l.path("var/lib/tvpassd")); got != uid {
+		t.Errorf("the volume belongs to %d, want %d", got, uid)
+	}
+}
+
 // A directory that is not tvpassd's stays root's, whatever state_dir says.
 func TestRunAsAnotherUserTakesOverNothingElse(t *testing.T) {
 	for _, tc := range []struct {

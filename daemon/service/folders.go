@@ -93,6 +93,10 @@ func lacksOwners(err error) bool {
 	return errors.Is(err, unix.EPERM) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
+// harmless are names that show nothing about whose a directory is: what is in the
+// root of a file system or keeps a directory in an image, and the gate's file.
+var harmless = []string{"lost+found", ".gitkeep", ".keep", ".empty", "gate", "gate.new"}
+
 // handOver gives a directory of root's, and the regular files in it, to the
 // account, if its content shows that it is tvpassd's: state_dir may name /etc
 // by mistake. The directory itself goes last: until then nobody else can change
@@ -109,7 +113,8 @@ func handOver(dir int, a Account) error {
 		return err
 	}
 	ours := func(file string) bool { return strings.HasPrefix(file, name+".") }
-	if len(names) > 0 && !slices.ContainsFunc(names, ours) {
+	foreign := func(file string) bool { return !slices.Contains(harmless, file) }
+	if slices.ContainsFunc(names, foreign) && !slices.ContainsFunc(names, ours) {
 		return nil
 	}
 	for _, name := range names {
