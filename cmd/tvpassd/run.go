@@ -43,6 +43,9 @@ func (e *env) runDaemon(user string) (err error) {
 	switch {
 	case user != "":
 		if found, err = e.giveUpRoot(user); err != nil {
+			if daemon.MayPass(err) {
+				return err
+			}
 			return &exitStatus{exitConfig, err}
 		}
 	case service.Managed():
