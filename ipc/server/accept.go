@@ -23,6 +23,9 @@ type listener struct {
 
 // newListener returns a listener for a socket that does not block.
 func newListener(f *os.File) (*listener, error) {
+	if err := f.SetReadDeadline(time.Time{}); err != nil { // the runtime could not register it
+		return nil, err
+	}
 	raw, err := f.SyscallConn()
 	return &listener{f, raw}, err
 }
@@ -51,8 +54,10 @@ func listenerOf(l net.Listener) (*listener, error) {
 // error of a closed listener is [os.ErrClosed].
 func (l *listener) accept() (fd int, err error) {
 	closed := l.raw.Read(func(listening uintptr) bool {
-		fd, _, err = syscall.Accept4(int(listening), unix.SOCK_CLOEXEC) // x/sys' adds 20 kB
-		return err != unix.EAGAIN && err != unix.EINTR
+		for err = unix.EINTR; err == unix.EINTR; {
+			fd, _, err = syscall.Accept4(int(listening), unix.SOCK_CLOEXEC) // x/sys' adds 20 kB
+		}
+		return err != unix.EAGAIN
 	})
 	if closed != nil { // the only reason, without a deadline
 		return -1, os.ErrClosed
@@ -70,11 +75,16 @@ func (l *listener) try() (fd int, ok bool) {
 	return fd, closed == nil && err == nil
 }
 
-// connOf makes a net.Conn of a descriptor, which it closes.
-func connOf(fd int) (net.Conn, error) {
+// connOf makes a net.Conn of a descriptor, which it closes. If that fails, such as
+// because no descriptor is left, it answers with the refusal.
+func connOf(fd int, refusal []byte) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), "")
 	defer f.Close() // FileConn has a copy
-	return net.FileConn(f)
+	c, err := net.FileConn(f)
+	if err != nil {
+		_, _ = syscall.SendmsgN(fd, refusal, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	}
+	return c, err
 }
 
 // patient accepts connections and waits out every error that may pass, such as a

@@ -122,8 +122,10 @@ func (d *door) enter(fd int, peer Peer, now time.Time) net.Conn {
 		return nil
 	}
 	var err error
-	if in.Conn, err = connOf(fd); err != nil {
-		d.log.Warn("connection closed", "code", ipc.CodeInternal, "err", fmt.Errorf("take the connection in: %w", err))
+	if in.Conn, err = connOf(fd, d.leaving.word); err != nil {
+		if d.news(notice{what: "unserved"}, now) {
+			d.log.Warn("connection closed", "code", ipc.CodeInternal, "err", fmt.Errorf("take the connection in: %w", err))
+		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.remove(in)
