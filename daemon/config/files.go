@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/tvpassd/tvpassd/device/hostfile"
@@ -74,12 +75,15 @@ func (f *files) read(name string, limit int, by reader) (*hostfile.File, error) 
 }
 
 // reader is the user for whom a file is read. The zero reader is root.
-type reader struct{ uid uint32 }
+type reader struct {
+	uid   uint32
+	plain bool // the file must be the user's own, and not a link
+}
 
 // allow returns an error unless the file is the reader's, or everybody may read
 // it: the daemon must not read for users what they can't read themselves.
 func (r reader) allow(file *hostfile.File) error {
-	if r.uid == 0 || r.uid == file.Owner || file.Public {
+	if r.uid == 0 || r.uid == file.Owner || file.Public && !r.plain {
 		return nil
 	}
 	return &borrowedError{file.Owner, r.uid}
@@ -98,7 +102,11 @@ func (f *files) readNow(name string, limit int, by reader) (*hostfile.File, erro
 		return nil, err
 	}
 	rule.Allow = by.allow
-	file, err := hostfile.Read(name, limit, rule)
+	read := hostfile.Read
+	if by.plain {
+		read = readPlain
+	}
+	file, err := read(name, limit, rule)
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		f.late++
 		f.hung[f.author] = f.author != 0
@@ -111,6 +119,18 @@ func (f *files) readNow(name string, limit int, by reader) (*hostfile.File, erro
 	}
 	file.Data = bytes.TrimPrefix(file.Data, []byte("\uFEFF"))
 	return file, nil
+}
+
+// readPlain reads a file unless it is a link. Its owner may put one in its place at
+// any time; a link in the way to its folder is followed.
+func readPlain(name string, limit int, rule hostfile.Rule) (*hostfile.File, error) {
+	rule.NoLinks = true
+	folder, err := hostfile.Open(filepath.Dir(name), rule)
+	if err != nil {
+		return nil, err
+	}
+	defer folder.Close()
+	return folder.Read(filepath.Base(name), limit)
 }
 
 // ReadRoots reads [http] ca_file, in limited time.

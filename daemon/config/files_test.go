@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tvpassd/tvpassd/device/hostfile"
 )
 
 // asRoot skips a test that makes files of other users.
@@ -114,6 +116,43 @@ func TestWhoseStatement(t *testing.T) {
 				"to a file of its own owner, or to one that everybody may read", dir, place, tt.owner, author)
 			if len(c.Bad) != 1 || c.Bad[0].Error() != want {
 				t.Errorf("got %v\nwant %s", c.Bad, want)
+			}
+		})
+	}
+}
+
+// A user may put another file, or a link to one, in the place of a file that the
+// daemon has just seen in apps.d.
+func TestAFileIsSwappedAfterItIsSeen(t *testing.T) {
+	asRoot(t)
+	for _, tt := range []struct {
+		name   string
+		seen   uint32 // the owner of the file that was there
+		target string // of the link in its place; "" for a file of the other user
+		want   string
+	}{
+		{"a link to root's file", author, "private.jwt", "is a symbolic link"},
+		{"root's file by a link", 0, "private.jwt", "is a symbolic link"},
+		{"a link to a file for everybody", author, "public.jwt", "is a symbolic link"},
+		{"another's file", author, "", fmt.Sprintf("belongs to user %d, and user %d wrote this", other, author)},
+		{"root's file by another's", 0, "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := filepath.Join(layOwned(t, "own.jwt"), "apps.d")
+			file := filepath.Join(dir, "a.toml")
+			must(t, os.Remove(file))
+			if tt.target != "" {
+				must(t, os.Symlink(tt.target, file))
+			} else {
+				must(t, os.WriteFile(file, []byte(labApp("x")), 0o644))
+				must(t, os.Chown(file, other, other))
+			}
+			top := &document{files: newFiles(), names: labNames}
+			top.files.author = tt.seen
+			s := top.readSource(file, hostfile.Entry{Name: "a.toml", Owner: tt.seen, Mode: 0o644})
+			if tt.want == "" && (s.fault != nil || s.author != other) ||
+				tt.want != "" && (s.fault == nil || !strings.Contains(s.fault.Detail, tt.want)) {
+				t.Errorf("got a file of user %d, %v, want %q", s.author, s.fault, tt.want)
 			}
 		})
 	}

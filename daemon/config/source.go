@@ -79,11 +79,9 @@ func isApps(name string) bool {
 // readSource reads a file in apps.d.
 func (top *document) readSource(path string, entry hostfile.Entry) *source {
 	d := &document{file: path, inApps: true, files: top.files, names: top.names}
-	if entry.Mode&fs.ModeSymlink != 0 {
-		d.by.uid = entry.Owner // who made the link chose the file
-	}
+	d.by = reader{uid: entry.Owner, plain: entry.Mode&fs.ModeSymlink == 0}
 	err := d.read()
-	if err == nil && (entry.Mode&fs.ModeSymlink == 0 || entry.Owner == 0) {
+	if err == nil && (d.by.plain || entry.Owner == 0) {
 		d.files.author = d.stat.Owner // else whoever made the link chose the file
 	}
 	s := &source{file: path, author: d.files.author}
