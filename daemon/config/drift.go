@@ -4,20 +4,20 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"maps"
 	"os"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/tvpassd/tvpassd/device/hostfile"
 )
 
-// seen is what was read, by path. A later reading is compared with it.
-type seen map[string]trace
+// seen is what was read, in order. A later reading is compared with it: the same
+// file may have been read for several users, with different outcomes.
+type seen []trace
 
 // trace is the outcome of one reading.
 type trace struct {
+	name  string
 	limit int // of the file; 0 for apps.d
 	by    reader
 	sum   [sha256.Size]byte
@@ -25,18 +25,19 @@ type trace struct {
 
 // file notes the outcome of reading a file. One that took too long is not
 // compared later.
-func (s seen) file(name string, limit int, by reader, file *hostfile.File, err error) {
+func (s *seen) file(name string, limit int, by reader, file *hostfile.File, err error) {
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 	case err != nil:
-		s[name] = trace{limit, by, sha256.Sum256([]byte(err.Error()))}
+		*s = append(*s, trace{name, limit, by, sha256.Sum256([]byte(err.Error()))})
 	default:
-		s[name] = trace{limit, by, sha256.Sum256(fmt.Appendf(nil, "%d %o %s", file.Owner, file.Mode, file.Data))}
+		sum := sha256.Sum256(fmt.Appendf(nil, "%d %o %s", file.Owner, file.Mode, file.Data))
+		*s = append(*s, trace{name, limit, by, sum})
 	}
 }
 
 // folder notes the names of the files in apps.d.
-func (s seen) folder(dir string, folder *hostfile.Folder, err error) {
+func (s *seen) folder(dir string, folder *hostfile.Folder, err error) {
 	var names []byte
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
@@ -50,22 +51,22 @@ func (s seen) folder(dir string, folder *hostfile.Folder, err error) {
 			}
 		}
 	}
-	s[dir] = trace{0, reader{}, sha256.Sum256(names)}
+	*s = append(*s, trace{dir, 0, reader{}, sha256.Sum256(names)})
 }
 
 // changed returns the first file that is no longer what Load read, or "".
 func (c *Config) changed() string {
 	f := newFiles()
-	for _, name := range slices.Sorted(maps.Keys(c.seen)) {
-		was := c.seen[name]
+	for _, was := range c.seen {
+		f.seen = nil
 		if was.limit > 0 {
-			_, _ = f.read(name, was.limit, was.by) // an error is part of what is compared
+			_, _ = f.read(was.name, was.limit, was.by) // an error is part of what is compared
 		} else {
-			folder, err := f.list(name)
-			f.seen.folder(name, folder, err)
+			folder, err := f.list(was.name)
+			f.seen.folder(was.name, folder, err)
 		}
-		if is, ok := f.seen[name]; ok && is != was {
-			return name
+		if len(f.seen) > 0 && f.seen[0] != was {
+			return was.name
 		}
 	}
 	return ""

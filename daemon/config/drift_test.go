@@ -55,6 +55,21 @@ func TestChanged(t *testing.T) {
 	}
 }
 
+// A user's file that names a statement of root's does not hide its changes.
+func TestChangedBehindAnothersRefusal(t *testing.T) {
+	asRoot(t)
+	dir := layOwned(t, "private.jwt")
+	roots := filepath.Join(dir, "apps.d/roots.toml")
+	must(t, os.WriteFile(roots, []byte("[[app]]\nid = \"r\"\nsoftware_statement_file = \"private.jwt\"\n"), 0o600))
+	c, err := loadDir(dir)
+	must(t, err)
+	expect(t, len(c.Apps), 1)
+	expect(t, c.changed(), "")
+	statement := filepath.Join(dir, "apps.d/private.jwt")
+	must(t, os.WriteFile(statement, []byte(labStatement+"\n"), 0o600))
+	expect(t, c.changed(), statement)
+}
+
 func TestChangedWithoutConfig(t *testing.T) {
 	dir := t.TempDir()
 	c, err := load("", filepath.Join(dir, "config.toml"), labNames)

@@ -48,7 +48,7 @@ type files struct {
 }
 
 func newFiles() *files {
-	return &files{deadline: time.Now().Add(loadTime), hung: map[uint32]bool{}, seen: seen{}}
+	return &files{deadline: time.Now().Add(loadTime), hung: map[uint32]bool{}}
 }
 
 var errLate = fmt.Errorf("other files took too long: %w", os.ErrDeadlineExceeded)
