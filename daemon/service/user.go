@@ -85,6 +85,9 @@ const niceness = -5
 // one. Only root may do so; other users go without.
 func Prefer() {
 	const normal = 20 // as the system call has it
+	if Managed() {    // the unit has it, and does not allow these calls
+		return
+	}
 	if now, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil && now == normal {
 		nice := niceness
 		_, _, _ = syscall.AllThreadsSyscall(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uintptr(nice))
