@@ -58,6 +58,10 @@ func (d *Daemon) reload(ctx context.Context, accept string) error {
 	if err := d.resolve(conf, accept); err != nil {
 		return err
 	}
+	// A start has no time for this, and nothing better to fall back on.
+	if err := dcr.CheckRoots(conf.HTTP.CAFile, config.ReadRoots); err != nil {
+		return err
+	}
 	setup, up, err := d.setup(conf)
 	if err != nil {
 		return err

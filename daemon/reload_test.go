@@ -1,10 +1,13 @@
 package daemon
 
 import (
+	"encoding/asn1"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -87,5 +90,29 @@ func TestAReloadTakesOverDeviceAndLogLevel(t *testing.T) {
 	}
 	if model() == "Box 7" || cfg.Level.Level() != slog.LevelInfo {
 		t.Errorf("without the settings: model %q, level %v", model(), cfg.Level.Level())
+	}
+}
+
+// A reload does not put a ca_file in force in whose certificates no root can be
+// found, even if they look like some from outside.
+func TestAReloadRefusesRootsThatAreNone(t *testing.T) {
+	cfg := onBench(t, "eyJhbGciOiJub25lIn0.e30.c2ln")
+	d := running(t, cfg)
+	outline, err := asn1.Marshal(struct {
+		TBS, Algorithm struct{ Number int }
+		Signature      asn1.BitString
+	}{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(filepath.Dir(cfg.ConfigFile), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: outline})
+	if err := os.WriteFile(file, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	rewrite(t, cfg, "[[app]]", "[http]\nca_file = \"ca.pem\"\n[[app]]")
+	p, ok := errors.AsType[*ipc.Problem](d.Reload(t.Context(), ""))
+	if !ok || p.Code != ipc.CodeInvalidConfiguration || !strings.Contains(p.Error(), file) {
+		t.Errorf("the reload ends with %v", p)
 	}
 }
