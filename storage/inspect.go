@@ -9,6 +9,7 @@ import (
 // Inspection is what a state directory holds, without secrets.
 type Inspection struct {
 	Database, Copy error       // nil: sound; fs.ErrNotExist: missing; ErrDamaged; any other: it can't be read
+	Refused        error       // why a start ends, and leaves both files as they are; nil: it does not
 	Registered     int         // apps with client credentials, of every endpoint
 	Identifier     *Identifier // nil: none is stored
 	Gate           Gate
@@ -29,6 +30,7 @@ func Inspect(dir string) (_ Inspection, err error) {
 	found.Database = err
 	kept, err := readCopy(s.path(copyName))
 	found.Copy = err
+	found.Refused = refusal(found.Database, found.Copy)
 	id := identityOf(entries).filled(kept)
 	for _, acc := range id.Apps {
 		if acc.Credentials != nil {

@@ -2,8 +2,12 @@ package storage
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,6 +41,39 @@ func TestInspectReadsAndLeavesAlone(t *testing.T) {
 				t.Errorf("it changed the files (-before +after):\n%s", diff)
 			}
 		})
+	}
+}
+
+// A start ends if what can't be read may be sound, and Inspect says so.
+func TestRefusal(t *testing.T) {
+	gone := &fs.PathError{Op: "read", Path: "x", Err: syscall.ESTALE}
+	bad := fmt.Errorf("%w: %w", ErrDamaged, syscall.EIO)
+	for _, tc := range []struct {
+		db, kept error
+		refused  bool
+	}{
+		{nil, gone, false},
+		{bad, nil, false},
+		{fs.ErrNotExist, fs.ErrNotExist, false},
+		{ErrDamaged, ErrDamaged, false},
+		{ErrDamaged, fs.ErrNotExist, false},
+		{gone, nil, true},
+		{bad, bad, true},
+		{bad, fs.ErrNotExist, true},
+		{ErrDamaged, bad, true},
+		{ErrDamaged, gone, true},
+		{fs.ErrNotExist, gone, true},
+	} {
+		if err := refusal(tc.db, tc.kept); (err != nil) != tc.refused {
+			t.Errorf("%v, %v: %v", tc.db, tc.kept, err)
+		}
+	}
+	dir := put(t, hurt(newSample(t).db, noise), nil)
+	if err := os.Symlink(strings.Repeat("x", 300), filepath.Join(dir, copyName)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Inspect(dir); err != nil || got.Refused == nil {
+		t.Errorf("Inspect gives %+v, %v", got, err)
 	}
 }
 

@@ -245,6 +245,19 @@ func TestADiskThatGivesNothingBack(t *testing.T) {
 	}
 }
 
+// What a damaged database has lost may be in a copy that can't be read now.
+func TestADamagedDatabaseWaitsForItsCopy(t *testing.T) {
+	t.Parallel()
+	whole := newSample(t)
+	dir := put(t, whole.db, whole.copy)
+	spoil(t, dir, appKey(labEndpoint, labApp)+"\x00"+kindCredentials, 2)
+	if v := openFailing(t, dir, copyName); !strings.Contains(v.Err, "input/output error: its disk is failing") {
+		t.Errorf("the error is %q", v.Err)
+	}
+	expectNames(t, dir, copyName, dbName)
+	expectState(t, open(t, dir), 1, true)
+}
+
 // openFailing opens a state directory in another process, where the disk does
 // not give some of its files back.
 func openFailing(t *testing.T, dir string, unreadable ...string) (v verdict) {

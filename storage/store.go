@@ -107,13 +107,9 @@ func (s *Store) start() error {
 // load reads both files and brings each up to date with the other.
 func (s *Store) load() error {
 	found, err := readDB(s.path(dbName))
-	if err != nil && !errors.Is(err, ErrDamaged) && !errors.Is(err, fs.ErrNotExist) {
-		return advise(fmt.Errorf("read the database: %w", err))
-	}
 	kept, copyErr := readCopy(s.path(copyName))
-	if err != nil && copyErr != nil && identityOf(found).empty() && (unreadable(err) || unreadable(copyErr)) {
-		// What they hold is unknown, and without it every app would register anew.
-		return fmt.Errorf("read the database: %w; its copy: %w", advise(err), advise(copyErr))
+	if err := refusal(err, copyErr); err != nil {
+		return err
 	}
 	if err := s.reconcile(found, err, kept, copyErr); err != nil {
 		return err
@@ -125,6 +121,18 @@ func (s *Store) load() error {
 	}
 	if s.identity.empty() && len(found) == 0 && s.unwritten != nil && !MayPass(s.unwritten) {
 		return s.unwritten
+	}
+	return nil
+}
+
+// refusal returns why a start leaves both files as they are: one of them may hold
+// the credentials, and can't be read. Without them apps would register anew.
+func refusal(dbErr, copyErr error) error {
+	switch {
+	case dbErr != nil && !errors.Is(dbErr, ErrDamaged) && !errors.Is(dbErr, fs.ErrNotExist):
+		return advise(fmt.Errorf("read the database: %w", dbErr))
+	case dbErr != nil && copyErr != nil && (unreadable(dbErr) || unreadable(copyErr)):
+		return fmt.Errorf("read the database: %w; its copy: %w", advise(dbErr), advise(copyErr))
 	}
 	return nil
 }

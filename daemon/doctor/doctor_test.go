@@ -510,6 +510,20 @@ func TestDevice(t *testing.T) {
 	}
 }
 
+// A state that can't be read may be sound: nobody is told that it is lost.
+func TestAStateThatCantBeRead(t *testing.T) {
+	for errno, advice := range map[error]string{
+		unix.EIO: "dmesg", unix.ENOTCONN: "mount its file system", unix.EACCES: "owner and mode",
+	} {
+		f := &facts{kept: storage.Inspection{Database: storage.ErrDamaged, Copy: errno, Refused: errno}}
+		c := judgeDatabase(f)
+		if c.Status != Failed || !strings.Contains(c.Todo, advice) || strings.Contains(c.Todo, "sign in") ||
+			!strings.Contains(c.Detail, errno.Error()) {
+			t.Errorf("%v: %+v", errno, c)
+		}
+	}
+}
+
 // A check of what only root may see is skipped for everybody else, and says so.
 func TestAsAnOrdinaryUser(t *testing.T) {
 	if os.Geteuid() != 0 {

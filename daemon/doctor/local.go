@@ -296,6 +296,11 @@ func judgeDatabase(f *facts) Check {
 		return skipForRoot("it")
 	case errors.Is(err, storage.ErrInUse):
 		return skip("a daemon that does not answer has it in use")
+	case storage.MayPass(f.kept.Refused):
+		return fail("mount its file system again, or look for a failing disk (dmesg) and check it (fsck); "+
+			"tvpassd start changes neither file", "it can't be read, and may be sound: %s", list([]error{f.kept.Refused}))
+	case f.kept.Refused != nil:
+		return fail("check owner and mode", "it can't be read: %s", list([]error{f.kept.Refused}))
 	case errors.Is(err, storage.ErrDamaged) && f.kept.Registered == 0:
 		return fail(begin+"; there is none with credentials here, so viewers must sign in again", "%s", list([]error{err}))
 	case errors.Is(err, storage.ErrDamaged):
