@@ -50,7 +50,7 @@ func TestChanged(t *testing.T) {
 			if want != "" {
 				want = filepath.Join(dir, want)
 			}
-			expect(t, c.changed(), want)
+			expect(t, c.changed(hanging{}), want)
 		})
 	}
 }
@@ -64,19 +64,41 @@ func TestChangedBehindAnothersRefusal(t *testing.T) {
 	c, err := loadDir(dir)
 	must(t, err)
 	expect(t, len(c.Apps), 1)
-	expect(t, c.changed(), "")
+	expect(t, c.changed(hanging{}), "")
 	statement := filepath.Join(dir, "apps.d/private.jwt")
 	must(t, os.WriteFile(statement, []byte(labStatement+"\n"), 0o600))
-	expect(t, c.changed(), statement)
+	expect(t, c.changed(hanging{}), statement)
 }
 
 func TestChangedWithoutConfig(t *testing.T) {
 	dir := t.TempDir()
 	c, err := load("", filepath.Join(dir, "config.toml"), labNames)
 	must(t, err)
-	expect(t, c.changed(), "")
+	expect(t, c.changed(hanging{}), "")
 	must(t, os.WriteFile(filepath.Join(dir, "config.toml"), nil, 0o600))
-	expect(t, c.changed(), filepath.Join(dir, "config.toml"))
+	expect(t, c.changed(hanging{}), filepath.Join(dir, "config.toml"))
+}
+
+// A file that hangs keeps one thread, however often it is looked at, and does not
+// hide changes of others.
+func TestChangedBesideAFileThatHangs(t *testing.T) {
+	c, dir := mustLoad(t, map[string]string{
+		"config.toml": "", "apps.d/a.toml": labApp("x"), "apps.d/b.toml": labApp("y")})
+	hang(t, filepath.Join(dir, "hung"))
+	hung, other := filepath.Join(dir, "apps.d/a.toml"), filepath.Join(dir, "apps.d/b.toml")
+	for i := range c.seen { // as if it had answered then
+		if c.seen[i].name == hung {
+			c.seen[i].name = filepath.Join(dir, "hung/x")
+		}
+	}
+	late := hanging{}
+	for range 3 {
+		expect(t, c.changed(late), "")
+		expect(t, len(late), 1)
+		expect(t, late[filepath.Join(dir, "hung/x")].count.Load(), int32(1))
+	}
+	must(t, os.WriteFile(other, []byte(labApp("z")), 0o600))
+	expect(t, c.changed(late), other)
 }
 
 // TestDrift follows two configurations, and gets an answer while a file hangs.

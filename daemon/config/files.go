@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/tvpassd/tvpassd/device/hostfile"
@@ -43,6 +44,7 @@ type files struct {
 	hung     map[uint32]bool // users other than root with a file that took too long
 	author   uint32          // the user on whose behalf files are read
 	late     int             // files that took too long
+	hanging  *atomic.Int32   // those whose file system has not answered yet; nil: not counted
 	risks    []Risk
 	seen     seen
 }
@@ -61,9 +63,9 @@ func (f *files) rule() (hostfile.Rule, error) {
 		return hostfile.Rule{}, errLate
 	}
 	if f.late > 0 {
-		return hostfile.Rule{Within: min(left, nextTime)}, nil
+		return hostfile.Rule{Within: min(left, nextTime), Hung: f.hanging}, nil
 	}
-	return hostfile.Rule{Within: min(left, fileTime)}, nil
+	return hostfile.Rule{Within: min(left, fileTime), Hung: f.hanging}, nil
 }
 
 // read reads a regular file of at most limit bytes, without the byte order mark

@@ -54,6 +54,9 @@ type Rule struct {
 	Tail    bool          // read the end of a file that is longer than the limit
 	Within  time.Duration // limit of each call; 2 s if it is zero
 
+	// Hung, unless it is nil, counts the calls that ran out of time and have not
+	// ended. Each of them keeps a thread.
+	Hung *atomic.Int32
 	// Allow looks at a file, without its data, before it is read: in procfs and
 	// the like, reading alone may change something. Its error is that of Read.
 	Allow func(*File) error

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -360,7 +361,8 @@ func TestTheKernelIsTrusted(t *testing.T) {
 }
 
 func TestACallThatHangsKeepsTheFolderOpen(t *testing.T) {
-	d, err := Open(t.TempDir(), Rule{})
+	var hung atomic.Int32
+	d, err := Open(t.TempDir(), Rule{Hung: &hung})
 	must(t, err)
 	d.rule.Within = time.Millisecond
 	hang, ended := make(chan struct{}), make(chan struct{})
@@ -377,8 +379,14 @@ func TestACallThatHangsKeepsTheFolderOpen(t *testing.T) {
 	if _, err := unix.FcntlInt(uintptr(d.top), unix.F_GETFD, 0); err != nil {
 		t.Errorf("the folder was closed under a call: %v", err)
 	}
+	if n := hung.Load(); n != 1 {
+		t.Errorf("%d calls hang", n)
+	}
 	close(hang)
 	<-ended
+	for hung.Load() != 0 { // the worker counts itself out
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func TestNoDescriptorLeaks(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +19,8 @@ type worker struct {
 	dir  *Dir
 	jobs chan func(*worker) error
 	done chan error
-	buf  []byte // of the next read
+	buf  []byte        // of the next read
+	hung *atomic.Int32 // of the rule, after a call that ran out of time
 
 	stack     dirStack // where the last walk was: the next one often leads near there
 	missing   error    // of the last folder that is not there
@@ -43,6 +45,10 @@ func (d *Dir) within(op, name string, do func(*worker) error) error {
 	case err = <-w.done:
 	case <-d.timer.C:
 		err = os.ErrDeadlineExceeded
+		if d.rule.Hung != nil {
+			d.rule.Hung.Add(1)
+			w.hung = d.rule.Hung
+		}
 		close(w.jobs)
 		d.worker = nil
 	}
@@ -55,6 +61,9 @@ func (d *Dir) within(op, name string, do func(*worker) error) error {
 func (w *worker) run() {
 	for do := range w.jobs {
 		w.done <- do(w)
+	}
+	if w.hung != nil {
+		w.hung.Add(-1)
 	}
 	w.stack.close()
 	w.dir.release()
