@@ -93,6 +93,7 @@ type Daemon struct {
 	reloading sync.Mutex // one reload at a time
 	conf      atomic.Pointer[config.Config]
 	drift     config.Drift // from conf
+	roots     config.Roots // for the client
 	upstream  atomic.Pointer[dcr.Client]
 }
 

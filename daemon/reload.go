@@ -59,7 +59,7 @@ func (d *Daemon) reload(ctx context.Context, accept string) error {
 		return err
 	}
 	// A start has no time for this, and nothing better to fall back on.
-	if err := dcr.CheckRoots(conf.HTTP.CAFile, config.ReadRoots); err != nil {
+	if err := dcr.CheckRoots(conf.HTTP.CAFile, d.roots.Read); err != nil {
 		return err
 	}
 	setup, up, err := d.setup(conf)
@@ -85,7 +85,7 @@ func (d *Daemon) reload(ctx context.Context, accept string) error {
 // calls.
 func (d *Daemon) setup(conf *config.Config) (broker.Setup, *dcr.Client, error) {
 	up, err := dcr.New(dcr.Config{
-		Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile, ReadFile: config.ReadRoots, Proxy: conf.HTTP.Proxy,
+		Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile, ReadFile: d.roots.Read, Proxy: conf.HTTP.Proxy,
 		Timeout: conf.HTTP.Timeout, UserAgent: "tvpassd/" + d.cfg.Version, Now: d.wall,
 		DeviceInfo: func(applicationID string, local netip.AddrPort) string {
 			d.janitor.busy()

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -136,12 +137,40 @@ func readPlain(name string, limit int, rule hostfile.Rule) (*hostfile.File, erro
 }
 
 // ReadRoots reads [http] ca_file, in limited time.
-func ReadRoots(name string) ([]byte, error) {
-	file, err := newFiles().readNow(name, maxRoots, reader{})
+func ReadRoots(name string) ([]byte, error) { return new(Roots).Read(name) }
+
+// Roots reads [http] ca_file again and again. The zero Roots is ready to use.
+type Roots struct {
+	mu      sync.Mutex
+	name    string
+	hanging *atomic.Int32 // calls for the file of that name
+}
+
+// Read is ReadRoots, and fails at once while an earlier call for this file still
+// hangs: each keeps a thread.
+func (r *Roots) Read(name string) ([]byte, error) {
+	hanging := r.of(name)
+	if hanging.Load() > 0 {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: os.ErrDeadlineExceeded}
+	}
+	f := newFiles()
+	f.hanging = hanging
+	file, err := f.readNow(name, maxRoots, reader{})
 	if err != nil {
 		return nil, err
 	}
 	return file.Data, nil
+}
+
+// of counts the calls for a file that hang. The configuration names another one at
+// a reload only.
+func (r *Roots) of(name string) *atomic.Int32 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.hanging == nil || r.name != name {
+		r.name, r.hanging = name, new(atomic.Int32)
+	}
+	return r.hanging
 }
 
 // list returns a folder. The error is fs.ErrNotExist if there is none.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -241,6 +242,23 @@ func hang(t *testing.T, dir string) {
 			t.Error(err)
 		}
 	})
+}
+
+// A ca_file that hangs keeps one thread, however often it is read.
+func TestRootsThatHang(t *testing.T) {
+	dir := t.TempDir()
+	hang(t, filepath.Join(dir, "hung"))
+	var roots Roots
+	for range 3 {
+		if _, err := roots.Read(dir + "/hung/x"); !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		expect(t, roots.hanging.Load(), int32(1))
+	}
+	must(t, os.WriteFile(dir+"/good", []byte("x"), 0o600))
+	if data, err := roots.Read(dir + "/good"); string(data) != "x" {
+		t.Errorf("another file: %q, %v", data, err)
+	}
 }
 
 // TestHangingFiles names files on a file system that never answers. The files of
