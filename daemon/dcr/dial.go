@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -149,7 +150,7 @@ func (l *lookup) reason(err error) string {
 		return "there is no such name"
 	case notFound(err):
 		return "no name server was asked, and it is not in /etc/hosts"
-	case len(faults) == 2 && strings.HasPrefix(faults[0], "127.0.0.1 ") && strings.HasPrefix(faults[1], "::1 "):
+	case slices.Equal(unreached(faults), []string{"127.0.0.1", "::1"}): // the resolver's default
 		return "/etc/resolv.conf names no name server but this device, which does not answer DNS"
 	case len(faults) > 0:
 		return strings.Join(faults[:min(len(faults), most)], ", ")
@@ -157,6 +158,19 @@ func (l *lookup) reason(err error) string {
 		return "no answer within " + lookupTime.String()
 	}
 	return err.Error()
+}
+
+// unreached returns the name servers that can't be reached, if that is all that
+// is wrong.
+func unreached(faults []string) (servers []string) {
+	for _, fault := range faults {
+		server, what, _ := strings.Cut(fault, " ")
+		if !strings.HasPrefix(what, unreachable) {
+			return nil
+		}
+		servers = append(servers, server)
+	}
+	return servers
 }
 
 // unblocked leaves out the addresses with which a DNS blocker keeps this device

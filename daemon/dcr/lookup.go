@@ -29,6 +29,9 @@ const (
 	turn = 2500 * time.Millisecond
 )
 
+// unreachable is the fault of a name server to which no query gets.
+const unreachable = "can't be reached"
+
 // lookup is one look-up of a name. The standard resolver decides what to ask
 // whom (hosts file, search list, order of servers); lookup carries its queries,
 // in a way that copes with the name servers of home routers:
@@ -51,7 +54,8 @@ type lookup struct {
 	mu        sync.Mutex
 	ended     bool // no socket may be opened
 	asked     bool // a name server, rather than the hosts file alone
-	exists    bool // a name server knows the name, perhaps without an address
+	searching bool // the name as it stands has been looked up: the search list is next
+	exists    bool // a name server knows the name as it stands, perhaps without an address
 	sockets   []net.Conn
 	questions map[string]*question // by their bytes
 	found     bool                 // there is an address
@@ -82,6 +86,9 @@ func (l *lookup) addresses(ctx context.Context, host string) (addrs []netip.Addr
 	var list []net.IPAddr
 	if strings.Contains(strings.TrimSuffix(host, "."), ".") {
 		list, err = l.resolve(ctx, strings.TrimSuffix(host, ".")+".")
+		l.mu.Lock()
+		l.searching = true
+		l.mu.Unlock()
 	}
 	if list == nil && (err == nil || notFound(err)) {
 		var relative error
@@ -202,7 +209,7 @@ func (c *conversation) Write(framed []byte) (int, error) {
 	key := string(plain[headerSize:])
 	socket, err := net.Dial("udp", c.server) // which waits for nothing
 	if err != nil {
-		c.fault(c.server, "can't be reached ("+errnoOf(err)+")")
+		c.fault(c.server, unreachable+" ("+errnoOf(err)+")")
 		return 0, err
 	}
 	c.mu.Lock()
@@ -282,7 +289,7 @@ func (c *conversation) ask(socket net.Conn) {
 	for {
 		n, err := socket.Read(buf)
 		if err != nil {
-			c.fail("can't be reached (" + errnoOf(err) + ")")
+			c.fail(unreachable + " (" + errnoOf(err) + ")")
 			return
 		}
 		toEDNS := edns && n >= 2 && [2]byte(buf) == [2]byte(withEDNS)
@@ -330,7 +337,7 @@ func (c *conversation) deliver(answer []byte) {
 		c.answer = answer
 		close(c.answered)
 	}
-	c.exists = c.exists || answer[3]&0xf == 0
+	c.exists = c.exists || !c.searching && answer[3]&0xf == 0
 	c.mu.Unlock()
 	c.settle(records(answer) > 0, false)
 }

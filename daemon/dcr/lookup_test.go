@@ -3,6 +3,7 @@ package dcr
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net/netip"
 	"strings"
@@ -201,6 +202,47 @@ func TestALateAnswer(t *testing.T) {
 	}
 	if got := l.converse(t, query, "udp", deaf); got != "192.0.2.10" {
 		t.Errorf("in the turn of the next: %s", got)
+	}
+}
+
+// That the search list leads to a name without an address says nothing about the
+// name as it stands.
+func TestWhatExists(t *testing.T) {
+	_, address := nameServer(t, "kind=empty")
+	for _, searching := range []bool{false, true} {
+		l := begin(t)
+		l.searching = searching
+		if got := l.converse(t, resolverQuery(t, dnsmessage.TypeA, true), "udp", address); got != "no record" {
+			t.Errorf("the answer is %s", got)
+		}
+		if l.exists == searching {
+			t.Errorf("searching is %t, and so is exists", searching)
+		}
+	}
+	l := newLookup()
+	if _, err := l.addresses(t.Context(), noName); !notFound(err) || !l.searching {
+		t.Errorf("the search list does not follow: %v", err)
+	}
+}
+
+// A name server on this device that answers, if only with an error, is there.
+func TestReason(t *testing.T) {
+	nobody := "/etc/resolv.conf names no name server but this device, which does not answer DNS"
+	for _, tc := range []struct {
+		faults []string
+		want   string
+	}{
+		{[]string{"127.0.0.1 can't be reached (connection refused)", "::1 can't be reached (connection refused)"}, nobody},
+		{[]string{"127.0.0.1 answers REFUSED", "::1 can't be reached (connection refused)"},
+			"127.0.0.1 answers REFUSED, ::1 can't be reached (connection refused)"},
+		{[]string{"127.0.0.1 answers SERVFAIL", "::1 answers SERVFAIL"}, "127.0.0.1 answers SERVFAIL, ::1 answers SERVFAIL"},
+		{[]string{"192.0.2.1 can't be reached (no route to host)"}, "192.0.2.1 can't be reached (no route to host)"},
+	} {
+		l := newLookup()
+		l.faults = tc.faults
+		if got := l.reason(errors.New("server misbehaving")); got != tc.want {
+			t.Errorf("%q: %s", tc.faults, got)
+		}
 	}
 }
 
