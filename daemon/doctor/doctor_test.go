@@ -340,6 +340,12 @@ func TestProxy(t *testing.T) {
 			u := s.other(func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) })
 			s.http_ += "proxy = \"" + u.String() + "\"\n"
 		}, "tcp", Failed, "takes connections, but does not connect to", "tls endpoint"},
+		{"proxy of an unknown authority", func(s *scene) { s.http_ = "proxy = \"" + s.secureProxy() + "\"\n" },
+			"tcp", Failed, "does not know the authority behind the certificate of the proxy 127.0.0.1", "tls endpoint"},
+		{"proxy with an expired certificate", func(s *scene) {
+			s.certify(labTime.AddDate(-3, 0, 0))
+			s.http_ += "proxy = \"" + s.secureProxy() + "\"\n"
+		}, "tcp", Failed, "the certificate of the proxy 127.0.0.1", "tls endpoint"},
 		{"proxy is gone", func(s *scene) {
 			u := &url.URL{Scheme: "http", Host: dcrtest.Vacant}
 			s.cfg.Proxy = http.ProxyURL(u)

@@ -188,6 +188,8 @@ func judgeTCP(f *facts) Check {
 			"%s does not connect (HTTP %d)", who, r.refused)
 	case r.peer == "":
 		return fail(checkNetwork, "%s can't be reached: %s", who, reason(r.dialErr, r.err))
+	case !r.tunneled() && r.tls != nil && r.root == nil: // an https proxy, and nothing was sent to it
+		return judgeHandshake(f, who, "[http] proxy or HTTPS_PROXY")
 	case !r.tunneled():
 		return fail("check scheme, host and port in [http] proxy or HTTPS_PROXY, and the proxy itself",
 			"%s takes connections, but does not connect to %s: %s", who, r.host, reason(r.tlsErr, r.err))
@@ -204,7 +206,7 @@ func judgeTLS(f *facts) Check {
 		return fail("correct [http] ca_file: the daemon can't use this one", "%v", r.rootsErr)
 	}
 	if r.tls == nil || r.tlsErr != nil && r.root == nil {
-		return judgeHandshake(f)
+		return judgeHandshake(f, r.host, "the endpoint")
 	}
 	leaf := r.tls.PeerCertificates[0]
 	if left := leaf.NotAfter.Sub(f.cfg.Clock.Now().Wall); left < soon {
@@ -214,12 +216,13 @@ func judgeTLS(f *facts) Check {
 		named(leaf.Issuer.String()), named(r.root.Subject.String()), r.from)
 }
 
-// judgeHandshake describes what went wrong in the handshake.
-func judgeHandshake(f *facts) Check {
+// judgeHandshake describes what went wrong in the handshake with a host that a
+// setting names.
+func judgeHandshake(f *facts, host, setting string) Check {
 	r := f.server
 	err := r.tlsErr
 	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain {
-		return fail("find out what stands between, or correct the endpoint", "what answers as %s does not speak TLS", r.host)
+		return fail("find out what stands between, or correct "+setting, "what answers as %s does not speak TLS", host)
 	}
 	if r.tls == nil {
 		between := "a firewall, a filter or a router"
@@ -227,7 +230,7 @@ func judgeHandshake(f *facts) Check {
 			between = "the proxy, or something behind it,"
 		}
 		return fail("find out what stands between: "+between+" interrupts TLS",
-			"%s takes connections, but the TLS handshake breaks off: %s", r.host, reason(err, r.err))
+			"%s takes connections, but the TLS handshake breaks off: %s", host, reason(err, r.err))
 	}
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
 		todo := "if a proxy of yours intercepts TLS, name its root in [http] ca_file; " +
@@ -236,20 +239,20 @@ func judgeHandshake(f *facts) Check {
 			todo += ", or whether the server leaves out the certificate of an authority in between"
 		}
 		return fail(todo,
-			"this device does not know the authority behind the certificate of %s: %s", r.host, r.chain())
+			"this device does not know the authority behind the certificate of %s: %s", host, r.chain())
 	}
 	if _, other := errors.AsType[x509.HostnameError](err); other {
-		return fail("correct the endpoint, or find out what intercepts the connection",
-			"what answers as %s has a certificate for %s", r.host, f.names())
+		return fail("correct "+setting+", or find out what intercepts the connection",
+			"what answers as %s has a certificate for %s", host, f.names())
 	}
 	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
-		return fail("check the clock; if it is right, tell the server's operator, "+
+		return fail("check the clock; if it is right, tell the operator of "+host+", "+
 			"or find out what intercepts the connection",
 			"the certificate of %s %s, and the clock shows %s: %s",
-			r.host, f.validity(), stamp(f.cfg.Clock.Now().Wall), r.chain())
+			host, f.validity(), stamp(f.cfg.Clock.Now().Wall), r.chain())
 	}
 	return fail("find out what intercepts the connection",
-		"the certificate of %s can't be trusted: %s: %s", r.host, reason(err, r.err), r.chain())
+		"the certificate of %s can't be trusted: %s: %s", host, reason(err, r.err), r.chain())
 }
 
 // validity describes why the peer's certificate is not valid now.

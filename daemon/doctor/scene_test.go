@@ -224,6 +224,16 @@ func (s *scene) other(f http.HandlerFunc) *url.URL {
 	return u
 }
 
+// secureProxy is an https proxy with the server's certificate.
+func (s *scene) secureProxy() string {
+	proxy := httptest.NewUnstartedServer(http.NotFoundHandler())
+	proxy.Config.ErrorLog = log.New(io.Discard, "", 0)
+	proxy.TLS = s.tls
+	proxy.StartTLS()
+	s.t.Cleanup(proxy.Close)
+	return proxy.URL
+}
+
 func find(t *testing.T, r Report, id string) Check {
 	t.Helper()
 	for _, c := range r.Checks {
