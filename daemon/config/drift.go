@@ -41,7 +41,7 @@ func (s *seen) file(name string, limit int, by reader, file *hostfile.File, err 
 func (s *seen) folder(dir string, folder *hostfile.Folder, err error) {
 	var names []byte
 	switch {
-	case errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, os.ErrDeadlineExceeded), err == nil && folder.Cut:
 		return
 	case err != nil:
 		names = []byte(err.Error())

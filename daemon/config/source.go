@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -55,8 +56,12 @@ func (c *Config) readApps(dir string, top *document) {
 	}
 	top.files.judge(dir, folder.Mode, folder.Group, "")
 	for _, uid := range folder.Crowd {
-		c.unread = append(c.unread, &Error{File: dir, Detail: fmt.Sprintf("has more than %d entries of user %d, "+
-			"and some were not read: delete what is not needed", maxNames, uid)})
+		c.unread = append(c.unread, &Error{File: dir, Detail: fmt.Sprintf("has too many entries, and some of user %d "+
+			"were not read: delete what is not needed", uid)})
+	}
+	if folder.Cut {
+		c.unread = append(c.unread, &Error{File: dir, Err: os.ErrDeadlineExceeded, Detail: "has so many entries that " +
+			"there was no time to read all: delete what is not needed"})
 	}
 	found := make([]*source, len(folder.Entries))
 	for _, roots := range []bool{true, false} { // files that take long must not use up the time of root's

@@ -252,6 +252,45 @@ func TestList(t *testing.T) {
 	}
 }
 
+// A folder of too many names is read in part.
+func TestListIsCut(t *testing.T) {
+	root := t.TempDir()
+	for i := range 1000 {
+		must(t, os.WriteFile(filepath.Join(root, strconv.Itoa(i)), nil, 0o600))
+	}
+	for _, late := range []bool{false, true} {
+		f, err := os.Open(root)
+		must(t, err)
+		until := time.Now().Add(time.Hour)
+		if late {
+			until = time.Time{}
+		}
+		var folder Folder
+		must(t, folder.fill(f, int(f.Fd()), 1000, until))
+		must(t, f.Close())
+		if n := len(folder.Entries); folder.Cut != late || n == 0 || late != (n < 1000) {
+			t.Errorf("late %v: %d entries, cut %v", late, n, folder.Cut)
+		}
+	}
+}
+
+// Root's entries take no room from others, and whoever is left out is named once.
+func TestManyUsersEntries(t *testing.T) {
+	var folder Folder
+	count := map[uint32]int{}
+	for range maxEntries {
+		folder.add(Entry{}, 2, count)
+	}
+	for user := range uint32(maxEntries/2 + 1) {
+		for range 4 {
+			folder.add(Entry{Owner: user + 1}, 2, count)
+		}
+	}
+	if len(folder.Entries) != 2*maxEntries || len(folder.Crowd) != maxEntries/2+1 {
+		t.Errorf("%d entries, a crowd of %d", len(folder.Entries), len(folder.Crowd))
+	}
+}
+
 // tampering is a change of a tree, and whether a file in it is still trusted.
 type tampering struct {
 	name   string

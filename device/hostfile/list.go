@@ -30,12 +30,15 @@ type Folder struct {
 	Entry            // of the folder itself
 	Entries []Entry  // by name
 	Crowd   []uint32 // users who have more entries than these
+	Cut     bool     // time ran out before all names were read
 }
 
 // List returns a folder with its entries: all of root's, and at most limit of
-// each other user. A user who fills the folder hides only files of that user.
+// each other user. A user who fills the folder hides only files of that user,
+// unless there are more names than can be read in three quarters of the time.
 func (d *Dir) List(name string, limit int) (*Folder, error) {
 	var folder *Folder
+	until := time.Now().Add(d.rule.Within * 3 / 4)
 	err := d.within("read", name, func(w *worker) error {
 		fd, o, err := w.open(name, false)
 		if err != nil {
@@ -44,25 +47,7 @@ func (d *Dir) List(name string, limit int) (*Folder, error) {
 		f := os.NewFile(uintptr(fd), name)
 		defer f.Close()
 		folder = &Folder{Entry: entryOf(name, &o.stat)}
-		count := map[uint32]int{}
-		for {
-			names, err := f.Readdirnames(256)
-			for _, name := range names {
-				var stat unix.Stat_t
-				if unix.Fstatat(fd, name, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil { // it may just have gone
-					folder.add(entryOf(name, &stat), limit, count)
-				}
-			}
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return err
-			}
-		}
-		sort.Sort(byName(folder.Entries))
-		sort.Sort(byNumber(folder.Crowd))
-		return nil
+		return folder.fill(f, fd, limit, until)
 	})
 	if err != nil {
 		return nil, err
@@ -70,13 +55,38 @@ func (d *Dir) List(name string, limit int) (*Folder, error) {
 	return folder, nil
 }
 
+// fill adds the entries of the folder that is open.
+func (f *Folder) fill(open *os.File, fd, limit int, until time.Time) error {
+	count := map[uint32]int{}
+	for !f.Cut {
+		names, err := open.Readdirnames(256)
+		for _, name := range names {
+			var stat unix.Stat_t
+			if unix.Fstatat(fd, name, &stat, unix.AT_SYMLINK_NOFOLLOW) == nil { // it may just have gone
+				f.add(entryOf(name, &stat), limit, count)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		f.Cut = time.Now().After(until)
+	}
+	sort.Sort(byName(f.Entries))
+	sort.Sort(byNumber(f.Crowd))
+	return nil
+}
+
 // add adds an entry, unless its owner has too many.
 func (f *Folder) add(e Entry, limit int, count map[uint32]int) {
 	switch n := count[e.Owner]; {
-	case e.Owner == 0 || n < limit && len(f.Entries) < maxEntries:
+	case e.Owner == 0 || n < limit && len(f.Entries)-count[0] < maxEntries:
 		f.Entries = append(f.Entries, e)
-	case n == limit:
+	case n <= limit:
 		f.Crowd = append(f.Crowd, e.Owner)
+		count[e.Owner] = limit // once
 	}
 	count[e.Owner]++
 }
