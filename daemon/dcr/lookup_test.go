@@ -215,7 +215,10 @@ func TestWhatExists(t *testing.T) {
 		if got := l.converse(t, resolverQuery(t, dnsmessage.TypeA, true), "udp", address); got != "no record" {
 			t.Errorf("the answer is %s", got)
 		}
-		if l.exists == searching {
+		l.mu.Lock()
+		exists := l.exists
+		l.mu.Unlock()
+		if exists == searching {
 			t.Errorf("searching is %t, and so is exists", searching)
 		}
 	}
