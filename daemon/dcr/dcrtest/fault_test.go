@@ -75,7 +75,8 @@ type faultCase struct {
 	check  func(t *testing.T, got seen)
 }
 
-func testFaults(t *testing.T, cases map[string]faultCase) {
+// testEach tests each case by its name.
+func testEach[T interface{ test(*testing.T) }](t *testing.T, cases map[string]T) {
 	t.Helper()
 	for name, tc := range cases {
 		t.Run(name, tc.test)
@@ -109,7 +110,7 @@ func (tc faultCase) test(t *testing.T) {
 // Answers in place of the good one.
 func TestFaultsInstead(t *testing.T) {
 	const date = "Mon, 01 Jun 2026 12:00:09 GMT"
-	testFaults(t, map[string]faultCase{
+	testEach(t, map[string]faultCase{
 		"status":     {dcrtest.Fault{Kind: "status"}, 503, false, wantHTML},
 		"status 502": {dcrtest.Fault{Kind: "status", Status: 502}, 502, false, wantHTML},
 		"captive":    {dcrtest.Fault{Kind: "html"}, 200, false, wantHTML},
@@ -140,7 +141,7 @@ func TestFaultsInstead(t *testing.T) {
 // Bodies that are not as they should be.
 func TestFaultsOfTheBody(t *testing.T) {
 	nullSecret := dcrtest.Fault{Kind: "value", Field: "client_secret", Value: []byte(`null`)}
-	testFaults(t, map[string]faultCase{
+	testEach(t, map[string]faultCase{
 		"truncated": {dcrtest.Fault{Kind: "truncated"}, 201, true, func(t *testing.T, got seen) {
 			if !errors.Is(got.err, io.ErrUnexpectedEOF) || got.body == "" {
 				t.Errorf("the body %q ended with %v, want half of it and %v", got.body, got.err, io.ErrUnexpectedEOF)
@@ -180,7 +181,7 @@ func TestFaultsOfTheBody(t *testing.T) {
 
 // Codings and labels of the body.
 func TestFaultsOfCoding(t *testing.T) {
-	testFaults(t, map[string]faultCase{
+	testEach(t, map[string]faultCase{
 		"gzip":       {dcrtest.Fault{Kind: "gzip"}, 201, true, wantGzip("gzip")},
 		"unlabelled": {dcrtest.Fault{Kind: "unlabelled"}, 201, true, wantGzip("")},
 		"label":      {dcrtest.Fault{Kind: "label", Code: "br"}, 201, true, wantGood("br")},
@@ -194,7 +195,7 @@ func TestFaultsOfCoding(t *testing.T) {
 
 // Connections that break off or dawdle.
 func TestFaultsOfTheConnection(t *testing.T) {
-	testFaults(t, map[string]faultCase{
+	testEach(t, map[string]faultCase{
 		"reset": {dcrtest.Fault{Kind: "reset"}, 0, false, wantReset},
 		"lost":  {dcrtest.Fault{Kind: "lost"}, 0, true, wantReset},
 		"delay": {dcrtest.Fault{Kind: "delay", Delay: time.Millisecond}, 201, true, func(*testing.T, seen) {}},

@@ -184,13 +184,6 @@ type tokenRefusal struct {
 	code, why string
 }
 
-func testTokenRefusals(t *testing.T, cases map[string]tokenRefusal) {
-	t.Helper()
-	for name, tc := range cases {
-		t.Run(name, tc.test)
-	}
-}
-
 func (tc tokenRefusal) test(t *testing.T) {
 	l := newLab(t)
 	id, secret := l.register(t)
@@ -207,7 +200,7 @@ func (tc tokenRefusal) test(t *testing.T) {
 }
 
 func TestTokenFormRefusals(t *testing.T) {
-	testTokenRefusals(t, map[string]tokenRefusal{
+	testEach(t, map[string]tokenRefusal{
 		"no form": {only("%zz"), "invalid_request", "not a form"},
 		"JSON":    {only(`{"grant_type":"client_credentials"}`), "invalid_request", "unsupported"},
 		"empty":   {only(""), "invalid_request", "missing"},
@@ -242,7 +235,7 @@ func TestTokenFormRefusals(t *testing.T) {
 }
 
 func TestTokenClientRefusals(t *testing.T) {
-	testTokenRefusals(t, map[string]tokenRefusal{
+	testEach(t, map[string]tokenRefusal{
 		"unknown client": {swap("client_id=", "client_id=0"), "invalid_client", "unknown"},
 		"wrong secret":   {swap("client_secret=", "client_secret=0"), "invalid_client", "wrong"},
 		"revoked":        {onServer(func(l *lab, id string) { l.Revoke(id) }), "invalid_client", "revoked"},
