@@ -99,7 +99,7 @@ func TestProxyFails(t *testing.T) {
 		{"is not there", dcrtest.Vacant, named + "can't be reached (connection refused)"},
 		{"has no name", noName + ":3128", "the name " + noName + " of the proxy can't be resolved"},
 		{"hangs up", says(""), named + "does not answer as a proxy does"},
-		{"is no proxy", says("SSH-2.0-x\r\n"), named + "does not answer as a proxy does"},
+		{"is not a proxy", says("SSH-2.0-x\r\n"), named + "does not answer as a proxy does"},
 		{"never ends its header", says("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20)),
 			named + "does not answer as a proxy does"},
 		{"answers with a page", says("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage"),

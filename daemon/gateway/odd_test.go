@@ -105,7 +105,7 @@ func TestOddAnswers(t *testing.T) {
 	defer r.mu.Unlock()
 	for _, o := range r.outcomes {
 		if !slices.Contains(gateway.Results[:], o.Result) {
-			t.Errorf("%q is no result", o.Result)
+			t.Errorf("unknown result %q", o.Result)
 		}
 	}
 }
