@@ -26,9 +26,9 @@ type answer struct {
 	fields map[string]json.RawMessage
 }
 
-// read judges the answer to what was sent. witness reports whether its Date can
-// be trusted.
-func (c *Client) read(ctx context.Context, resp *http.Response, sent string, witness bool) (*answer, error) {
+// read judges an answer. No error repeats one of private, which was sent.
+// witness reports whether the Date can be trusted.
+func (c *Client) read(ctx context.Context, resp *http.Response, private []string, witness bool) (*answer, error) {
 	ans := &answer{status: resp.StatusCode}
 	date, dateErr := http.ParseTime(resp.Header.Get("Date"))
 	if witness && dateErr == nil {
@@ -54,7 +54,7 @@ func (c *Client) read(ctx context.Context, resp *http.Response, sent string, wit
 	}
 	isObject := json.Unmarshal(body, &ans.fields) == nil && ans.fields != nil
 	code := readable(ans.text("error"))
-	if strings.Contains(sent, code) { // it is not a code, and may be the secret
+	if repeats(code, private) {
 		code = ""
 	}
 	switch {

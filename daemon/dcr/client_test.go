@@ -246,7 +246,7 @@ func TestDate(t *testing.T) {
 		w := httptest.NewRecorder()
 		w.Header().Set("Date", labTime.Format(http.TimeFormat))
 		w.WriteString("{}")
-		ans, err := plain.read(t.Context(), w.Result(), "", witness)
+		ans, err := plain.read(t.Context(), w.Result(), nil, witness)
 		if err != nil || !ans.date.Equal(want) {
 			t.Errorf("witness %v: %v, %v", witness, ans.date, err)
 		}

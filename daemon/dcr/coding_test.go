@@ -100,7 +100,7 @@ func FuzzAnswer(f *testing.F) {
 			StatusCode: status, Header: http.Header{"Content-Encoding": {coding}, "Retry-After": {retryAfter}},
 			Body: io.NopCloser(strings.NewReader(body)),
 		}
-		ans, err := c.read(t.Context(), resp, "client_secret="+labSecret, true)
+		ans, err := c.read(t.Context(), resp, []string{labSecret}, true)
 		if err != nil {
 			e := failure(t, err)
 			if e.RetryAfter < 0 || e.Kind == Rejected && e.ServerCode == "" ||

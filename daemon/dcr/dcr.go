@@ -65,7 +65,7 @@ func (c *Client) Register(ctx context.Context, r RegisterRequest) (Credentials, 
 	}
 	ans, err := c.exchange(ctx, exchange{
 		path: "/o/client/register", contentType: "application/json;charset=utf-8",
-		body: string(body), applicationID: r.ApplicationID,
+		body: string(body), applicationID: r.ApplicationID, private: []string{r.SoftwareStatement, r.RedirectURI},
 	})
 	if err != nil {
 		return Credentials{}, err
@@ -82,7 +82,7 @@ func (c *Client) Token(ctx context.Context, r TokenRequest) (Token, error) {
 	}
 	ans, err := c.exchange(ctx, exchange{
 		path: "/o/client/token", contentType: "application/x-www-form-urlencoded",
-		body: form.Encode(), applicationID: r.ApplicationID,
+		body: form.Encode(), applicationID: r.ApplicationID, private: []string{r.ClientID, r.ClientSecret},
 	})
 	if err != nil {
 		return Token{}, err

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -178,4 +179,17 @@ func readable(code string) string {
 		return ""
 	}
 	return code
+}
+
+// repeats reports whether a code is one of private, or has eight characters in
+// a row of one: a server may echo what it refuses, whole or in part.
+func repeats(code string, private []string) bool {
+	return slices.ContainsFunc(private, func(value string) bool {
+		for i := 8; i <= len(code); i++ {
+			if strings.Contains(value, code[i-8:i]) {
+				return true
+			}
+		}
+		return code == value
+	})
 }

@@ -6,7 +6,11 @@ import (
 )
 
 // exchange is one request of a client's own.
-type exchange struct{ path, contentType, body, applicationID string }
+type exchange struct {
+	path, contentType, body, applicationID string
+
+	private []string // what of the body no error may repeat
+}
 
 // exchange sends one request and reads the answer, all in the client's time.
 func (c *Client) exchange(ctx context.Context, x exchange) (*answer, error) {
@@ -23,5 +27,5 @@ func (c *Client) exchange(ctx context.Context, x exchange) (*answer, error) {
 		return nil, c.noAnswer(err, &t.progress)
 	}
 	defer resp.Body.Close()
-	return c.read(t.ctx, resp, x.body, resp.TLS != nil || t.remote.IsLoopback())
+	return c.read(t.ctx, resp, x.private, resp.TLS != nil || t.remote.IsLoopback())
 }
