@@ -76,6 +76,7 @@ func (r *simRules) stoodStill(d *simDevice, t time.Duration) {
 		r.shutStays += t
 		r.worry(d, r.shutStays)
 	}
+	r.reckonShut(d) // the wall clock stood still too
 	r.stoodBefore = r.stood
 	r.stood += t
 	r.still += t
