@@ -346,7 +346,7 @@ func (e *engine) fail(m *machine, c *call, err error, now clock.Reading) (result
 		return f.Code
 	}
 	if f.Code == ipc.CodeOffline && e.linkUp > 0 && c.sent.Boot <= e.linkUp+settling {
-		m.hurry(e.nextNudge(now))
+		m.hurry(max(e.nextNudge(now), now.Boot+quickLadder.draw(1, quickLadder.top, e.random)))
 	}
 	if !condemned && m.condemned() {
 		e.log.Warn("the server refused this device's client credentials twice: "+

@@ -54,3 +54,24 @@ func TestALinkThatFlapsCutsAWaitOnceInHalfAMinute(t *testing.T) {
 		t.Errorf("%d requests in ten minutes, %d of them right after another", n, early)
 	}
 }
+
+// A call that ends late is not repeated at once, although a link came up half a
+// minute ago: many devices wait together for the server to come back.
+func TestACallThatFailsLateAfterALinkCameUp(t *testing.T) {
+	l := failing(t, true, errOffline)
+	l.latency = 31 * time.Second // more than nudgeEvery
+	l.requests = nil
+	l.engine.nudge(l.clock.Now())
+	l.pass(settling)
+	pauses := map[time.Duration]bool{}
+	for _, gap := range l.gaps(0) {
+		pause := gap - l.latency
+		pauses[pause] = true
+		if pause < quickLadder.floor || pause > quickLadder.first {
+			t.Errorf("the next call leaves %v after the failure", pause)
+		}
+	}
+	if len(pauses) < 2 {
+		t.Errorf("the pauses are %v, want some that are drawn", pauses)
+	}
+}
