@@ -51,10 +51,12 @@ func (g *Gateway) Serve(
 		g.cfg.Ended(&c.outcome)
 	}()
 	resp, err := c.exchange()
+	if resp != nil {
+		defer resp.Body.Close()
+	}
 	if err != nil {
 		return c.failed(w.Header(), err)
 	}
-	defer resp.Body.Close()
 	return c.pass(w, resp)
 }
 
@@ -88,8 +90,9 @@ func (c *call) read(r *http.Request, path string, body []byte) error {
 	return nil
 }
 
-// exchange returns the server's answer to the call. It repeats a request only
-// after a 401 or a 429: the server did not act on it.
+// exchange returns the server's answer to the call, even with an error if the
+// caller has left. It repeats a request only after a 401 or a 429: the server did
+// not act on it.
 func (c *call) exchange() (*http.Response, error) {
 	for renewed := false; ; renewed = true {
 		if err := c.enter(); err != nil {
