@@ -36,17 +36,18 @@ type conn struct {
 	cancel func()      // ends the requests that are answered
 
 	// What follows is for Read. Reads never overlap.
-	begun   bool   // the request's first bytes were read
-	gateway bool   // its first line names a path of the gateway
-	body    int64  // bytes of the request's body still to come; [untilTheEnd] if it is chunked
-	held    []byte // what came together with a header, and follows it
-	match   int    // how much of hostName the line of the header begins with, or otherLine
+	line  []byte // the request's first line as far as it was read, at most maxLine bytes
+	begun bool   // that is all of it
+	body  int64  // bytes of the request's body still to come; [untilTheEnd] if it is chunked
+	held  []byte // what came together with a header, and follows it
+	match int    // how much of hostName the line of the header begins with, or otherLine
 }
 
 const (
 	hostName    = "host:"
 	otherLine   = -1
 	untilTheEnd = -1
+	maxLine     = 128 // a path of the gateway begins before
 )
 
 // Read replaces each byte of the header Host by an x. Some clients send a path
@@ -72,8 +73,9 @@ func (c *conn) Read(b []byte) (int, error) {
 		c.body -= int64(n)
 	case c.body == 0:
 		if !c.begun {
-			line, _, _ := bytes.Cut(b[:n], []byte("\n"))
-			c.begun, c.gateway = true, bytes.Contains(line, []byte("/"+gatewayName))
+			var line []byte
+			line, _, c.begun = bytes.Cut(b[:n], []byte("\n"))
+			c.line = append(c.line, line[:min(len(line), maxLine-len(c.line))]...)
 		}
 		if end := c.hideHost(b[:n]); end < n {
 			if len(held) == 0 {
@@ -105,7 +107,7 @@ func (c *conn) expect(size int64) {
 func (c *conn) answered() {
 	c.yield()
 	c.become(idle)
-	c.serving, c.begun = false, false
+	c.serving, c.begun, c.line = false, false, c.line[:0]
 	c.body, c.match = 0, otherLine // a request begins with a line that is not Host
 }
 
@@ -179,7 +181,7 @@ func (c *conn) hungUp() (is bool) {
 func (c *conn) Write(b []byte) (int, error) {
 	if !c.serving {
 		c.serving = true // an answer in several pieces is replaced as one
-		_, err := c.write(refusal(b, c.gateway))
+		_, err := c.write(refusal(b, bytes.Contains(c.line, []byte("/"+gatewayName))))
 		return len(b), err
 	}
 	return c.write(b)

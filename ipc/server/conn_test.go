@@ -3,6 +3,7 @@ package server
 import (
 	"bufio"
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -216,6 +217,57 @@ func TestRefusalsAreProblems(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A refusal by net/http has the gateway's headers if the path is the gateway's,
+// however the request comes in.
+func TestRefusalsOfTheGateway(t *testing.T) {
+	t.Parallel()
+	const path = "GET /v1/apps/one/api/v2/x HTTP/1.1\r\n"
+	for request, gateway := range map[string]bool{
+		path + "nonsense\r\n\r\n": true, path + "\r\n": true, strings.Replace(path, "x", "%zz", 1) + "\r\n": true,
+		strings.Replace(path, "x", strings.Repeat("x", 2*maxHeader), 1) + "\r\n": true,
+		"GET /v1/token HTTP/1.1\r\nX: /api/v2/x\r\n\r\n":                         false,
+		"GET /" + strings.Repeat("x", 2*maxLine) + "/api/v2/x HTTP/1.1\r\n\r\n":  false,
+	} {
+		for _, size := range []int{1, 10, len(request)} {
+			answer, err := http.ReadResponse(bufio.NewReader(strings.NewReader(refused(t, request, size))), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var p ipc.Problem
+			if err := json.NewDecoder(answer.Body).Decode(&p); err != nil {
+				t.Fatal(err)
+			}
+			if has := answer.Header.Get("Proxy-Status") == "tvpassd; error=http_request_error"; answer.StatusCode < 400 ||
+				has != gateway || (p.Sent != nil) != gateway {
+				t.Errorf("%.60q in pieces of %d: %s %v %+v", request, size, answer.Status, answer.Header, p)
+			}
+		}
+	}
+}
+
+// refused sends a request in pieces, and returns all of the answer.
+func refused(t *testing.T, request string, size int) string {
+	t.Helper()
+	near, far := net.Pipe()
+	accept := make(oneConn, 1)
+	accept <- &conn{Conn: far}
+	close(accept)
+	srv := (&Server{cfg: Config{Log: discard()}}).http(t.Context(), http.HandlerFunc(echo))
+	if err := srv.Serve(accept); !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+	go func() {
+		for _, piece := range split(request, size) {
+			io.WriteString(near, piece) // the server may have read enough
+		}
+	}()
+	answer, err := io.ReadAll(near)
+	if err != nil {
+		t.Error(err)
+	}
+	return string(answer)
 }
 
 // Whatever comes in, in whatever pieces: nothing but the value of a Host header
