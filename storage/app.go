@@ -1,7 +1,6 @@
 package storage
 
 import (
-	"errors"
 	"maps"
 	"strings"
 )
@@ -50,12 +49,8 @@ func (s *Store) App(endpoint, app string) (App, error) {
 func (s *Store) SaveApp(endpoint, app string, a App) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	es, err := a.entries(endpoint, app)
-	if err != nil {
-		return err
-	}
-	next := s.identity.with(appKey(endpoint, app), account{a.Credentials, a.History})
-	return s.save(es, next)
+	key := appKey(endpoint, app)
+	return s.save(a.values(key), s.identity.with(key, account{a.Credentials, a.History}))
 }
 
 // Identifier returns the stored device identifier, and whether there is one.
@@ -72,16 +67,12 @@ func (s *Store) Identifier() (Identifier, bool) {
 func (s *Store) SaveIdentifier(dev Identifier) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, err := encode(keyIdentifier, dev)
-	if err != nil {
-		return err
-	}
 	next := s.identity
 	if next.Identifier == nil || *next.Identifier != dev {
 		next.Identifier = &dev
 		next.Generation++
 	}
-	return s.save([]entry{e}, next)
+	return s.save(values{keyIdentifier: dev}, next)
 }
 
 // Holders returns the files that have the ids of the apps.
@@ -95,16 +86,12 @@ func (s *Store) Holders() Holders {
 func (s *Store) SaveHolders(h Holders) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, err := encode(keyHolders, h)
-	if err != nil {
-		return err
-	}
 	next := s.identity
 	if !maps.Equal(next.Holders, h) {
 		next.Holders = maps.Clone(h)
 		next.Generation++
 	}
-	return s.save([]entry{e}, next)
+	return s.save(values{keyHolders: h}, next)
 }
 
 // Gate returns how long the throttle stays shut: the zero Gate if it is open.
@@ -124,26 +111,18 @@ func (s *Store) Gate() (Gate, error) {
 func (s *Store) SaveGate(g Gate) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, err := encode(keyGate, g)
-	if err != nil {
-		return err
-	}
-	return s.save([]entry{e}, s.identity)
+	return s.save(values{keyGate: g}, s.identity)
 }
 
-// entries returns the database's form of an app: one entry of each kind. Nil
-// fields become entries to delete.
-func (a App) entries(endpoint, app string) ([]entry, error) {
-	key := appKey(endpoint, app)
-	es, err := account{a.Credentials, a.History}.entries(key)
-	token, errToken := encode(key+"\x00"+kindToken, a.Token)
-	retry, errRetry := encode(key+"\x00"+kindRetry, a.Retry)
-	transitions, errTransitions := encode(key+"\x00"+kindTransitions, a.Transitions)
-	return append(es, token, retry, transitions), errors.Join(err, errToken, errRetry, errTransitions)
+// values returns what the database holds of an app: one value of each kind.
+func (a App) values(key string) values {
+	all := account{a.Credentials, a.History}.values(key)
+	all[key+"\x00"+kindToken] = a.Token
+	all[key+"\x00"+kindRetry] = a.Retry
+	all[key+"\x00"+kindTransitions] = a.Transitions
+	return all
 }
 
-func (acc account) entries(key string) ([]entry, error) {
-	credentials, errCredentials := encode(key+"\x00"+kindCredentials, acc.Credentials)
-	history, errHistory := encode(key+"\x00"+kindHistory, acc.History)
-	return []entry{credentials, history}, errors.Join(errCredentials, errHistory)
+func (acc account) values(key string) values {
+	return values{key + "\x00" + kindCredentials: acc.Credentials, key + "\x00" + kindHistory: acc.History}
 }

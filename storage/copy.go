@@ -93,7 +93,7 @@ func (s *Store) reconcile(found entries, dbErr error, kept identity, copyErr err
 		s.held = found // byte for byte: another version of this program may know more fields
 		return nil
 	}
-	all, err := id.entries()
+	all, err := id.values().encode()
 	s.held = found.without(isIdentity).with(all)
 	return err
 }
@@ -197,35 +197,19 @@ func (id identity) with(key string, acc account) identity {
 	return id
 }
 
-// entries returns the database's form of an identity.
-func (id identity) entries() ([]entry, error) {
-	m, err := encode(keyMeta, meta{Version: version, Generation: id.Generation})
-	if err != nil {
-		return nil, err
-	}
-	all := []entry{m}
+// values returns what the database holds of an identity.
+func (id identity) values() values {
+	all := values{keyMeta: meta{Version: version, Generation: id.Generation}}
 	if id.Identifier != nil {
-		e, err := encode(keyIdentifier, id.Identifier)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, e)
+		all[keyIdentifier] = id.Identifier
 	}
 	if len(id.Holders) > 0 {
-		e, err := encode(keyHolders, id.Holders)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, e)
+		all[keyHolders] = id.Holders
 	}
 	for key, acc := range id.Apps {
-		es, err := acc.entries(key)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, es...)
+		maps.Copy(all, acc.values(key))
 	}
-	return all, nil
+	return all
 }
 
 func (id identity) equal(other identity) bool { return sameJSON(id, other) }

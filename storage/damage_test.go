@@ -240,9 +240,10 @@ func TestADatabaseOfANewerVersionIsSetAside(t *testing.T) {
 	whole := newSample(t)
 	dir := put(t, whole.db, whole.copy)
 	s := open(t, dir)
-	newer, err := encode(keyMeta, map[string]any{"version": version + 1, "generation": 100, "more": "than we know"})
+	meta := map[string]any{"version": version + 1, "generation": 100, "more": "than we know"}
+	newer, err := values{keyMeta: meta}.encode()
 	save(t, err)
-	save(t, s.commit([]entry{newer}))
+	save(t, s.commit(newer))
 	shut(t, s)
 	raw := read(t, filepath.Join(dir, dbName))
 	s = open(t, dir)

@@ -32,16 +32,23 @@ type entry struct {
 	value []byte
 }
 
-// encode makes an entry of a value. A nil pointer becomes an entry to delete.
-func encode(key string, v any) (entry, error) {
-	raw, err := json.Marshal(v)
-	if err != nil {
-		return entry{}, fmt.Errorf("encode %q for the database: %w", key, err)
+// values are what is to be stored, by key. A nil pointer stands for an entry to
+// delete.
+type values map[string]any
+
+// encode makes the entries of the values, in the order of the keys.
+func (v values) encode() (all []entry, err error) {
+	for _, key := range slices.Sorted(maps.Keys(v)) {
+		raw, err := json.Marshal(v[key])
+		if err != nil {
+			return nil, fmt.Errorf("encode %q for the database: %w", key, err)
+		}
+		if string(raw) == "null" {
+			raw = nil
+		}
+		all = append(all, entry{key, raw})
 	}
-	if string(raw) == "null" {
-		raw = nil
-	}
-	return entry{key, raw}, nil
+	return all, nil
 }
 
 // entries is the content of a database, by key.

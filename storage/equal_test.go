@@ -4,8 +4,8 @@ import "bytes"
 
 // Equal reports whether two records would be stored as the same bytes.
 func (a App) Equal(b App) bool {
-	x, errX := a.entries("", "")
-	y, errY := b.entries("", "")
+	x, errX := a.values("").encode()
+	y, errY := b.values("").encode()
 	if errX != nil || errY != nil || len(x) != len(y) {
 		return false
 	}

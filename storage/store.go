@@ -259,20 +259,19 @@ func (s *Store) tryRoom() error {
 	return err
 }
 
-// save writes entries and, if the identity changed, its generation and the
-// copy. The database comes first, because it is the one that is read.
-func (s *Store) save(es []entry, next identity) error {
-	changed := next.Generation != s.identity.Generation
-	if changed {
-		m, err := encode(keyMeta, meta{Version: version, Generation: next.Generation})
-		if err != nil {
-			return err
-		}
-		es = append(es, m)
+// save writes values and, if the identity changed, its generation and the copy.
+// The database comes first, because it is the one that is read.
+func (s *Store) save(changed values, next identity) error {
+	renewed := next.Generation != s.identity.Generation
+	if renewed {
+		changed[keyMeta] = meta{Version: version, Generation: next.Generation}
 	}
-	err := s.commit(es)
-	if err == nil {
-		s.identity, s.copyStale = next, s.copyStale || changed
+	es, err := changed.encode()
+	if err != nil {
+		return err
+	}
+	if err = s.commit(es); err == nil {
+		s.identity, s.copyStale = next, s.copyStale || renewed
 		err = s.writeCopy()
 	}
 	switch {
