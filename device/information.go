@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -261,7 +262,10 @@ func isProgression(digits string, group int) bool {
 		return false
 	}
 	modulus := 1 << (4 * group)
-	at := func(i int) int { return hexValue(digits[i*group : (i+1)*group]) }
+	at := func(i int) int {
+		n, _ := strconv.ParseUint(digits[i*group:][:group], 16, 64)
+		return int(n)
+	}
 	step := (at(1) - at(0) + modulus) % modulus
 	for i := 2; i < count; i++ {
 		if (at(i)-at(i-1)+modulus)%modulus != step {
@@ -269,15 +273,6 @@ func isProgression(digits string, group int) bool {
 		}
 	}
 	return true
-}
-
-// hexValue is the value of a few lower-case hexadecimal digits.
-func hexValue(digits string) int {
-	value := 0
-	for i := range len(digits) {
-		value = value<<4 | strings.IndexByte("0123456789abcdef", digits[i])
-	}
-	return value
 }
 
 // squeeze leaves one of each row of equal digits, if few rows make up the whole:

@@ -54,12 +54,9 @@ var (
 // cut at 64 KiB.
 func (d dialect) parse(data []byte) map[string]string {
 	values := map[string]string{}
-	data = bytes.TrimPrefix(data, []byte("\uFEFF"))
-	if len(data) == maxFile {
-		data = data[:bytes.LastIndexByte(data, '\n')+1]
-	}
-	for line, rest := nextLine(string(data)); line != ""; line, rest = nextLine(rest) {
-		line := strings.TrimSpace(line)
+	text := strings.TrimPrefix(string(wholeLines(data)), "\uFEFF")
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
 		at := strings.IndexAny(line, d.separators)
 		if at < 1 || line[0] == '#' {
 			continue

@@ -91,19 +91,10 @@ func isInterfaceName(name string) bool {
 func (t *tree) rows(name string) [][]string {
 	data, _ := t.read(name)
 	var rows [][]string
-	for line, rest := nextLine(string(wholeLines(data))); line != ""; line, rest = nextLine(rest) {
+	for line := range strings.Lines(string(wholeLines(data))) {
 		rows = append(rows, strings.Fields(line))
 	}
 	return rows
-}
-
-// nextLine returns a text's first line, with its line break, and the rest.
-func nextLine(text string) (line, rest string) {
-	at := strings.IndexByte(text, '\n') + 1
-	if at == 0 {
-		return text, ""
-	}
-	return text[:at], text[at:]
 }
 
 // wholeLines leaves out the last line of a file that was cut at 64 KiB.

@@ -204,26 +204,20 @@ func (c constant) offer(_ *probe, take func(finding) bool) bool {
 
 // text is a whole file's value; "" if there is none.
 func (t *tree) text(name string) string {
-	data, err := t.read(name)
-	if err != nil {
-		return ""
-	}
+	data, _ := t.read(name)
 	return clean(data)
 }
 
 // firstLine is a file's first line, however long, without white space around it.
 func (t *tree) firstLine(name string) string {
-	data, err := t.read(name)
-	if err != nil {
-		return ""
-	}
+	data, _ := t.read(name)
 	line, _, _ := bytes.Cut(data, []byte("\n"))
 	return string(bytes.TrimSpace(line))
 }
 
 // fields parses a file of KEY=VALUE lines; nil if there is none.
 func (t *tree) fields(d dialect, name string) map[string]string {
-	return t.parsed(name, func(data []byte) map[string]string { return d.parse(data) })
+	return t.parsed(name, d.parse)
 }
 
 // json parses a file that holds a JSON object; nil if there is none.

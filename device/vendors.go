@@ -3,6 +3,7 @@ package device
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // vendors are the names behind device-tree prefixes: the makers of devices,
@@ -60,10 +61,8 @@ zte=ZTE, zyxel=ZyXEL
 // around the chip.
 var chipMakers = []string{
 	"actions", "airoha", "allwinner", "amcc", "amd", "amlogic", "apm", "arm", "aspeed", "bitmain", "brcm", "cavium",
-	"cnxt",
-	"econet", "fsl", "hisi", "hisilicon", "img", "ingenic", "intel", "lantiq", "loongson", "marvell", "mediatek",
-	"microchip",
-	"mrvl", "mscc", "mstar", "novatek", "nuvoton", "nvidia", "nxp", "qca", "qcom", "ralink", "rda", "realtek", "renesas",
+	"cnxt", "econet", "fsl", "hisi", "hisilicon", "img", "ingenic", "intel", "lantiq", "loongson", "marvell", "mediatek",
+	"microchip", "mrvl", "mscc", "mstar", "novatek", "nuvoton", "nvidia", "nxp", "qca", "qcom", "ralink", "rda", "realtek", "renesas",
 	"rockchip", "samsung", "sigma", "sirf", "socionext", "sophgo", "spacemit", "sprd", "sstar", "st", "starfive", "ste",
 	"sunplus", "syna", "synaptics", "thead", "ti", "via", "xlnx",
 }
@@ -89,8 +88,8 @@ func vendorOf(compatible, model string) string {
 	if first, _, _ := strings.Cut(model, " "); strings.EqualFold(first, prefix) {
 		return first
 	}
-	first := firstRune(prefix)
-	return strings.ToUpper(first) + prefix[len(first):]
+	_, first := utf8.DecodeRuneInString(prefix)
+	return strings.ToUpper(prefix[:first]) + prefix[first:]
 }
 
 // knownMaker returns the maker whose name a model begins with; "" if it is not
@@ -120,14 +119,6 @@ func findVendor(match func(prefix, name string) bool) string {
 		if prefix, name, _ := strings.Cut(strings.TrimSpace(vendor), "="); match(prefix, name) {
 			return name
 		}
-	}
-	return ""
-}
-
-// firstRune returns a text's first letter.
-func firstRune(text string) string {
-	for _, r := range text {
-		return string(r)
 	}
 	return ""
 }
