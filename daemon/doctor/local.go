@@ -51,7 +51,7 @@ func judgeConfig(f *facts) Check {
 	}](f.confErr); ok {
 		faults = joined.Unwrap()
 	}
-	return fail(f.checkConfig(), "%s", list(faults))
+	return fail(f.checkConfig(), "%s", list(faults...))
 }
 
 func judgeApps(f *facts) Check {
@@ -65,7 +65,7 @@ func judgeApps(f *facts) Check {
 	}
 	switch {
 	case len(faults) > 0:
-		return fail(f.checkConfig(), "%s", list(faults))
+		return fail(f.checkConfig(), "%s", list(faults...))
 	case len(hidden) > 0:
 		return skipForRoot("a file of apps.d, or a statement that it names,")
 	case len(f.conf.Apps) == 0:
@@ -87,14 +87,13 @@ func judgeApps(f *facts) Check {
 // judgePermissions warns of what other users may do to the configuration.
 func judgePermissions(f *facts) Check {
 	var found, todo []string
-	unseen := slices.ContainsFunc(f.conf.Bad, func(bad *config.Error) bool { return f.denied(bad) })
 	for _, risk := range f.conf.Risks {
 		found, todo = append(found, risk.Detail), append(todo, risk.Todo)
 	}
-	if len(found) > 0 {
+	switch {
+	case len(found) > 0:
 		return warn(strings.Join(todo, "; "), "%s", strings.Join(found, "; "))
-	}
-	if unseen {
+	case slices.ContainsFunc(f.conf.Bad, func(bad *config.Error) bool { return f.denied(bad) }):
 		return skipForRoot("a file of apps.d, or a statement that it names,")
 	}
 	return pass("other users can't change the configuration or read its secrets")
@@ -290,7 +289,7 @@ func judgeDatabase(f *facts) Check {
 	if err == nil {
 		err = errors.Join(kept(f.kept.Database), kept(f.kept.Copy))
 	}
-	const begin = "tvpassd start sets what is damaged aside and makes it anew from the other file"
+	const remake = "tvpassd start sets what is damaged aside and makes it anew from the other file"
 	switch {
 	case f.needsRoot(err):
 		return skipForRoot("it")
@@ -298,15 +297,15 @@ func judgeDatabase(f *facts) Check {
 		return skip("a daemon that does not answer has it in use")
 	case storage.MayPass(f.kept.Refused):
 		return fail("mount its file system again, or look for a failing disk (dmesg) and check it (fsck); "+
-			"tvpassd start changes neither file", "it can't be read, and may be sound: %s", list([]error{f.kept.Refused}))
+			"tvpassd start changes neither file", "it can't be read, and may be sound: %s", list(f.kept.Refused))
 	case f.kept.Refused != nil:
-		return fail("check owner and mode", "it can't be read: %s", list([]error{f.kept.Refused}))
+		return fail("check owner and mode", "it can't be read: %s", list(f.kept.Refused))
 	case errors.Is(err, storage.ErrDamaged) && f.kept.Registered == 0:
-		return fail(begin+"; there is none with credentials here, so viewers must sign in again", "%s", list([]error{err}))
+		return fail(remake+"; there is none with credentials here, so viewers must sign in again", "%s", list(err))
 	case errors.Is(err, storage.ErrDamaged):
-		return warn(begin, "%s", list([]error{err}))
+		return warn(remake, "%s", list(err))
 	case err != nil:
-		return fail("check owner and mode", "it can't be read: %s", list([]error{err}))
+		return fail("check owner and mode", "it can't be read: %s", list(err))
 	case errors.Is(f.kept.Database, fs.ErrNotExist) && errors.Is(f.kept.Copy, fs.ErrNotExist):
 		return pass("there is none yet: the first start makes it")
 	}
@@ -335,7 +334,7 @@ func judgeDevice(f *facts) Check {
 	}
 	if len(faults) > 0 {
 		return warn("tvpassd device shows every value; set the keys under [device] in config.toml, then tvpassd reload",
-			"%s", list(faults))
+			"%s", list(faults...))
 	}
 	model, _ := f.device.Info.Get("model")
 	return pass("%v, from %s", model, f.device.Sources["model"])

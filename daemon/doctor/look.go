@@ -174,7 +174,7 @@ func (f *facts) shut() time.Duration {
 func (f *facts) lookAtServer(ctx context.Context) {
 	now := func() time.Time { return f.cfg.Clock.Now().Wall }
 	f.server.ask(ctx, f.conf, f.cfg.Proxy, "tvpassd/"+f.cfg.Version+" doctor", now)
-	if f.server.dialer == nil || f.server.verified() || f.server.blocked() != nil || f.server.proxy != nil ||
+	if f.server.dialer == nil || f.server.answer != nil || f.server.blocked() != nil || f.server.proxy != nil ||
 		f.loopback() && f.cfg.Portal == "" {
 		return
 	}
@@ -195,7 +195,7 @@ func skipForRoot(what string) Check {
 }
 
 // list joins errors into one detail: the first, and how many more there are.
-func list(errs []error) string {
+func list(errs ...error) string {
 	text := strings.ReplaceAll(errs[0].Error(), "\n", "; ")
 	if len(errs) > 1 {
 		text += fmt.Sprintf(" (and %d more)", len(errs)-1)

@@ -46,7 +46,7 @@ type reach struct {
 	from   string               // where that root is
 	tlsErr error
 
-	answer *http.Response // its body is closed
+	answer *http.Response // of the server itself, as far as cryptography can tell; its body is closed
 	body   []byte         // the beginning
 	sentAt time.Time
 	at     time.Time // when the answer came
@@ -216,10 +216,6 @@ func (r *reach) blocked() *dcr.BlockedError {
 	blocked, _ := errors.AsType[*dcr.BlockedError](r.err)
 	return blocked
 }
-
-// verified reports whether the server itself has answered, as far as
-// cryptography can tell.
-func (r *reach) verified() bool { return r.answer != nil }
 
 // date returns the server's clock at the moment of its answer.
 func (r *reach) date() (time.Time, bool) {

@@ -305,7 +305,7 @@ func judgeDaemon(f *facts) Check {
 		}
 	}
 	if len(faults) > 0 {
-		return warn("tvpassd status --all shows all of it", "%s", list(faults))
+		return warn("tvpassd status --all shows all of it", "%s", list(faults...))
 	}
 	return pass("version %s, up %v", st.Version, time.Duration(st.UptimeS)*time.Second)
 }
