@@ -30,11 +30,13 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/tvpassd/tvpassd/ipc/client"
 )
 
 const (
-	api     = "/api/v2/REF30/profiles"
-	through = "/v1/apps/ref30"
+	app = "ref30"
+	api = "/api/v2/REF30/profiles"
 
 	thinks = 50 * time.Microsecond
 	// The gateway lets a burst of 9 calls of players leave, and one a second.
@@ -110,9 +112,13 @@ func compare(ctx context.Context, endpoint, socket string, rounds int) error {
 		},
 	}}
 	there := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	own, err := ownHeaders(ctx, here)
+	headers, err := (&client.Client{Socket: socket}).Headers(ctx, app, nil) // that a player's own call needs
 	if err != nil {
 		return err
+	}
+	own := http.Header{}
+	for name, value := range headers.Headers {
+		own.Set(name, value)
 	}
 	var all [2][]float64
 	var ratios []float64
@@ -128,7 +134,7 @@ func compare(ctx context.Context, endpoint, socket string, rounds int) error {
 			if err != nil {
 				return err
 			}
-			b, err := timed(ctx, here, "http://tvpassd"+through+api, http.Header{"Prefer": {"wait=0"}})
+			b, err := timed(ctx, here, "http://tvpassd/v1/apps/"+app+api, http.Header{"Prefer": {"wait=0"}})
 			if err != nil {
 				return err
 			}
@@ -146,35 +152,16 @@ func compare(ctx context.Context, endpoint, socket string, rounds int) error {
 	})
 }
 
-// ownHeaders returns the headers that a player's own call needs.
-func ownHeaders(ctx context.Context, here *http.Client) (http.Header, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://tvpassd"+through+"/headers", nil)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := here.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	var said struct{ Headers map[string]string }
-	err = errors.Join(json.NewDecoder(answer.Body).Decode(&said), answer.Body.Close())
-	header := http.Header{}
-	for name, value := range said.Headers {
-		header.Set(name, value)
-	}
-	return header, err
-}
-
 // timed makes a GET and returns how long it took, in microseconds, to the last
 // byte of its answer.
-func timed(ctx context.Context, client *http.Client, url string, header http.Header) (float64, error) {
+func timed(ctx context.Context, player *http.Client, url string, header http.Header) (float64, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, err
 	}
 	request.Header = header.Clone()
 	began := time.Now()
-	answer, err := client.Do(request)
+	answer, err := player.Do(request)
 	if err != nil {
 		return 0, err
 	}

@@ -63,7 +63,7 @@ func (l *lab) gatewayLoad(ctx context.Context) (waiting, flying int, err error) 
 			}
 		}
 	}
-	err = onSocket(ctx, l.socket, http.MethodGet, "/v1/status", http.StatusOK, &st)
+	err = onSocket(ctx, l.socket, http.MethodGet, "/v1/status", &st)
 	for _, a := range st.Apps {
 		flying += a.Gateway.InFlight
 	}
@@ -132,15 +132,7 @@ func (l *lab) hangingCalls(ctx context.Context, g *guest) ([]row, error) {
 	}
 	slices.Sort(ratios)
 	token.value, token.note = ratios[1], fmt.Sprintf("in three turns from %.2f to %.2f", ratios[0], ratios[2])
-	request, err := http.NewRequestWithContext(ctx, http.MethodDelete, l.admin+"/fault", nil)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	return []row{held, after, token}, answer.Body.Close()
+	return []row{held, after, token}, call(ctx, http.DefaultClient, http.MethodDelete, l.admin+"/fault", "", nil)
 }
 
 func (l *lab) tokenP50(ctx context.Context) (float64, error) {

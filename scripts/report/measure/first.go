@@ -78,7 +78,7 @@ func (l *lab) arrivals(ctx context.Context, s firstStart) (mean time.Duration, e
 	arrived := make(chan arrival, len(apps))
 	for _, id := range apps {
 		go func() {
-			err := onSocket(ctx, l.socket, http.MethodGet, "/v1/apps/"+id+"/token?wait=25s", http.StatusOK, nil)
+			err := onSocket(ctx, l.socket, http.MethodGet, "/v1/apps/"+id+"/token?wait=25s", nil)
 			arrived <- arrival{time.Since(began), err}
 		}()
 	}

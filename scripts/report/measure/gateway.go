@@ -6,8 +6,6 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
 	"slices"
@@ -29,32 +27,6 @@ func (l *lab) client() (*http.Client, error) {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
 	return &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}, Timeout: patience}, nil
-}
-
-// took is how long a GET takes, to the last byte of its answer.
-func took(ctx context.Context, client *http.Client, url string) (time.Duration, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0, err
-	}
-	request.Header.Set("Prefer", "wait=60")
-	began := time.Now()
-	answer, err := client.Do(request)
-	if err != nil {
-		return 0, err
-	}
-	_, err = io.Copy(io.Discard, answer.Body)
-	if err == nil && answer.StatusCode >= http.StatusBadRequest {
-		err = fmt.Errorf("%s: %s", url, answer.Status)
-	}
-	return time.Since(began), errors.Join(err, answer.Body.Close())
-}
-
-func onSocketClient(socket string) *http.Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-	}
-	return &http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: 2 * time.Minute}
 }
 
 // gateway are the measurements of players' calls through the daemon, beside calls
@@ -113,8 +85,8 @@ func (l *lab) withGuest(
 	}
 	defer func() { err = errors.Join(err, daemon.stop()) }()
 	for _, id := range append([]string{app}, others...) {
-		url := "http://tvpassd/v1/apps/" + id + "/token?wait=60s"
-		if err := call(ctx, onSocketClient(far.socket), http.MethodGet, url, http.StatusOK, nil); err != nil {
+		path := "/v1/apps/" + id + "/token?wait=60s"
+		if err := onSocket(ctx, far.socket, http.MethodGet, path, nil); err != nil {
 			return nil, errors.Join(err, errors.New(daemon.lastWords()))
 		}
 	}
@@ -169,22 +141,6 @@ func (l *lab) firstCalls(ctx context.Context, g *guest, polls int) ([]row, error
 	return []row{first, kept, parsed}, nil
 }
 
-// fault has the simulator's API do something wrong.
-func (l *lab) fault(ctx context.Context, fault string) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, l.admin+"/fault", strings.NewReader(fault))
-	if err != nil {
-		return err
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	if answer.StatusCode >= http.StatusBadRequest {
-		err = fmt.Errorf("fault %s: %s", fault, answer.Status)
-	}
-	return errors.Join(err, answer.Body.Close())
-}
-
 // flashOf429s counts what shuts of the gate write.
 func (l *lab) flashOf429s(ctx context.Context, _ *guest) ([]row, error) {
 	wear := row{what: "writes to flash after six 429s with Retry-After: 2", unit: "%.0f", budget: 1}
@@ -210,16 +166,7 @@ func (l *lab) flashOf429s(ctx context.Context, _ *guest) ([]row, error) {
 
 // metric reads a metric without labels.
 func (l *lab) metric(ctx context.Context, name string) (value float64, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://tvpassd/v1/metrics", nil)
-	if err != nil {
-		return 0, err
-	}
-	answer, err := onSocketClient(l.socket).Do(request)
-	if err != nil {
-		return 0, err
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(answer.Body)
+	text, err := ask(ctx, onSocketClient(l.socket), http.MethodGet, "http://tvpassd/v1/metrics", "")
 	if err != nil {
 		return 0, err
 	}

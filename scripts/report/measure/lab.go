@@ -144,7 +144,7 @@ type counts struct{ Register, Token, Throttled int }
 
 func (l *lab) counts(ctx context.Context) (counts, error) {
 	var c counts
-	return c, call(ctx, http.DefaultClient, http.MethodGet, l.admin+"/counts", http.StatusOK, &c)
+	return c, call(ctx, http.DefaultClient, http.MethodGet, l.admin+"/counts", "", &c)
 }
 
 // token is what the measurements need of the token object.
@@ -155,42 +155,69 @@ type token struct {
 // getToken asks for the token once, on a connection of its own.
 func getToken(ctx context.Context, socket, query string) (token, error) {
 	var t token
-	return t, onSocket(ctx, socket, http.MethodGet, tokenPath+query, http.StatusOK, &t)
+	return t, onSocket(ctx, socket, http.MethodGet, tokenPath+query, &t)
 }
 
 // refresh asks for a new token, as an admin may.
 func refresh(ctx context.Context, socket string) error {
-	return onSocket(ctx, socket, http.MethodPost, "/v1/apps/"+app+"/refresh", http.StatusAccepted, nil)
+	return onSocket(ctx, socket, http.MethodPost, "/v1/apps/"+app+"/refresh", nil)
 }
 
-func onSocket(ctx context.Context, socket, method, path string, want int, into any) error {
+// onSocket asks the daemon once, on a connection of its own.
+func onSocket(ctx context.Context, socket, method, path string, into any) error {
+	client := onSocketClient(socket)
+	defer client.CloseIdleConnections()
+	return call(ctx, client, method, "http://tvpassd"+path, "", into)
+}
+
+// onSocketClient asks the daemon as players do.
+func onSocketClient(socket string) *http.Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 	}
-	transport := &http.Transport{DisableKeepAlives: true, DialContext: dial}
-	return call(ctx, &http.Client{Transport: transport, Timeout: patience}, method, "http://tvpassd"+path, want, into)
+	return &http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: 2 * time.Minute}
 }
 
 // call makes a request and reads the JSON of its answer into a value, if there
 // is one.
-func call(ctx context.Context, client *http.Client, method, url string, want int, into any) (err error) {
-	request, err := http.NewRequestWithContext(ctx, method, url, nil)
-	if err != nil {
+func call(ctx context.Context, client *http.Client, method, url, body string, into any) error {
+	answer, err := ask(ctx, client, method, url, body)
+	if err != nil || into == nil {
 		return err
 	}
+	return json.Unmarshal(answer, into)
+}
+
+// took is how long a GET takes, to the last byte of its answer.
+func took(ctx context.Context, client *http.Client, url string) (time.Duration, error) {
+	began := time.Now()
+	_, err := ask(ctx, client, http.MethodGet, url, "")
+	return time.Since(began), err
+}
+
+// ask makes a request, which the gateway may hold for a minute, and returns the
+// body of its answer.
+func ask(ctx context.Context, client *http.Client, method, url, body string) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Prefer", "wait=60")
 	answer, err := client.Do(request)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() { err = errors.Join(err, answer.Body.Close()) }()
-	if answer.StatusCode != want { // such an answer is a problem in words, never a token
-		said, err := io.ReadAll(io.LimitReader(answer.Body, 1000))
-		return errors.Join(fmt.Errorf("%s %s: %s: %s", method, url, answer.Status, said), err)
+	defer answer.Body.Close()
+	said, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode >= http.StatusBadRequest { // a problem in words, never a token
+		err = fmt.Errorf("%s %s: %s: %.1000s", method, url, answer.Status, said)
 	}
-	if into == nil {
-		return nil
-	}
-	return json.NewDecoder(answer.Body).Decode(into)
+	return said, err
+}
+
+// fault has the simulator's API do something wrong.
+func (l *lab) fault(ctx context.Context, fault string) error {
+	return call(ctx, http.DefaultClient, http.MethodPost, l.admin+"/fault", fault, nil)
 }
 
 // sleep waits, or gives up with ctx.
