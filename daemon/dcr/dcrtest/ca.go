@@ -1,6 +1,7 @@
 package dcrtest
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -22,15 +23,10 @@ func NewCA(now time.Time, hosts ...string) (caPEM []byte, cert tls.Certificate, 
 	ca := certificate(now, 1, "passsim throw-away CA")
 	ca.IsCA, ca.BasicConstraintsValid = true, true
 	ca.KeyUsage = x509.KeyUsageCertSign
-	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	caDER, caKey, err := certify(ca, ca, nil)
 	if err != nil {
-		return nil, tls.Certificate{}, fmt.Errorf("make the CA's key: %w", err)
+		return nil, tls.Certificate{}, fmt.Errorf("make the CA: %w", err)
 	}
-	caDER, err := x509.CreateCertificate(rand.Reader, ca, ca, caKey.Public(), caKey)
-	if err != nil {
-		return nil, tls.Certificate{}, fmt.Errorf("make the CA's certificate: %w", err)
-	}
-
 	leaf := certificate(now, 2, "passsim")
 	leaf.KeyUsage = x509.KeyUsageDigitalSignature
 	leaf.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
@@ -41,11 +37,7 @@ func NewCA(now time.Time, hosts ...string) (caPEM []byte, cert tls.Certificate, 
 			leaf.DNSNames = append(leaf.DNSNames, host)
 		}
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, tls.Certificate{}, fmt.Errorf("make the server's key: %w", err)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf, ca, key.Public(), caKey)
+	der, key, err := certify(leaf, ca, caKey)
 	if err != nil {
 		return nil, tls.Certificate{}, fmt.Errorf("make the server's certificate: %w", err)
 	}
@@ -60,4 +52,15 @@ func certificate(now time.Time, serial int64, name string) *x509.Certificate {
 		NotBefore:    now.Add(-24 * time.Hour),
 		NotAfter:     now.AddDate(1, 0, 0),
 	}
+}
+
+// certify makes a key and its certificate, signed by the parent's key; nil stands
+// for the new key itself.
+func certify(template, parent *x509.Certificate, by *ecdsa.PrivateKey) ([]byte, *ecdsa.PrivateKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, nil, err
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), cmp.Or(by, key))
+	return der, key, err
 }
