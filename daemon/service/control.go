@@ -1,3 +1,10 @@
+// Package service deals with the system around the daemon: it installs and
+// controls the service, tells the service manager the daemon's state, takes over
+// the socket and the log that the manager holds, and turns root into the daemon's
+// user for good.
+//
+// It owns the unit, the init scripts and the directories that only root can make.
+// It knows nothing of apps and tokens, and reads no configuration.
 package service
 
 import (

@@ -183,15 +183,12 @@ func sysvBoots() error {
 func busyboxBoots() error {
 	first := "/etc/init.d/rcS" // unless the table names another one
 	if table, err := os.ReadFile("/etc/inittab"); err == nil {
-		m := regexp.MustCompile(`(?m)^[^#:\n]*:[^:\n]*:sysinit:(?:/bin/sh )?(\S*/rcS)`).FindSubmatch(table)
-		if m == nil {
-			if strings.Contains(string(table), busyboxInit+" start") {
-				return nil
-			}
-			return fmt.Errorf("/etc/inittab runs no rcS: %s::once:%s start", bootLine, busyboxInit)
-		}
 		if strings.Contains(string(table), busyboxInit+" start") {
 			return nil
+		}
+		m := regexp.MustCompile(`(?m)^[^#:\n]*:[^:\n]*:sysinit:(?:/bin/sh )?(\S*/rcS)`).FindSubmatch(table)
+		if m == nil {
+			return fmt.Errorf("/etc/inittab runs no rcS: %s::once:%s start", bootLine, busyboxInit)
 		}
 		first = string(m[1])
 	}

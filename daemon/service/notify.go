@@ -1,6 +1,3 @@
-// Package service deals with the system's service manager: it installs and
-// controls the service, tells the manager the daemon's state, and takes over a
-// socket that the manager holds.
 package service
 
 import (
