@@ -13,8 +13,8 @@ import (
 
 func refreshCommand(set *flag.FlagSet) func(*env, []string) error {
 	app := set.String("app", "", "`id` of the app")
-	return func(e *env, args []string) error {
-		if err := oneApp(*app, args); err != nil {
+	return alone(func(e *env) error {
+		if err := given(*app); err != nil {
 			return err
 		}
 		refresh := func(ctx context.Context, c *client.Client) error { return c.Refresh(ctx, *app) }
@@ -23,15 +23,12 @@ func refreshCommand(set *flag.FlagSet) func(*env, []string) error {
 		}
 		_, err := fmt.Fprintf(e.stdout, "a token for %s is being fetched; `tvpassd status` shows the result\n", *app)
 		return err
-	}
+	})
 }
 
 func reloadCommand(set *flag.FlagSet) func(*env, []string) error {
 	accept := set.String("accept", "", "let another user's file have this `id`, with the app's credentials")
-	return func(e *env, args []string) error {
-		if err := noArguments(args); err != nil {
-			return err
-		}
+	return alone(func(e *env) error {
 		err := e.ask(answerWithin, func(ctx context.Context, c *client.Client) error {
 			if *accept != "" {
 				return c.Accept(ctx, *accept)
@@ -43,14 +40,14 @@ func reloadCommand(set *flag.FlagSet) func(*env, []string) error {
 		}
 		_, err = fmt.Fprintln(e.stdout, "the configuration was read again; `tvpassd status` shows the result")
 		return err
-	}
+	})
 }
 
 func resetCommand(set *flag.FlagSet) func(*env, []string) error {
 	app := set.String("app", "", "`id` of the app")
 	yes := set.Bool("yes", false, "don't ask")
-	return func(e *env, args []string) error {
-		if err := oneApp(*app, args); err != nil {
+	return alone(func(e *env) error {
+		if err := given(*app); err != nil {
 			return err
 		}
 		if !*yes {
@@ -65,7 +62,7 @@ func resetCommand(set *flag.FlagSet) func(*env, []string) error {
 		_, err := fmt.Fprintf(e.stdout, "the credentials of %s are forgotten, and the device registers anew; "+
 			"`tvpassd status` shows the result\n", *app)
 		return err
-	}
+	})
 }
 
 // confirm asks before every viewer of an app is signed out.
@@ -91,10 +88,8 @@ func (e *env) confirm(app string) error {
 	return errors.New("nothing was done: the answer was not the app's id (--yes goes on without asking)")
 }
 
-func oneApp(app string, args []string) error {
-	if err := noArguments(args); err != nil {
-		return err
-	}
+// given refuses to act on all apps at once.
+func given(app string) error {
 	if app == "" {
 		return misused("--app says for which app")
 	}

@@ -30,14 +30,11 @@ const (
 
 func bundleCommand(set *flag.FlagSet) func(*env, []string) error {
 	output := set.String("output", "", "write this `file`, which must not exist yet (tvpassd-bundle-TIME.tar.gz)")
-	return func(e *env, args []string) error {
-		if err := noArguments(args); err != nil {
-			return err
-		}
+	return alone(func(e *env) error {
 		now := time.Now().UTC()
 		name := "tvpassd-bundle-" + now.Format("20060102T150405Z")
 		return e.bundle(cmp.Or(*output, name+".tar.gz"), name, now)
-	}
+	})
 }
 
 // bundle writes everything that a support ticket needs into one file that only
@@ -121,11 +118,7 @@ func (b *bundle) own(args ...string) string {
 // examined adds the doctor's report in both forms. The report is made once, as it
 // costs a request.
 func (b *bundle) examined() {
-	r, err := b.examine()
-	if err != nil {
-		b.add("doctor.txt", err.Error()+"\n")
-		return
-	}
+	r := b.examine()
 	var object bytes.Buffer
 	e := *b.env
 	e.stdout = &object

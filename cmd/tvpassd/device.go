@@ -31,10 +31,7 @@ func deviceCommand(set *flag.FlagSet) func(*env, []string) error {
 	asJSON := set.Bool("json", false, "print JSON")
 	root := set.String("root", "", "read the file tree in this `directory`, and nothing of this device")
 	all := set.Bool("all", false, "show every place that was looked at, and why it was passed over")
-	return func(e *env, args []string) error {
-		if err := noArguments(args); err != nil {
-			return err
-		}
+	return alone(func(e *env) error {
 		view, err := e.device(*root, *all)
 		switch {
 		case err != nil:
@@ -45,7 +42,7 @@ func deviceCommand(set *flag.FlagSet) func(*env, []string) error {
 			return e.printPlaces(view)
 		}
 		return e.printDevice(view)
-	}
+	})
 }
 
 // device asks the daemon. It probes the device itself if no daemon runs, for
@@ -155,15 +152,12 @@ func (e *env) printIdentifier(view deviceView) {
 // identify is the privileged step before the daemon starts. It is for the service
 // manager, and the help does not show it.
 func identify() command {
-	flags := func(*flag.FlagSet) func(*env, []string) error { return leaveIdentifier }
+	flags := func(*flag.FlagSet) func(*env, []string) error { return alone(leaveIdentifier) }
 	return command{"identify", "", "leave the hardware's identifier in $RUNTIME_DIRECTORY for the daemon", flags,
 		"RUNTIME_DIRECTORY=/run/tvpassd tvpassd identify", ""}
 }
 
-func leaveIdentifier(_ *env, args []string) error {
-	if err := noArguments(args); err != nil {
-		return err
-	}
+func leaveIdentifier(*env) error {
 	dir := os.Getenv("RUNTIME_DIRECTORY")
 	if dir == "" {
 		return errors.New("RUNTIME_DIRECTORY is not set: only the service manager starts this")

@@ -26,14 +26,9 @@ const (
 func doctorCommand(set *flag.FlagSet) func(*env, []string) error {
 	asJSON := set.Bool("json", false, "print JSON")
 	failed := set.Bool("failed", false, "print the failed checks alone")
-	return func(e *env, args []string) error {
-		if err := noArguments(args); err != nil {
-			return err
-		}
-		r, err := e.examine()
-		if err != nil {
-			return err
-		}
+	return alone(func(e *env) error {
+		r := e.examine()
+		var err error
 		if *asJSON {
 			err = printJSON(e, r)
 		} else {
@@ -48,11 +43,11 @@ func doctorCommand(set *flag.FlagSet) func(*env, []string) error {
 			return &exitStatus{code: exitFailures}
 		}
 		return nil
-	}
+	})
 }
 
 // examine runs all checks on this device.
-func (e *env) examine() (doctor.Report, error) {
+func (e *env) examine() doctor.Report {
 	this := thisProgram()
 	whose := "this shell"
 	if e.adoptProxy() {
@@ -63,7 +58,7 @@ func (e *env) examine() (doctor.Report, error) {
 		Version: this.Version, BuildDate: this.builtAfter(), Undated: this.BuildDate == nil,
 		UID: os.Geteuid(), Clock: clock.NewSystem(), Service: service.Look,
 		Getenv: os.Getenv, EnvOf: whose, Proxy: http.ProxyFromEnvironment,
-	}), nil
+	})
 }
 
 // adoptProxy takes over the proxy variables of the running daemon if this user may

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"io"
@@ -16,6 +17,16 @@ type command struct {
 	flags             func(*flag.FlagSet) func(*env, []string) error
 	example           string
 	exits             string // exit statuses, one a line; "" is plainExits
+}
+
+// alone returns a command that takes no words behind its flags.
+func alone(do func(*env) error) func(*env, []string) error {
+	return func(e *env, words []string) error {
+		if len(words) > 0 {
+			return misused("unexpected argument %q", words[0])
+		}
+		return do(e)
+	}
 }
 
 const plainExits = "0   done\n1   failed: standard error says why\n64  wrong usage"
@@ -154,9 +165,6 @@ func (c command) help(w io.Writer, set *flag.FlagSet) {
 		dashes := "--"[:min(len(f.Name), 2)]
 		fmt.Fprintf(w, "  %-18s %s\n", strings.TrimSpace(dashes+f.Name+" "+strings.ToUpper(kind)), does)
 	})
-	exits := c.exits
-	if exits == "" {
-		exits = plainExits
-	}
+	exits := cmp.Or(c.exits, plainExits)
 	fmt.Fprintf(w, "\nexit status:\n  %s\n\nexample:\n  %s\n", strings.ReplaceAll(exits, "\n", "\n  "), c.example)
 }

@@ -175,14 +175,6 @@ func (e *env) parse(set *flag.FlagSet, args []string, help func(io.Writer)) erro
 	return nil
 }
 
-// noArguments refuses words behind the flags of a command.
-func noArguments(args []string) error {
-	if len(args) > 0 {
-		return misused("unexpected argument %q", args[0])
-	}
-	return nil
-}
-
 // answerWithin is the longest that a healthy daemon takes to answer, beside the
 // wait that it was asked for.
 const answerWithin = 10 * time.Second

@@ -25,12 +25,9 @@ import (
 
 func runCommand(set *flag.FlagSet) func(*env, []string) error {
 	user := set.String("user", "", "started by root: prepare the directories, then become user `name` for good")
-	return func(e *env, args []string) error {
-		if err := noArguments(args); err != nil {
-			return err
-		}
+	return alone(func(e *env) error {
 		return e.runDaemon(*user)
-	}
+	})
 }
 
 // runDaemon gives the daemon the clocks, the randomness and the service manager of

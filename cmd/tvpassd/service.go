@@ -10,10 +10,7 @@ import (
 // serviceCommand installs or controls the system service.
 func serviceCommand(action string) func(*flag.FlagSet) func(*env, []string) error {
 	return func(*flag.FlagSet) func(*env, []string) error {
-		return func(e *env, args []string) error {
-			if err := noArguments(args); err != nil {
-				return err
-			}
+		return alone(func(e *env) error {
 			if err := service.Control(action, service.Options{ConfigFile: e.configFile, Stdout: e.stdout}); err != nil {
 				return err
 			}
@@ -24,6 +21,6 @@ func serviceCommand(action string) func(*flag.FlagSet) func(*env, []string) erro
 				}
 			}
 			return nil
-		}
+		})
 	}
 }

@@ -39,10 +39,7 @@ func statusCommand(set *flag.FlagSet) func(*env, []string) error {
 	asJSON := set.Bool("json", false, "print JSON")
 	watch := set.Bool("watch", false, "print it again every second, until interrupted")
 	all := set.Bool("all", false, "print every detail, however many lines that takes")
-	return func(e *env, args []string) error {
-		if err := noArguments(args); err != nil {
-			return err
-		}
+	return alone(func(e *env) error {
 		v := view{json: *asJSON}
 		if !*all {
 			v.rows = rowsOf(e.screen)
@@ -51,7 +48,7 @@ func statusCommand(set *flag.FlagSet) func(*env, []string) error {
 			return e.watchStatus(v, *all)
 		}
 		return e.status(v)
-	}
+	})
 }
 
 // watchStatus prints the status again and again. On a terminal it stays within the

@@ -25,9 +25,9 @@ const (
 
 func tokenCommand(set *flag.FlagSet) func(*env, []string) error {
 	ask := tokenFlags(set)
-	return func(e *env, args []string) error {
+	return alone(func(e *env) error {
 		var tok ipc.Token
-		err := ask(e, args, func(ctx context.Context, c *client.Client, app string, q *ipc.Query) (err error) {
+		err := ask(e, func(ctx context.Context, c *client.Client, app string, q *ipc.Query) (err error) {
 			tok, err = c.Token(ctx, app, q)
 			return err
 		})
@@ -36,14 +36,14 @@ func tokenCommand(set *flag.FlagSet) func(*env, []string) error {
 		}
 		_, err = fmt.Fprintln(e.stdout, tok.AccessToken)
 		return err
-	}
+	})
 }
 
 func headersCommand(set *flag.FlagSet) func(*env, []string) error {
 	ask := tokenFlags(set)
-	return func(e *env, args []string) error {
+	return alone(func(e *env) error {
 		var h ipc.Headers
-		err := ask(e, args, func(ctx context.Context, c *client.Client, app string, q *ipc.Query) (err error) {
+		err := ask(e, func(ctx context.Context, c *client.Client, app string, q *ipc.Query) (err error) {
 			h, err = c.Headers(ctx, app, q)
 			return err
 		})
@@ -59,26 +59,22 @@ func headersCommand(set *flag.FlagSet) func(*env, []string) error {
 			}
 		}
 		return nil
-	}
+	})
 }
 
 // tokenFlags defines the flags of a request for a token, and returns a function
 // that makes the request.
-func tokenFlags(set *flag.FlagSet) func(*env, []string,
-	func(context.Context, *client.Client, string, *ipc.Query) error) error {
+func tokenFlags(set *flag.FlagSet) func(*env, func(context.Context, *client.Client, string, *ipc.Query) error) error {
 	app := appFlag(set)
 	q := ipc.Query{}
 	set.DurationVar(&q.Wait, "wait", ipc.DefaultWait, "`duration` to wait for a token, at most 1m (10s)")
 	set.DurationVar(&q.MinTTL, "min-ttl", 0, "`duration` that the token must still live")
-	return func(e *env, args []string, f func(context.Context, *client.Client, string, *ipc.Query) error) error {
+	return func(e *env, f func(context.Context, *client.Client, string, *ipc.Query) error) error {
 		switch {
 		case q.Wait < 0 || q.Wait > maxWait:
 			return misused("--wait %v is not between 0s and %v", q.Wait, maxWait)
 		case q.MinTTL < 0:
 			return misused("--min-ttl %v is negative", q.MinTTL)
-		}
-		if err := noArguments(args); err != nil {
-			return err
 		}
 		return e.ask(q.Wait+answerWithin, func(ctx context.Context, c *client.Client) error {
 			return f(ctx, c, *app, &q)
@@ -93,10 +89,7 @@ func appFlag(set *flag.FlagSet) *string {
 func reportCommand(set *flag.FlagSet) func(*env, []string) error {
 	app := appFlag(set)
 	status := set.Int("status", http.StatusUnauthorized, "HTTP `status` that the server answered with (401)")
-	return func(e *env, args []string) error {
-		if err := noArguments(args); err != nil {
-			return err
-		}
+	return alone(func(e *env) error {
 		input, err := io.ReadAll(io.LimitReader(e.stdin, maxToken))
 		if err != nil {
 			return fmt.Errorf("read the token from standard input: %w", err)
@@ -118,17 +111,14 @@ func reportCommand(set *flag.FlagSet) func(*env, []string) error {
 		}
 		_, err = fmt.Fprintln(e.stdout, action)
 		return err
-	}
+	})
 }
 
 // watchCommand prints one line for each event, its name before its JSON, until
 // it is interrupted or the daemon ends.
 func watchCommand(set *flag.FlagSet) func(*env, []string) error {
 	app := appFlag(set)
-	return func(e *env, args []string) error {
-		if err := noArguments(args); err != nil {
-			return err
-		}
+	return alone(func(e *env) error {
 		err := e.ask(answerWithin, func(ctx context.Context, c *client.Client) (err error) {
 			*app, err = soleApp(ctx, c, *app)
 			return err
@@ -146,7 +136,7 @@ func watchCommand(set *flag.FlagSet) func(*env, []string) error {
 			return errors.New("the daemon ended the watch: it stops, or you may not use the app any more")
 		}
 		return err
-	}
+	})
 }
 
 func (e *env) printEvent(event ipc.Event) error {

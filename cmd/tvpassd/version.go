@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"runtime"
@@ -30,8 +31,8 @@ type program struct {
 func thisProgram() program {
 	module, noted := buildInfo()
 	return program{
-		Version:   first(version, module, "0.0.0-unknown"),
-		Commit:    first(commit, archived(archiveCommit), noted["vcs.revision"], "unknown"),
+		Version:   cmp.Or(version, module, "0.0.0-unknown"),
+		Commit:    cmp.Or(commit, archived(archiveCommit), noted["vcs.revision"], "unknown"),
 		BuildDate: buildTime(buildDate, archived(archiveDate), noted["vcs.time"]),
 		Go:        runtime.Version(),
 		Target:    runtime.GOOS + "/" + runtime.GOARCH + armVersion,
@@ -44,15 +45,6 @@ func archived(text string) string {
 		return ""
 	}
 	return text
-}
-
-func first(texts ...string) string {
-	for _, text := range texts {
-		if text != "" {
-			return text
-		}
-	}
-	return ""
 }
 
 // oldest is before every build of tvpassd. Build systems that do not know the
@@ -93,14 +85,11 @@ func (p program) String() string {
 
 func versionCommand(set *flag.FlagSet) func(*env, []string) error {
 	asJSON := set.Bool("json", false, "print JSON")
-	return func(e *env, args []string) error {
-		if err := noArguments(args); err != nil {
-			return err
-		}
+	return alone(func(e *env) error {
 		if *asJSON {
 			return printJSON(e, thisProgram())
 		}
 		_, err := fmt.Fprintln(e.stdout, thisProgram())
 		return err
-	}
+	})
 }
