@@ -61,10 +61,10 @@ zte=ZTE, zyxel=ZyXEL
 // around the chip.
 var chipMakers = []string{
 	"actions", "airoha", "allwinner", "amcc", "amd", "amlogic", "apm", "arm", "aspeed", "bitmain", "brcm", "cavium",
-	"cnxt", "econet", "fsl", "hisi", "hisilicon", "img", "ingenic", "intel", "lantiq", "loongson", "marvell", "mediatek",
-	"microchip", "mrvl", "mscc", "mstar", "novatek", "nuvoton", "nvidia", "nxp", "qca", "qcom", "ralink", "rda", "realtek", "renesas",
-	"rockchip", "samsung", "sigma", "sirf", "socionext", "sophgo", "spacemit", "sprd", "sstar", "st", "starfive", "ste",
-	"sunplus", "syna", "synaptics", "thead", "ti", "via", "xlnx",
+	"cnxt", "econet", "fsl", "hisi", "hisilicon", "img", "ingenic", "intel", "lantiq", "loongson", "marvell",
+	"mediatek", "microchip", "mrvl", "mscc", "mstar", "novatek", "nuvoton", "nvidia", "nxp", "qca", "qcom", "ralink",
+	"rda", "realtek", "renesas", "rockchip", "samsung", "sigma", "sirf", "socionext", "sophgo", "spacemit", "sprd",
+	"sstar", "st", "starfive", "ste", "sunplus", "syna", "synaptics", "thead", "ti", "via", "xlnx",
 }
 
 // vendorOf returns the maker that a "prefix,board" of the device tree names; ""

@@ -32,8 +32,8 @@ type entry struct {
 	value []byte
 }
 
-// values are what is to be stored, by key. A nil pointer stands for an entry to
-// delete.
+// values are what the database shall hold, by key. A nil pointer stands for an
+// entry to delete.
 type values map[string]any
 
 // encode makes the entries of the values, in the order of the keys.
