@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"time"
@@ -27,7 +26,7 @@ func configCommand(*flag.FlagSet) func(*env, []string) error {
 func (e *env) checkConfig() error {
 	conf, err := e.loadConfig()
 	if err != nil {
-		for _, fault := range unjoin(err) {
+		for _, fault := range config.Faults(err) {
 			e.complain(fault)
 		}
 		return &exitStatus{code: exitFailure}
@@ -83,17 +82,6 @@ func (e *env) loadConfig() (*config.Config, error) {
 		held[id] = config.Holder(h)
 	}
 	return conf, conf.Resolve(held, "")
-}
-
-// unjoin returns the errors that errors.Join joined.
-func unjoin(err error) []error {
-	if joined, ok := errors.AsType[interface {
-		error
-		Unwrap() []error
-	}](err); ok {
-		return joined.Unwrap()
-	}
-	return []error{err}
 }
 
 // plural returns a number with its noun. many is the plural unless that is one

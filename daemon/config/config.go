@@ -101,6 +101,17 @@ func (e *Error) place() string {
 	return fmt.Sprintf("%s:%d", e.File, e.Line)
 }
 
+// Faults returns the faults that an error of Load joins.
+func Faults(err error) []error {
+	if joined, ok := errors.AsType[interface {
+		error
+		Unwrap() []error
+	}](err); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
 // Load reads file, or DefaultFile if it is "", and every apps.d/*.toml beside it.
 // If DefaultFile does not exist the defaults apply; any other file must exist. It
 // takes at most seven seconds, whatever the files are.

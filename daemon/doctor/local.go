@@ -44,14 +44,7 @@ func judgeConfig(f *facts) Check {
 	if f.denied(f.confErr) {
 		return skipForRoot("the configuration")
 	}
-	faults := []error{f.confErr}
-	if joined, ok := errors.AsType[interface {
-		error
-		Unwrap() []error
-	}](f.confErr); ok {
-		faults = joined.Unwrap()
-	}
-	return fail(f.checkConfig(), "%s", list(faults...))
+	return fail(f.checkConfig(), "%s", list(config.Faults(f.confErr)...))
 }
 
 func judgeApps(f *facts) Check {
