@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -190,12 +191,9 @@ func (d *device) print(out *bufio.Writer, at int64) {
 	}
 	for _, all := range []map[string]float64{d.values, d.counts} {
 		for name, value := range all {
-			bare, labels := name, ""
-			for i := range name {
-				if name[i] == ',' {
-					bare, labels = name[:i], name[i:]
-					break
-				}
+			bare, labels, labelled := strings.Cut(name, ",")
+			if labelled {
+				labels = "," + labels
 			}
 			fmt.Fprintf(out, "%s{instance=\"tv%d\"%s} %g %d\n", bare, d.number, labels, value, at)
 		}
