@@ -109,6 +109,9 @@ func (d *Daemon) settle(ctx context.Context) error {
 		return nil
 	}
 	d.hardware.Settle()
+	if err := d.store.Flush(); err != nil {
+		d.cfg.Log.Error("the state can be read, but not written", "code", ipc.CodeStorage, "err", err)
+	}
 	d.changed()
 	var parts sync.WaitGroup
 	parts.Go(func() { d.writeLater(ctx) })

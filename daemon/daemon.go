@@ -153,9 +153,6 @@ func (d *Daemon) logState(conf *config.Config) {
 	if mended := d.store.Mended(); mended != "" {
 		log.Error("the state was damaged: "+mended, "code", ipc.WarnStateMended)
 	}
-	if err := d.store.Unwritten(); err != nil {
-		log.Error("the state can be read, but not written", "code", ipc.CodeStorage, "err", err)
-	}
 	var err error
 	if d.place, err = storage.Locate(conf.StateDir); err != nil {
 		log.Warn("it is unknown whether the state lasts", "code", ipc.WarnStateVolatile, "err", err)

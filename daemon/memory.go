@@ -9,6 +9,7 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/storage"
 )
 
 // quiet is how long after a request memory is given back, and up to twice as long
@@ -87,10 +88,12 @@ func (j *janitor) call() (end func()) {
 	}
 }
 
-// careful is an Upstream that puts the clean-up off during a call.
+// careful is an Upstream that puts the clean-up off during a call. Before a call
+// it makes sure that the credentials are on the disk.
 type careful struct {
 	broker.Upstream
 	janitor *janitor
+	store   *storage.Store
 }
 
 func (c careful) Register(ctx context.Context, r dcr.RegisterRequest) (dcr.Credentials, error) {
@@ -100,6 +103,7 @@ func (c careful) Register(ctx context.Context, r dcr.RegisterRequest) (dcr.Crede
 
 func (c careful) Token(ctx context.Context, r dcr.TokenRequest) (dcr.Token, error) {
 	defer c.janitor.call()()
+	_ = c.store.Flush() // a failure shows in the status, and the token is needed all the same
 	return c.Upstream.Token(ctx, r)
 }
 

@@ -97,7 +97,7 @@ func (d *Daemon) setup(conf *config.Config) (broker.Setup, *dcr.Client, error) {
 		return broker.Setup{}, nil, err
 	}
 	s := broker.Setup{Endpoint: conf.Endpoint, TLS: strings.HasPrefix(conf.Endpoint, "https:"),
-		Upstream: careful{up, d.janitor}}
+		Upstream: careful{up, d.janitor, d.store}}
 	for _, a := range conf.Apps {
 		s.Apps = append(s.Apps, broker.App{
 			ID: a.ID, SoftwareStatement: a.SoftwareStatement, RedirectURI: a.RedirectURI, ApplicationID: a.ApplicationID,

@@ -53,8 +53,10 @@ func (s *Store) SaveApp(endpoint, app string, a App) error {
 	return s.save(a.values(key), s.identity.with(key, account{a.Credentials, a.History}))
 }
 
-// Identifier returns the stored device identifier, and whether there is one.
+// Identifier returns the stored device identifier, and whether there is one. It
+// calls Flush before: viewers sign in under the identifier.
 func (s *Store) Identifier() (Identifier, bool) {
+	_ = s.Flush() // Unwritten has the error
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.identity.Identifier == nil {

@@ -30,6 +30,11 @@ func (s *Store) commit(want []entry) error {
 	if len(changes) == 0 && !s.dbStale {
 		return nil
 	}
+	if s.unsynced { // bbolt reuses pages that the state on the disk may still need
+		if err := s.sync(); err != nil {
+			return err
+		}
+	}
 	next := s.held.with(changes)
 	err := s.change(changes)
 	if errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist) ||

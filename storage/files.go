@@ -218,8 +218,17 @@ func overwrite(path string, content []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// syncFile makes sure that a file is on the disk and can be written: a daemon
-// that was killed may have left its last page in memory only.
+// writable returns why a file can't be written; nil if it can.
+func writable(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return advise(err)
+	}
+	return f.Close()
+}
+
+// syncFile makes sure that a file is on the disk: a daemon that was killed may
+// have left its last page in memory only.
 func syncFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {

@@ -55,6 +55,7 @@ type Store struct {
 	refused   int      // bytes that a failed save wanted to write; 0 once there is room for them
 	mended    []string
 	unwritten error
+	unsynced  bool // what was found may be in memory only: a daemon that was killed left it
 	written   Written
 }
 
@@ -104,7 +105,9 @@ func (s *Store) start() error {
 	return s.load()
 }
 
-// load reads both files and brings each up to date with the other.
+// load reads both files and brings each up to date with the other. If both are
+// sound it writes nothing, and leaves the sync to Flush: a disk takes longer for
+// that than everything else that a start does.
 func (s *Store) load() error {
 	found, err := readDB(s.path(dbName))
 	kept, copyErr := readCopy(s.path(copyName))
@@ -115,7 +118,11 @@ func (s *Store) load() error {
 		return err
 	}
 	bad := errors.Join(s.dbBad, s.copyBad)
-	s.unwritten = s.flush()
+	if s.unsynced = bad == nil && !s.dbStale && !s.copyStale; s.unsynced {
+		s.unwritten = writable(s.path(dbName))
+	} else {
+		s.unwritten = s.flush()
+	}
 	if s.unwritten != nil && bad != nil {
 		s.unwritten = fmt.Errorf("a file is not usable (%w) and could not be made anew: %w", bad, s.unwritten)
 	}
@@ -178,14 +185,15 @@ func (s *Store) Unwritten() error {
 	return s.unwritten
 }
 
-// Flush writes what is held and could not be written, and looks whether there
-// is room again for a save that failed: after nil, repeat that. It writes
-// nothing unless something failed. The error is the one that Unwritten then
-// returns.
+// Flush makes sure that what Open found is on the disk. Whoever acts on that,
+// beyond telling it, calls Flush before. It also writes what is held and could
+// not be written, and looks whether there is room again for a save that failed:
+// after nil, repeat that. It writes nothing unless something failed. The error
+// is the one that Unwritten then returns.
 func (s *Store) Flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.unwritten != nil {
+	if s.unwritten != nil || s.unsynced {
 		s.unwritten = s.flush()
 	}
 	return s.unwritten
@@ -223,15 +231,24 @@ func (s *Store) flush() error {
 	if err := s.writeCopy(); err != nil {
 		return err
 	}
+	if err := s.sync(); err != nil {
+		return err
+	}
+	if err := s.tryRoom(); err != nil {
+		return advise(fmt.Errorf("write %s: %w", s.path(dbName), err))
+	}
+	return nil
+}
+
+// sync makes sure that both files are on the disk.
+func (s *Store) sync() error {
 	if err := syncFile(s.path(dbName)); err != nil {
 		return advise(fmt.Errorf("sync the database: %w", err))
 	}
 	if err := syncDir(s.dir); err != nil {
 		return advise(fmt.Errorf("sync the state directory: %w", err))
 	}
-	if err := s.tryRoom(); err != nil {
-		return advise(fmt.Errorf("write %s: %w", s.path(dbName), err))
-	}
+	s.unsynced = false
 	return nil
 }
 

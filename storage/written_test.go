@@ -31,6 +31,17 @@ func TestWrittenIsWhatWasWritten(t *testing.T) {
 	}
 }
 
+// A start leaves the sync of what it found to the first change, or to Flush. A
+// change before the sync would overwrite pages that the disk still needs.
+func TestFoundStateIsSyncedBeforeItChanges(t *testing.T) {
+	found := lived(t, 9)
+	dir := put(t, found.db, found.copy)
+	_, ops := record(t, dir, "count", []string{dir})
+	if len(ops) < 3 || ops[0].kind != opSync || ops[0].name != dbName || ops[1].kind != opSyncDir {
+		t.Errorf("the first operations are %+v", ops[:min(len(ops), 3)])
+	}
+}
+
 // countAndSay is a child that prints after each change what was written so far.
 func countAndSay() error {
 	s, err := Open(labConfig(os.Args[1]))
