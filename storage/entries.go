@@ -116,9 +116,21 @@ func seal(key string, value []byte) []byte {
 }
 
 func checksum(key string, value []byte) uint32 {
-	table := crc32.MakeTable(crc32.Castagnoli)
-	return crc32.Update(crc32.Checksum([]byte(key), table), table, value)
+	return crc32.Update(crc32.Checksum([]byte(key), &castagnoli), &castagnoli, value)
 }
+
+// castagnoli is the table of CRC-32C. crc32.MakeTable makes others as well: that
+// takes longer than all checksums of a start.
+var castagnoli = func() (t crc32.Table) {
+	for i := range t {
+		sum := uint32(i)
+		for range 8 {
+			sum = sum>>1 ^ sum&1*crc32.Castagnoli
+		}
+		t[i] = sum
+	}
+	return t
+}()
 
 // unseal returns a value without its checksum, and whether the checksum is
 // right.
