@@ -84,13 +84,23 @@ const niceness = -5
 // Prefer gives this process its niceness, unless it was started with another
 // one. Only root may do so; other users go without.
 func Prefer() {
-	const normal = 20 // as the system call has it
+	const normal = 20 // as the system calls have it
 	if Managed() {    // the unit has it, and does not allow these calls
 		return
 	}
-	if now, err := unix.Getpriority(unix.PRIO_PROCESS, 0); err == nil && now == normal {
-		nice := niceness
-		_, _, _ = syscall.AllThreadsSyscall(unix.SYS_SETPRIORITY, unix.PRIO_PROCESS, 0, uintptr(nice))
+	// Niceness belongs to a thread, and a new one has that of its maker. So all of
+	// them have it once a look at all finds none without. (AllThreadsSyscall stops
+	// the program and signals each thread: that takes a tenth of a start.)
+	for done := false; !done; {
+		done = true
+		threads, _ := os.ReadDir("/proc/self/task") // without /proc it goes without
+		for _, t := range threads {
+			id, _ := strconv.Atoi(t.Name())
+			now, err := unix.Getpriority(unix.PRIO_PROCESS, id)
+			if err == nil && now == normal && unix.Setpriority(unix.PRIO_PROCESS, id, niceness) == nil {
+				done = false
+			}
+		}
 	}
 }
 
