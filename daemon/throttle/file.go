@@ -22,7 +22,7 @@ func (f File) Load() (State, error) {
 	if err := f.checkFolder(); err != nil {
 		return State{}, err
 	}
-	file, err := os.OpenFile(string(f), os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	file, err := os.OpenFile(string(f), os.O_RDWR|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return State{}, err
 	}

@@ -14,6 +14,7 @@ import (
 	"errors"
 	"io/fs"
 	"maps"
+	"reflect"
 	"sync"
 	"time"
 )
@@ -60,7 +61,8 @@ type Unanswered struct {
 // Memory keeps a State until the device boots again. [File] is one.
 type Memory interface {
 	// Load returns what was saved last. An error that is fs.ErrNotExist means
-	// that nothing was saved in this boot, any other that nobody can know.
+	// that nothing was saved in this boot, any other that nobody can know, or that
+	// it can't be saved anew.
 	Load() (State, error)
 	Save(State) error
 }
@@ -89,23 +91,27 @@ func New(bootID string, now time.Duration, memory Memory) *Gate {
 		memory = nowhere{}
 	}
 	g := &Gate{memory: memory, claim: 1, abuse: newAbuse(now), freed: func() {}, shuts: make(chan struct{}, 1)}
-	g.state, g.err = recall(bootID, now, memory)
+	saved, err := memory.Load()
+	g.state, g.err = recall(bootID, now, saved, err)
 	if g.err != nil {
 		g.state.Last = now
 	}
-	// A run that can't save its state for the next one gets no burst either.
-	if err := memory.Save(g.state); err != nil {
-		g.err, g.state.Last = err, now
+	// A run that can't save its state for the next one gets no burst either. What
+	// is saved already is not saved again: where /run is on a disk that takes longer
+	// than the rest of a start.
+	if err != nil || !reflect.DeepEqual(g.state, saved) {
+		if err := memory.Save(g.state); err != nil {
+			g.err, g.state.Last = err, now
+		}
 	}
 	g.drain(g.state.Last)
 	g.drain(g.shut() - minShut)
 	return g
 }
 
-// recall returns the state to begin with.
-func recall(bootID string, now time.Duration, memory Memory) (State, error) {
+// recall returns the state to begin with, from what [Memory.Load] returned.
+func recall(bootID string, now time.Duration, s State, err error) (State, error) {
 	full := State{BootID: bootID, Last: now - capacity*time.Second}
-	s, err := memory.Load()
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && s.BootID != bootID:
 		return full, nil

@@ -28,6 +28,19 @@ func (m *memory) Save(s State) error {
 
 const start = 30 * time.Second
 
+// What a start finds saved already it does not save again.
+func TestStartSavesOnlyWhatIsNew(t *testing.T) {
+	m := empty()
+	for n, tc := range []struct {
+		bootID string
+		wrote  int // in all
+	}{{"b", 1}, {"b", 1}, {"another", 2}, {"another", 2}} {
+		if New(tc.bootID, start, m); m.wrote != tc.wrote {
+			t.Errorf("start %d: %d saves, want %d", n, m.wrote, tc.wrote)
+		}
+	}
+}
+
 // burst is how many calls leave at once.
 func burst(g *Gate, now time.Duration) (n int) {
 	for ; g.Opens(now) == now; n++ {
