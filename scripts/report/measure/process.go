@@ -19,6 +19,10 @@ import (
 // machine.
 const patience = 30 * time.Second
 
+// bootPath is the PATH of a server that a boot starts: a developer's is longer,
+// and programs look through it.
+const bootPath = "PATH=/usr/sbin:/usr/bin:/sbin:/bin"
+
 // process is a server under measurement. What starts it stops it.
 type process struct {
 	cmd  *exec.Cmd
@@ -35,6 +39,7 @@ func start(ctx context.Context, log string, cpu int, name string, args ...string
 		return nil, err
 	}
 	p := &process{cmd: exec.CommandContext(ctx, name, args...), log: log, done: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), bootPath)
 	p.cmd.Stdout, p.cmd.Stderr = out, out
 	p.cmd.Cancel = func() error { return p.cmd.Process.Signal(syscall.SIGTERM) }
 	p.cmd.WaitDelay = patience
