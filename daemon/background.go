@@ -101,12 +101,12 @@ func (d *Daemon) followHangups(ctx context.Context) error {
 const settleAfter = 100 * time.Millisecond
 
 // settle does the work that can wait until players are being served, and then
-// follows what changes.
-func (d *Daemon) settle(ctx context.Context) error {
+// follows what changes until ctx is done.
+func (d *Daemon) settle(ctx context.Context) {
 	select {
 	case <-time.After(settleAfter):
 	case <-ctx.Done():
-		return nil
+		return
 	}
 	d.hardware.Settle()
 	if err := d.store.Flush(); err != nil {
@@ -118,7 +118,6 @@ func (d *Daemon) settle(ctx context.Context) error {
 	parts.Go(func() { d.readLater(ctx) })
 	d.followChanges(ctx)
 	parts.Wait()
-	return nil
 }
 
 // writeAgain is how long the daemon waits between attempts to write a state

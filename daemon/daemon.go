@@ -249,7 +249,6 @@ func (d *Daemon) Run(ctx context.Context) error {
 	start(func(ctx context.Context) error { return api.Run(ctx, d.socket) })
 	start(func(ctx context.Context) error { return d.socket.Keep(ctx, d.cfg.Log, d.changed) })
 	start(d.followNetwork)
-	start(d.settle)
 	start(d.followHangups)
 	parts.Go(func() { d.cfg.Notifier.Watchdog(ctx, d.alive) })
 
@@ -261,7 +260,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.cfg.Notifier.Ready("serving")
 
-	<-ctx.Done()
+	d.settle(ctx) // here, because this goroutine's stack is large already
 	d.cfg.Notifier.Stopping()
 	parts.Wait()
 	d.janitor.close()

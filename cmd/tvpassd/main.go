@@ -16,12 +16,14 @@ import (
 	"os/signal"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/doctor"
+	_ "github.com/tvpassd/tvpassd/daemon/oneproc" // before all others
 	"github.com/tvpassd/tvpassd/ipc/client"
 )
 
@@ -56,11 +58,9 @@ const memoryLimit = 32 << 20
 // frugal limits the Go runtime's share of a small device, before anything is
 // allocated. The environment variables of the runtime win.
 func frugal() {
-	runtime.MemProfileRate = 0 // nobody profiles it in the field
-	if os.Getenv("GOMAXPROCS") == "" {
-		// One thread at a time serves ten thousand tokens a second. More would
-		// cost memory, and cycles to hand work around.
-		runtime.GOMAXPROCS(1)
+	runtime.MemProfileRate = 0                                                // nobody profiles it in the field
+	if n, err := strconv.Atoi(os.Getenv("GOMAXPROCS")); err == nil && n > 0 { // oneproc has ignored it
+		runtime.GOMAXPROCS(n)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
