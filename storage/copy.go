@@ -81,7 +81,7 @@ func (s *Store) reconcile(found entries, dbErr error, kept identity, copyErr err
 	}
 	s.identity = id
 	s.dbStale = behind || dbErr != nil
-	s.copyStale = copyErr != nil || !id.equal(kept)
+	s.copyStale = copyErr != nil || !sameJSON(id, kept)
 	if errors.Is(dbErr, ErrDamaged) {
 		s.dbBad = dbErr
 	}
@@ -184,7 +184,7 @@ func (id identity) empty() bool {
 // with returns the identity with one account changed, one generation later, or
 // the same identity if nothing changes.
 func (id identity) with(key string, acc account) identity {
-	if id.Apps[key].equal(acc) {
+	if sameJSON(id.Apps[key], acc) {
 		return id
 	}
 	apps := maps.Clone(id.Apps)
@@ -211,10 +211,6 @@ func (id identity) values() values {
 	}
 	return all
 }
-
-func (id identity) equal(other identity) bool { return sameJSON(id, other) }
-
-func (acc account) equal(other account) bool { return sameJSON(acc, other) }
 
 // sameJSON reports whether two values would be stored as the same bytes.
 func sameJSON(a, b any) bool {

@@ -1,9 +1,11 @@
 package storage
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"runtime/debug"
 
@@ -75,7 +77,7 @@ func (s *Store) inspect() error {
 		return err
 	case s.dbStale:
 		return errStale
-	case !found.equal(s.held):
+	case !maps.EqualFunc(found, s.held, bytes.Equal):
 		return fmt.Errorf("%w: it does not hold what was written to it", ErrDamaged)
 	}
 	return nil

@@ -107,8 +107,6 @@ func (e entries) list() (all []entry) {
 	return all
 }
 
-func (e entries) equal(other entries) bool { return maps.EqualFunc(e, other, bytes.Equal) }
-
 // seal puts a checksum of key and value before a value: bbolt only checks its
 // meta pages.
 func seal(key string, value []byte) []byte {

@@ -510,7 +510,7 @@ func leafPageOf(t *testing.T, file []byte) uint64 {
 func (m moment) sameIdentity(other moment) bool {
 	for _, app := range []string{labApp, otherApp} {
 		a, b := m.Apps[app], other.Apps[app]
-		if !(account{a.Credentials, a.History}).equal(account{b.Credentials, b.History}) {
+		if !sameJSON(account{a.Credentials, a.History}, account{b.Credentials, b.History}) {
 			return false
 		}
 	}
