@@ -13,8 +13,8 @@ import (
 // Statement holds claims of a software statement. Without its issuer's key nothing
 // proves them. Claims that are missing or of the wrong type are left out.
 type Statement struct {
-	Issuer, Subject, Name string // iss, sub, software_name
-	IssuedAt              time.Time
+	Issuer, Name string // iss, software_name
+	IssuedAt     time.Time
 }
 
 // ParseStatement reads a software statement: a JWS in compact form ("Dynamic
@@ -48,9 +48,7 @@ func ParseStatement(text string) (Statement, error) {
 			return Statement{}, malformed("its %s is not a JSON object", name)
 		}
 	}
-	s := Statement{
-		Issuer: stringClaim(claims["iss"]), Subject: stringClaim(claims["sub"]), Name: stringClaim(claims["software_name"]),
-	}
+	s := Statement{Issuer: stringClaim(claims["iss"]), Name: stringClaim(claims["software_name"])}
 	var issued float64
 	if json.Unmarshal(claims["iat"], &issued) == nil && issued > 0 && issued < 1<<40 {
 		s.IssuedAt = time.Unix(int64(issued), 0).UTC()
