@@ -60,7 +60,6 @@ type Config struct {
 	Listener   net.Listener       // a socket that the service manager passed; nil: the daemon makes its own
 	RuntimeDir string             // of the privileged step and the gate; "" if there is none
 	Findings   *hardware.Findings // of the privileged step, if this process ran it; nil: they are in RuntimeDir
-	Root       string             // file tree of the device; "" is the one the daemon runs on
 
 	Version   string
 	BuildDate time.Time // a clock before this is unset
@@ -121,7 +120,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 		return nil, err
 	}
 	d.hardware = hardware.New(hardware.Config{
-		Root: cfg.Root, Findings: cfg.Findings, RuntimeDir: cfg.RuntimeDir, Overrides: conf.Device,
+		Findings: cfg.Findings, RuntimeDir: cfg.RuntimeDir, Overrides: conf.Device,
 		Store: d.store, Log: cfg.Log,
 	})
 	setup, up, err := d.setup(conf)
