@@ -151,9 +151,8 @@ func (c *conn) gone() error {
 		return err
 	}
 	err = raw.Read(func(fd uintptr) bool {
-		ends := []unix.PollFd{{Fd: int32(fd)}}
-		n, err := unix.Poll(ends, 0)
-		return n > 0 || err != nil && err != unix.EINTR
+		gone, err := ended(fd)
+		return gone || err != nil && err != unix.EINTR
 	})
 	return cmp.Or(err, io.EOF)
 }
@@ -168,12 +167,14 @@ func (c *conn) hungUp() (is bool) {
 	if err != nil {
 		return false
 	}
-	err = raw.Control(func(fd uintptr) {
-		ends := []unix.PollFd{{Fd: int32(fd)}}
-		n, err := unix.Poll(ends, 0)
-		is = err == nil && n > 0
-	})
+	err = raw.Control(func(fd uintptr) { is, _ = ended(fd) })
 	return err == nil && is
+}
+
+// ended reports whether the other end of a socket is closed.
+func ended(fd uintptr) (bool, error) {
+	n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd)}}, 0)
+	return n > 0, err
 }
 
 // Write sends an answer, and a problem in place of what net/http itself answers
