@@ -57,7 +57,7 @@ func (m *Masker) Mask(text string) string {
 	text = m.user.ReplaceAllStringFunc(text, maskUser)
 	text = m.named.ReplaceAllStringFunc(text, m.maskValue)
 	text = m.identifier.ReplaceAllStringFunc(text, maskIdentifier)
-	text = m.jwt.ReplaceAllStringFunc(text, func(string) string { return masked })
+	text = m.jwt.ReplaceAllLiteralString(text, masked)
 	return m.run.ReplaceAllStringFunc(text, maskRun)
 }
 
