@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tvpassd/tvpassd/daemon/config"
+	"github.com/tvpassd/tvpassd/device"
 )
 
 // command is one of the words behind tvpassd. Its function flags defines its flags
@@ -75,52 +76,24 @@ func commands() []command {
 	}
 }
 
-// find returns the command of that name.
+// find returns the command of that name. The error suggests the one that was
+// probably meant.
 func find(name string) (command, error) {
-	var near command
-	best := 3 // more letters than that are another word
+	var near string
+	var names []string
 	for _, c := range append(commands(), identify()) {
 		if c.name == name {
 			return c, nil
 		}
-		if d := distance(name, c.name); d < best && d < len(name) {
-			near, best = c, d
+		if near == "" && len(name) > 2 && strings.HasPrefix(c.name, name) {
+			near = c.name
 		}
+		names = append(names, c.name)
 	}
-	if near.name != "" {
-		return command{}, misused("unknown command %q: did you mean %s?", name, near.name)
+	if near = cmp.Or(near, device.Nearest(name, names)); near != "" {
+		return command{}, misused("unknown command %q: did you mean %s?", name, near)
 	}
 	return command{}, misused("unknown command %q", name)
-}
-
-// distance returns how many letters must be added, removed, replaced or swapped
-// with the next one to turn a into b. If b begins with a, the rest counts as
-// one letter.
-func distance(a, b string) int {
-	if len(a) > 2 && strings.HasPrefix(b, a) {
-		return 1
-	}
-	var before []int
-	last := make([]int, len(b)+1)
-	for j := range last {
-		last[j] = j
-	}
-	for i := range len(a) {
-		row := make([]int, len(b)+1)
-		row[0] = i + 1
-		for j := range len(b) {
-			differs := 1
-			if a[i] == b[j] {
-				differs = 0
-			}
-			row[j+1] = min(last[j+1]+1, row[j]+1, last[j]+differs)
-			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
-				row[j+1] = min(row[j+1], before[j-1]+1)
-			}
-		}
-		before, last = last, row
-	}
-	return last[len(b)]
 }
 
 // helpOn prints the help of the command that words name, or of all.
