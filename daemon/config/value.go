@@ -103,7 +103,7 @@ func parseEndpoint(s string) (string, error) {
 		return "", errors.New("must not contain a user or a password: remove them")
 	case u.Scheme != "https" && u.Scheme != "http":
 		return "", errors.New("must begin with https://")
-	case u.Scheme == "http" && !loopback(u.Hostname()):
+	case u.Scheme == "http" && !Loopback(u.Hostname()):
 		return "", fmt.Errorf("is http:// to %s, which is not a loopback address: write https://", quote(u.Host))
 	}
 	usual := map[string]string{"https": ":443", "http": ":80"}[u.Scheme]
@@ -128,12 +128,10 @@ func parseURL(s string) (*url.URL, error) {
 	return u, nil
 }
 
-func loopback(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
+// Loopback reports whether a host is this device itself.
+func Loopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.Unmap().IsLoopback()
+	return strings.EqualFold(host, "localhost") || err == nil && addr.Unmap().IsLoopback()
 }
 
 // parseProxy parses the URL of a proxy. Its errors do not show the URL, because

@@ -92,9 +92,14 @@ func ServerOf(u *url.URL) string {
 	if u.Scheme != "https" {
 		return ""
 	}
+	return HostPort(u)
+}
+
+// HostPort returns the host and port that the URL of a server or a proxy leads to.
+func HostPort(u *url.URL) string {
 	port := u.Port()
 	if port == "" {
-		port = "443"
+		port = map[string]string{"https": "443", "http": "80", "socks5": "1080", "socks5h": "1080"}[u.Scheme]
 	}
 	return net.JoinHostPort(u.Hostname(), port)
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/ipc"
 )
@@ -30,10 +31,10 @@ const (
 // loopback reports whether the calls go to this device itself.
 func (f *facts) loopback() bool {
 	if f.server.proxy != nil {
-		return isLoopback(f.server.proxy.Hostname())
+		return config.Loopback(f.server.proxy.Hostname())
 	}
 	u, err := url.Parse(f.conf.Endpoint)
-	return err == nil && isLoopback(u.Hostname())
+	return err == nil && config.Loopback(u.Hostname())
 }
 
 func judgeBuild(f *facts) Check {
@@ -127,7 +128,7 @@ func misread(proxy *url.URL) bool {
 func judgeDNS(f *facts) Check {
 	const servers = "check the name servers in /etc/resolv.conf, and the name in config.toml"
 	r := f.server
-	name, _, _ := net.SplitHostPort(r.address) // hostPort made it
+	name, _, _ := net.SplitHostPort(r.address) // dcr.HostPort made it
 	if r.proxy != nil {
 		name = "the proxy " + name
 	}

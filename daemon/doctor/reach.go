@@ -8,10 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptrace"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -74,12 +72,12 @@ func (r *reach) ask(ctx context.Context, conf *config.Config, proxy func(*http.R
 	req.Header = http.Header{
 		"Content-Type": {"application/x-www-form-urlencoded"}, "Accept": {"application/json"}, "User-Agent": {agent},
 	}
-	r.host, r.address = req.URL.Hostname(), hostPort(req.URL)
+	r.host, r.address = req.URL.Hostname(), dcr.HostPort(req.URL)
 	if r.proxy = conf.HTTP.Proxy; r.proxy == nil && proxy != nil {
 		r.proxy, _ = proxy(req) // judgeProxy reports the error
 	}
 	if r.proxy != nil {
-		r.address = hostPort(r.proxy)
+		r.address = dcr.HostPort(r.proxy)
 		if misread(r.proxy) {
 			r.err = errors.New("the proxy is misread")
 			return
@@ -269,20 +267,4 @@ func location(resp *http.Response) *url.URL {
 
 func isHTML(resp *http.Response) bool {
 	return strings.HasPrefix(strings.ToLower(resp.Header.Get("Content-Type")), "text/html")
-}
-
-func hostPort(u *url.URL) string {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "socks5": "1080", "socks5h": "1080"}[u.Scheme]
-	}
-	if port == "" {
-		port = "443"
-	}
-	return net.JoinHostPort(u.Hostname(), port)
-}
-
-func isLoopback(host string) bool {
-	addr, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && addr.IsLoopback()
 }

@@ -95,7 +95,7 @@ func (c *Client) Healthz(ctx context.Context) (healthy bool, st ipc.Status, err 
 		return false, st, err
 	}
 	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusServiceUnavailable && mediaType(resp) == "application/json" {
+	if resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Content-Type") == "application/json" {
 		return false, st, decode(resp, &st)
 	}
 	return true, st, finish(resp, &st)
@@ -226,7 +226,7 @@ func finish(resp *http.Response, v any) error {
 	if resp.StatusCode/100 == 2 {
 		return decode(resp, v)
 	}
-	if mediaType(resp) != "application/problem+json" {
+	if resp.Header.Get("Content-Type") != "application/problem+json" {
 		return fmt.Errorf("ask tvpassd: it answered %s", resp.Status)
 	}
 	p := new(ipc.Problem)
@@ -246,5 +246,3 @@ func decode(resp *http.Response, v any) error {
 	}
 	return nil
 }
-
-func mediaType(resp *http.Response) string { return resp.Header.Get("Content-Type") }
