@@ -105,6 +105,29 @@ func TestNothingIsAdded(t *testing.T) {
 	}
 }
 
+// A connection is used for five minutes, however often calls follow one another.
+// If the clock goes back nobody knows how old it is.
+func TestConnectionsAreRenewed(t *testing.T) {
+	s := serve(t, dcrtest.New(dcrtest.Config{Now: labNow}))
+	now := labTime
+	c := s.client(t, func(cfg *Config) { cfg.Now = func() time.Time { return now } })
+	conns := map[string]int{}
+	for i, tc := range []struct {
+		after time.Duration
+		conns int
+	}{{0, 1}, {4 * time.Minute, 1}, {59 * time.Second, 1}, {time.Second, 2}, {4 * time.Minute, 2}, {-time.Hour, 3}} {
+		now = now.Add(tc.after)
+		_, _ = c.Register(t.Context(), RegisterRequest{SoftwareStatement: labStatement}) // it may be throttled
+		asked := s.asked()
+		if len(asked) != i+1 {
+			t.Fatalf("%d requests came, want %d", len(asked), i+1)
+		}
+		if conns[asked[i].remote]++; len(conns) != tc.conns {
+			t.Errorf("call %d, %v after the one before, comes over connection %d, want %d", i, tc.after, len(conns), tc.conns)
+		}
+	}
+}
+
 // After Forget there is a new connection, with a short handshake if the server
 // allows it.
 func TestForget(t *testing.T) {

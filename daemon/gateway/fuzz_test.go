@@ -32,11 +32,30 @@ type forgetful struct{}
 func (forgetful) Load() (throttle.State, error) { return throttle.State{}, fs.ErrNotExist }
 func (forgetful) Save(throttle.State) error     { return nil }
 
-// fixedToken is what every app has.
-type fixedToken struct{}
+// tokens are access tokens: after each report another one.
+type tokens struct {
+	mu      sync.Mutex // guards what follows
+	reports int
+	waits   []time.Duration // that were asked for
+	asked   func()          // is called when a token is asked for; nil for nothing
+}
 
-func (fixedToken) Token(context.Context, string, time.Duration) (string, error) { return "t0ken", nil }
-func (fixedToken) Report(context.Context, string, string) error                 { return nil }
+func (s *tokens) Token(_ context.Context, _ string, wait time.Duration) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waits = append(s.waits, wait)
+	if s.asked != nil {
+		s.asked()
+	}
+	return "t0ken" + strings.Repeat("+", s.reports), nil
+}
+
+func (s *tokens) Report(context.Context, string, string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reports++
+	return nil
+}
 
 // arrival is a request that has come to the server.
 type arrival struct {
@@ -50,7 +69,9 @@ type rig struct {
 	endpoint string
 	roots    *x509.CertPool // of the endpoint
 	client   *dcr.Client    // of the daemon
-	think    time.Duration  // of the server, for each request
+	tokens   tokens
+	gateway  *gateway.Gateway
+	think    time.Duration // of the server, for each request
 
 	mu       sync.Mutex // guards what follows
 	seen     []arrival
@@ -70,6 +91,7 @@ func (r *rig) clock() time.Duration {
 func (r *rig) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	body, _ := io.ReadAll(req.Body)
 	r.mu.Lock()
+	r.seen = append(r.seen, arrival{req, string(body)})
 	raw := r.raw
 	r.mu.Unlock()
 	if raw != nil {
@@ -82,9 +104,6 @@ func (r *rig) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	for began := time.Now(); time.Since(began) < r.think; {
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.seen = append(r.seen, arrival{req, string(body)})
 }
 
 // take returns the requests that have come, and forgets them.
@@ -135,16 +154,15 @@ func newRig(tb testing.TB) *rig {
 	}
 	line := throttle.NewLine(throttle.New("boot", r.clock(), forgetful{}), r.clock,
 		func(d time.Duration, f func()) throttle.Timer { return time.AfterFunc(d, f) })
-	g := gateway.New(gateway.Config{
-		Tokens: fixedToken{}, Line: line, Identifier: func() string { return "fingerprint x" }, Version: "1", Now: r.clock,
+	r.gateway = gateway.New(gateway.Config{
+		Tokens: &r.tokens, Line: line, Identifier: func() string { return "fingerprint x" }, Version: "1", Now: r.clock,
 		Awake: func() func() { return func() {} }, Ended: r.ended,
 	})
-	g.Adopt(&gateway.Settings{
-		Enabled: true, Endpoint: endpoint, Timeout: time.Minute, Upstream: r.client, Apps: map[string]string{"one": "ONE"},
-	})
+	r.gateway.Adopt(r.settings())
 	policy := &server.Policy{Apps: map[string]server.Allow{"one": {Everyone: true}}}
 	s := server.New(server.Config{
-		Policy: func() *server.Policy { return policy }, Gateway: g, Log: slog.New(slog.DiscardHandler), Now: time.Now,
+		Policy: func() *server.Policy { return policy }, Gateway: r.gateway, Log: slog.New(slog.DiscardHandler),
+		Now: time.Now,
 	})
 	listener, err := server.Listen(server.SocketOptions{Path: r.socket, Mode: 0o600})
 	if err != nil {
@@ -160,6 +178,13 @@ func newRig(tb testing.TB) *rig {
 		}
 	})
 	return r
+}
+
+// settings are those that the rig begins with.
+func (r *rig) settings() *gateway.Settings {
+	return &gateway.Settings{
+		Enabled: true, Endpoint: r.endpoint, Timeout: time.Minute, Upstream: r.client, Apps: map[string]string{"one": "ONE"},
+	}
 }
 
 // send sends bytes to the socket, and waits until the connection has ended.

@@ -1,0 +1,172 @@
+package gateway_test
+
+import (
+	"crypto/tls"
+	"encoding/json"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tvpassd/tvpassd/daemon/gateway"
+	"github.com/tvpassd/tvpassd/ipc"
+)
+
+const (
+	unauthorized  = "HTTP/1.1 401 Unauthorized\r\n"
+	otherProvider = unauthorized + "Content-Length: 39\r\n\r\n" + `{"invalid_access_token_service_provider`
+)
+
+// inTurn answers one call after the other, each over a connection of its own, and
+// the last one again and again.
+func inTurn(answers ...string) func(*tls.Conn) {
+	return func(c *tls.Conn) {
+		write(answers[0])(c)
+		answers = answers[min(1, len(answers)-1):]
+	}
+}
+
+// However a call ends, the connection that the next one keeps can be dropped.
+func TestConnectionsCanBeDropped(t *testing.T) {
+	r := newRig(t)
+	for _, tc := range []struct {
+		name    string
+		answers []string
+	}{
+		{"a redirect", []string{"HTTP/1.1 302 Found\r\nLocation: /\r\n" + hello}},
+		{"a 500", []string{"HTTP/1.1 500 Odd\r\n" + hello}},
+		{"a 401", []string{unauthorized + hello}},
+		{"a long 401", []string{unauthorized + "Content-Length: 20000\r\n\r\n" + strings.Repeat("x", 20000)}},
+		{"another token", []string{unauthorized + hello, fine + hello}},
+		{"a 429", []string{"HTTP/1.1 429 Odd\r\n" + hello, fine + hello}},
+		{"a cut body", []string{fine + "Content-Length: 50\r\n\r\nhello"}},
+		{"no answer", []string{""}},
+		{"no HTTP", []string{"hello"}},
+	} {
+		r.answers(inTurn(tc.answers...))
+		r.get(t)
+		r.answers(nil)
+		r.take()
+		for range 2 {
+			r.get(t)
+			r.client.Forget()
+		}
+		if seen := r.take(); len(seen) != 2 || seen[0].RemoteAddr == seen[1].RemoteAddr {
+			t.Fatalf("after %s two calls come over one connection: it is kept for ever", tc.name)
+		}
+	}
+}
+
+// A 401 has the token replaced, but at most once for each call. A refusal for the
+// provider counts only if the server has never taken the token.
+func TestRefusedTokens(t *testing.T) {
+	for _, tc := range []struct {
+		name           string
+		taken          bool // the token, before
+		answers        []string
+		status         int
+		calls, reports int
+	}{
+		{"once", false, []string{unauthorized + hello, fine + hello}, 200, 2, 1},
+		{"for ever", false, []string{unauthorized + hello}, 401, 2, 1},
+		{"other provider", true, []string{otherProvider}, 401, 1, 0},
+		{"other provider of a token that was never taken", false, []string{otherProvider}, 401, 2, 1},
+		{"another code of a token that was taken", true, []string{unauthorized + hello, fine + hello}, 200, 2, 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := newRig(t)
+			if tc.taken {
+				r.get(t)
+				r.take()
+			}
+			r.answers(inTurn(tc.answers...))
+			resp, _, _ := r.get(t)
+			if calls := len(r.take()); resp.StatusCode != tc.status || calls != tc.calls || r.tokens.reports != tc.reports {
+				t.Errorf("%s after %d calls and %d reports, want %d, %d and %d",
+					resp.Status, calls, r.tokens.reports, tc.status, tc.calls, tc.reports)
+			}
+		})
+	}
+}
+
+// What a call has waited for its first token is gone when it waits for another.
+func TestWaitsAddUp(t *testing.T) {
+	r := newRig(t)
+	r.answers(inTurn(unauthorized+hello, fine+hello))
+	r.get(t)
+	// The rig's clock goes on by a minute at each look.
+	for i, wait := range r.tokens.waits {
+		if first := i == 0; first && wait != ipc.DefaultWait || !first && wait != 0 {
+			t.Errorf("the waits for a token are %v", r.tokens.waits)
+			break
+		}
+	}
+}
+
+// A call leaves with the newest token, although it has waited with an older one.
+func TestTheNewestTokenLeaves(t *testing.T) {
+	r := newRig(t)
+	r.tokens.asked = func() { r.tokens.reports = min(len(r.tokens.waits)-1, 1) }
+	r.get(t)
+	if seen := r.take(); len(seen) != 1 || seen[0].Header.Get("Authorization") != "Bearer t0ken+" {
+		t.Errorf("%d calls left, the first with %q", len(seen), seen[0].Header["Authorization"])
+	}
+}
+
+// A reload may come while a call waits for a token. The call does not leave for
+// an endpoint whose token it does not have, nor through a gateway that is gone.
+func TestReloadsDuringAWait(t *testing.T) {
+	for name, reload := range map[string]func(*rig, *gateway.Settings){
+		"under way":      func(r *rig, _ *gateway.Settings) { r.gateway.Pause() },
+		"other endpoint": func(r *rig, s *gateway.Settings) { s.Endpoint += "0"; r.gateway.Adopt(s) },
+		"disabled":       func(r *rig, s *gateway.Settings) { s.Enabled = false; r.gateway.Adopt(s) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			r.tokens.asked = func() { reload(r, r.settings()) }
+			resp, body, _ := r.get(t)
+			var p ipc.Problem
+			if err := json.Unmarshal([]byte(body), &p); err != nil {
+				t.Fatal(err)
+			}
+			if resp.StatusCode != 503 || p.Code != ipc.CodeNotReady || p.Sent == nil || *p.Sent || p.RetryAfterMS == 0 ||
+				resp.Header.Get("Proxy-Status") != "tvpassd; error=proxy_internal_error" {
+				t.Errorf("%s %v %s", resp.Status, resp.Header, body)
+			}
+			if seen := r.take(); len(seen) > 0 {
+				t.Errorf("%d calls have left", len(seen))
+			}
+		})
+	}
+}
+
+// A player reads each part of an answer when it has come.
+func TestAnswersAreStreamed(t *testing.T) {
+	for name, header := range map[string]string{
+		"chunked": "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n", "with a length": "Content-Length: 6\r\n\r\nhello",
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			read := make(chan struct{})
+			r.answers(func(c *tls.Conn) {
+				write(fine + header)(c)
+				<-read
+			})
+			defer close(read)
+			player := http.Client{Timeout: time.Minute, Transport: &http.Transport{
+				Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", r.socket) }, DisableKeepAlives: true,
+			}}
+			resp, err := player.Get("http://tvpassd/v1/api/v2/x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			part := make([]byte, len("hello"))
+			if _, err := io.ReadFull(resp.Body, part); err != nil || string(part) != "hello" {
+				t.Errorf("%q, %v", part, err)
+			}
+		})
+	}
+}
