@@ -70,10 +70,11 @@ func (d *Daemon) changed() {
 // followChanges updates the service manager's status line, and the dates of the
 // warnings.
 func (d *Daemon) followChanges(ctx context.Context) {
-	last := ""
+	last, mended := "", d.store.Mended()
 	for {
 		select {
 		case <-d.changes:
+			mended = d.logMended(mended)
 			if now := d.api.Summary(); now != last {
 				last = now
 				d.cfg.Notifier.Status(now)
@@ -161,9 +162,10 @@ func (d *Daemon) readLater(ctx context.Context) {
 // flash takes seconds.
 const aliveWithin = 20 * time.Second
 
-// alive reports whether the broker's loop still runs.
+// alive reports whether the broker's loop still runs, or waits for the disk: a
+// restart would wait for it too, and hand out no tokens meanwhile.
 func (d *Daemon) alive() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), aliveWithin)
 	defer cancel()
-	return d.broker.Ping(ctx) == nil
+	return d.store.Busy() || d.broker.Ping(ctx) == nil || d.store.Busy()
 }

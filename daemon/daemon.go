@@ -149,9 +149,7 @@ func MayPass(err error) bool {
 // logState logs what is wrong with the state and where it lies.
 func (d *Daemon) logState(conf *config.Config) {
 	log := d.cfg.Log
-	if mended := d.store.Mended(); mended != "" {
-		log.Error("the state was damaged: "+mended, "code", ipc.WarnStateMended)
-	}
+	d.logMended("")
 	var err error
 	if d.place, err = storage.Locate(conf.StateDir); err != nil {
 		log.Warn("it is unknown whether the state lasts", "code", ipc.WarnStateVolatile, "err", err)
@@ -159,6 +157,17 @@ func (d *Daemon) logState(conf *config.Config) {
 	if detail, advice := d.place.Loss(); detail != "" && !conf.AcceptVolatileState {
 		log.Warn(detail+": "+advice, "code", ipc.WarnStateVolatile)
 	}
+}
+
+// logMended logs what had to be repaired since before, and returns what had to
+// be repaired in all.
+func (d *Daemon) logMended(before string) string {
+	mended := d.store.Mended()
+	if mended != before {
+		more := strings.TrimPrefix(strings.TrimPrefix(mended, before), "; ")
+		d.cfg.Log.Error("the state was damaged: "+more, "code", ipc.WarnStateMended)
+	}
+	return mended
 }
 
 // join puts the gateway and the local API in front of the broker.

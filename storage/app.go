@@ -35,12 +35,11 @@ func (s *Store) App(endpoint, app string) (App, error) {
 	}
 	key := appKey(endpoint, app)
 	acc := s.identity.Apps[key]
-	return App{
-		Credentials: acc.Credentials, History: acc.History,
-		Token:       find[Token](s.held, key+"\x00"+kindToken),
-		Retry:       find[Retry](s.held, key+"\x00"+kindRetry),
-		Transitions: find[Transitions](s.held, key+"\x00"+kindTransitions),
-	}, nil
+	a := App{Credentials: acc.Credentials, History: acc.History}
+	s.held.find(key+"\x00"+kindToken, &a.Token)
+	s.held.find(key+"\x00"+kindRetry, &a.Retry)
+	s.held.find(key+"\x00"+kindTransitions, &a.Transitions)
+	return a, nil
 }
 
 // SaveApp stores an app as it is now, in one transaction, and the copy if the
@@ -48,7 +47,7 @@ func (s *Store) App(endpoint, app string) (App, error) {
 // that was done by then stays.
 func (s *Store) SaveApp(endpoint, app string, a App) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	key := appKey(endpoint, app)
 	return s.save(a.values(key), s.identity.with(key, account{a.Credentials, a.History}))
 }
@@ -68,7 +67,7 @@ func (s *Store) Identifier() (Identifier, bool) {
 // SaveIdentifier stores the device identifier in both files.
 func (s *Store) SaveIdentifier(dev Identifier) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	next := s.identity
 	if next.Identifier == nil || *next.Identifier != dev {
 		next.Identifier = &dev
@@ -87,7 +86,7 @@ func (s *Store) Holders() Holders {
 // SaveHolders stores the files that have the ids, in both files.
 func (s *Store) SaveHolders(h Holders) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	next := s.identity
 	if !maps.Equal(next.Holders, h) {
 		next.Holders = maps.Clone(h)
@@ -97,22 +96,20 @@ func (s *Store) SaveHolders(h Holders) error {
 }
 
 // Gate returns how long the throttle stays shut: the zero Gate if it is open.
-func (s *Store) Gate() (Gate, error) {
+func (s *Store) Gate() (g Gate, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return Gate{}, errClosed
+		return g, errClosed
 	}
-	if g := find[Gate](s.held, keyGate); g != nil {
-		return *g, nil
-	}
-	return Gate{}, nil
+	s.held.find(keyGate, &g)
+	return g, nil
 }
 
 // SaveGate stores how long the throttle stays shut.
 func (s *Store) SaveGate(g Gate) error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	return s.save(values{keyGate: g}, s.identity)
 }
 

@@ -69,6 +69,7 @@ func (s *Store) writeCopy() error {
 // lacks.
 func (s *Store) reconcile(found entries, dbErr error, kept identity, copyErr error) error {
 	id := identityOf(found)
+	s.lossy = dbErr != nil && (copyErr != nil || kept.Generation < id.Generation)
 	behind := copyErr == nil && kept.Generation > id.Generation
 	_, hasMeta := found[keyMeta]
 	switch {
@@ -116,13 +117,11 @@ func isIdentity(key string) bool {
 
 // identityOf collects the identity from the entries of a database.
 func identityOf(found entries) identity {
-	id := identity{Identifier: find[Identifier](found, keyIdentifier), Apps: map[string]account{}}
-	if m := find[meta](found, keyMeta); m != nil {
-		id.Generation = m.Generation
-	}
-	if h := find[Holders](found, keyHolders); h != nil {
-		id.Holders = *h
-	}
+	var m meta
+	found.find(keyMeta, &m)
+	id := identity{Generation: m.Generation, Apps: map[string]account{}}
+	found.find(keyIdentifier, &id.Identifier)
+	found.find(keyHolders, &id.Holders)
 	for key := range found {
 		app, kind, ok := splitKey(key)
 		if !ok {
@@ -131,11 +130,9 @@ func identityOf(found entries) identity {
 		acc := id.Apps[app]
 		switch kind {
 		case kindCredentials:
-			acc.Credentials = find[Credentials](found, key)
+			found.find(key, &acc.Credentials)
 		case kindHistory:
-			if h := find[History](found, key); h != nil {
-				acc.History = *h
-			}
+			found.find(key, &acc.History)
 		default:
 			continue
 		}

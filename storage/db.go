@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"runtime/debug"
+	"slices"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
@@ -142,6 +143,11 @@ func (s *Store) build(name string, all []entry, whole bool) error {
 	return nil
 }
 
+// keptAside is how many bad databases, and how many bad copies, are kept: a disk
+// that gives nothing back would fill itself with them. One that may hold
+// credentials which could not be saved is always kept.
+const keptAside = 8
+
 // aside sets a file aside if it is bad.
 func (s *Store) aside(name, what string, bad *error) error {
 	if *bad == nil {
@@ -155,7 +161,13 @@ func (s *Store) aside(name, what string, bad *error) error {
 	if err != nil {
 		return fmt.Errorf("set %s aside, which is damaged: %w", what, err)
 	}
-	s.mended = append(s.mended, fmt.Sprintf("%s was not usable (%v); it is kept as %s", what, *bad, kept))
+	said := fmt.Sprintf("%s was not usable (%v); it is kept as %s", what, *bad, kept)
+	if !s.lossy && countAside(s.path(name)) > keptAside && os.Remove(kept) == nil {
+		said = fmt.Sprintf("%s was not usable (%v); %d such files are kept already", what, *bad, keptAside)
+	}
+	if !slices.Contains(s.mended, said) {
+		s.mended = append(s.mended, said)
+	}
 	*bad = nil
 	return nil
 }

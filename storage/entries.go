@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"maps"
+	"reflect"
 	"slices"
 )
 
@@ -54,15 +55,12 @@ func (v values) encode() (all []entry, err error) {
 // entries is the content of a database, by key.
 type entries map[string][]byte
 
-// find decodes one entry. It returns nil if the entry is missing or can't be
-// decoded.
-func find[T any](e entries, key string) *T {
-	raw, ok := e[key]
-	v := new(T)
-	if !ok || json.Unmarshal(raw, v) != nil {
-		return nil
+// find decodes one entry into what v points to. An entry that can't be decoded
+// counts as missing: v then points to the zero value.
+func (e entries) find(key string, v any) {
+	if raw, ok := e[key]; ok && json.Unmarshal(raw, v) != nil {
+		reflect.ValueOf(v).Elem().SetZero()
 	}
-	return v
 }
 
 // changes returns those of the wanted entries that differ from what e holds.

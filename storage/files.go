@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -258,10 +259,23 @@ func synced(err error) error {
 	return nil
 }
 
+// countAside counts the files that were set aside from a path.
+func countAside(path string) (n int) {
+	all, _ := os.ReadDir(filepath.Dir(path)) // what can't be counted is kept
+	for _, de := range all {
+		if strings.HasPrefix(de.Name(), filepath.Base(path)+damagedMark) {
+			n++
+		}
+	}
+	return n
+}
+
+const damagedMark = ".damaged-"
+
 // setAside renames a damaged file and returns its new name. It never
 // overwrites: a second file in the same second gets a number.
 func setAside(path string, now time.Time) (string, error) {
-	base := path + ".damaged-" + now.UTC().Format("20060102T150405Z")
+	base := path + damagedMark + now.UTC().Format("20060102T150405Z")
 	for name, n := base, 2; ; name, n = fmt.Sprintf("%s-%d", base, n), n+1 {
 		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) {
 			if err != nil {

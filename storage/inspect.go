@@ -38,8 +38,6 @@ func Inspect(dir string) (_ Inspection, err error) {
 		}
 	}
 	found.Identifier = id.Identifier
-	if g := find[Gate](entries, keyGate); g != nil {
-		found.Gate = *g
-	}
+	entries.find(keyGate, &found.Gate)
 	return found, nil
 }

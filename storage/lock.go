@@ -3,6 +3,7 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -25,6 +26,14 @@ const (
 type dirLock struct {
 	dir     *os.File
 	standIn *os.File // nil: the directory itself is locked
+}
+
+// isAt reports whether a path leads to the directory that is held. What can't be
+// known now, because the disk fails, is left to the write that follows.
+func (l *dirLock) isAt(path string) bool {
+	held, err := l.dir.Stat()
+	now, nowErr := os.Stat(path)
+	return err != nil || nowErr != nil && !errors.Is(nowErr, fs.ErrNotExist) || nowErr == nil && os.SameFile(held, now)
 }
 
 // Close releases the directory.

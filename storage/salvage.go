@@ -74,7 +74,8 @@ func parse(file []byte) (entries, error) {
 // edition returns an error if these are not the entries of a database that this
 // version of the program can use.
 func (e entries) edition() error {
-	m := find[meta](e, keyMeta)
+	var m *meta
+	e.find(keyMeta, &m)
 	switch {
 	case m == nil:
 		return errors.New("its first entry is missing")

@@ -53,10 +53,44 @@ type Store struct {
 	copyBad   error    // the same for the copy
 	whole     bool     // this file system takes the database as a whole only
 	refused   int      // bytes that a failed save wanted to write; 0 once there is room for them
+	lossy     bool     // a bad file may hold credentials that are not in held
 	mended    []string
 	unwritten error
 	unsynced  bool // what was found may be in memory only: a daemon that was killed left it
 	written   Written
+
+	showing sync.Mutex // guards shown; whoever asks for that does not wait for a slow disk
+	shown   health     // after the last change
+}
+
+// health is what a store says of itself.
+type health struct {
+	mended    string
+	unwritten error
+	written   Written
+}
+
+// unlock ends a change, and shows what came of it.
+func (s *Store) unlock() {
+	s.showing.Lock()
+	s.shown = health{strings.Join(s.mended, "; "), s.unwritten, s.written}
+	s.showing.Unlock()
+	s.mu.Unlock()
+}
+
+func (s *Store) health() health {
+	s.showing.Lock()
+	defer s.showing.Unlock()
+	return s.shown
+}
+
+// Busy reports whether the store is waiting for the disk.
+func (s *Store) Busy() bool {
+	free := s.mu.TryLock()
+	if free {
+		s.mu.Unlock()
+	}
+	return !free
 }
 
 // Written counts what was written to the files, because flash wears.
@@ -66,11 +100,7 @@ type Written struct {
 }
 
 // Written returns what was written since Open began.
-func (s *Store) Written() Written {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.written
-}
+func (s *Store) Written() Written { return s.health().written }
 
 func (w *Written) add(bytes int) {
 	w.Writes++
@@ -84,7 +114,10 @@ func (w *Written) add(bytes int) {
 // that holds no state and may not be written.
 func Open(cfg Config) (*Store, error) {
 	s := &Store{dir: cfg.Dir, now: cfg.Now}
-	if err := s.start(); err != nil {
+	s.mu.Lock()
+	err := s.start()
+	s.unlock()
+	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -144,12 +177,15 @@ func refusal(dbErr, copyErr error) error {
 	return nil
 }
 
-// ready makes and locks the state directory if the start could not make it.
+// ready makes and locks the state directory if the start could not make it, or
+// if its path leads to another directory by now: it was removed, or something
+// was mounted over it. A state that is there already may be the true one, which
+// was mounted late: it is left alone.
 func (s *Store) ready() error {
 	switch {
 	case s.closed:
 		return errClosed
-	case s.lock != nil:
+	case s.lock != nil && s.lock.isAt(s.dir):
 		return nil
 	}
 	if err := prepareDir(s.dir); err != nil {
@@ -165,25 +201,21 @@ func (s *Store) ready() error {
 			return errors.Join(late, lock.Close())
 		}
 	}
+	if s.lock != nil {
+		s.dbStale, s.copyStale = true, true
+		err = s.lock.Close()
+	}
 	s.lock = lock
-	return nil
+	return err
 }
 
 // Mended describes what had to be repaired since Open began, in words for
 // people, or "".
-func (s *Store) Mended() string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return strings.Join(s.mended, "; ")
-}
+func (s *Store) Mended() string { return s.health().mended }
 
 // Unwritten returns why the files do not hold everything that the store was
 // given, or nil. The next save tries again, and so does Flush.
-func (s *Store) Unwritten() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.unwritten
-}
+func (s *Store) Unwritten() error { return s.health().unwritten }
 
 // Flush makes sure that what Open found is on the disk. Whoever acts on that,
 // beyond telling it, calls Flush before. It also writes what is held and could
@@ -192,7 +224,7 @@ func (s *Store) Unwritten() error {
 // is the one that Unwritten then returns.
 func (s *Store) Flush() error {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	defer s.unlock()
 	if s.unwritten != nil || s.unsynced {
 		s.unwritten = s.flush()
 	}
@@ -237,6 +269,7 @@ func (s *Store) flush() error {
 	if err := s.tryRoom(); err != nil {
 		return advise(fmt.Errorf("write %s: %w", s.path(dbName), err))
 	}
+	s.lossy = false
 	return nil
 }
 

@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -133,4 +135,78 @@ func TestAStateWithoutLocks(t *testing.T) {
 		l.must(os.Remove(l.path("sock")))
 	}
 	l.expectCalls(1, 1)
+}
+
+// The disk with the true state may be mounted over the directory of a daemon that
+// started too early. It is left alone, and a restart finds it.
+func TestAStateThatIsMountedLate(t *testing.T) {
+	l := newLab(t)
+	l.up()
+	before := field(t, l.curl("/v1/apps/ref30/token?wait=60s").stdout, "access_token")
+	l.daemon.stop()
+	l.must(os.Rename(l.path("state"), l.path("true")))
+	files := l.read("true/tvpassd.db") + l.read("true/tvpassd.copy")
+
+	d := l.up() // and registers
+	if early := l.storedToken(); early == before {
+		t.Fatal("the device still has its first state")
+	}
+	l.must(os.Rename(l.path("state"), l.path("early")))
+	l.must(os.Rename(l.path("true"), l.path("state")))
+	l.run("refresh", "--app", "ref30").expect(t, 0)
+	const told = "restart tvpassd to use it"
+	d.until("a word about the state", func() bool { return strings.Contains(l.run("status", "--json").stdout, told) })
+	if n := strings.Count(d.stderr.String(), told); n != 1 {
+		t.Errorf("it is logged %d times\n%s", n, d.stderr)
+	}
+	l.curl("/v1/apps/ref30/token?wait=0s").expect(t, 200)
+	d.stop()
+	if l.read("state/tvpassd.db")+l.read("state/tvpassd.copy") != files {
+		t.Error("the true state was touched")
+	}
+	l.up()
+	if got := l.token(); got != before {
+		t.Error("the restart does not find the true state")
+	}
+	l.run("status").expect(t, 0, "healthy")
+	if n := len(l.requests("/register")); n != 2 {
+		t.Errorf("%d registrations", n)
+	}
+}
+
+// Worn flash may take minutes for a write. Meanwhile players get their token,
+// technicians a status, and the service manager hears that the daemon lives.
+func TestAWriteThatTakesLong(t *testing.T) {
+	l := newLab(t)
+	address := &net.UnixAddr{Name: l.path("notify"), Net: "unixgram"}
+	manager, err := net.ListenUnixgram("unixgram", address)
+	l.must(err)
+	defer manager.Close()
+	l.daemon = l.start("env", "NOTIFY_SOCKET="+address.Name, "WATCHDOG_USEC=400000",
+		programs.tvpassd, "run", "--config", l.path("config.toml"))
+	t.Cleanup(l.daemon.kill)
+	l.daemon.until("socket", func() bool { return l.exists("sock") })
+	first := l.storedToken()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		t.Fatal("this test needs strace: apt-get install strace")
+	}
+	tracer := l.start(strace, "-f", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", "inject=fdatasync:delay_enter=600s",
+		"-p", fmt.Sprint(l.daemon.cmd.Process.Pid))
+	t.Cleanup(tracer.kill)
+	tracer.until("attachment", func() bool { return strings.Contains(tracer.stderr.String(), "attached") })
+	l.run("refresh", "--app", "ref30").expect(t, 0)
+	l.daemon.until("another token", func() bool { return l.token() != first })
+	for range 3 {
+		l.run("status").expect(t, 0, "healthy", "storage   ok")
+	}
+	message := make([]byte, 4096)
+	for fed := 0; fed < 10; { // of them, at most a few were sent before the write began
+		l.must(manager.SetReadDeadline(time.Now().Add(patience)))
+		n, err := manager.Read(message)
+		l.must(err)
+		if string(message[:n]) == "WATCHDOG=1" {
+			fed++
+		}
+	}
 }

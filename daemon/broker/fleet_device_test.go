@@ -195,4 +195,5 @@ func (d *fleetDevice) Synchronised() bool { return d.shard.now >= d.synced }
 func (d *fleetDevice) App(string, string) (storage.App, error)  { return d.kept, nil }
 func (d *fleetDevice) SaveApp(_, _ string, a storage.App) error { d.kept = a; return nil }
 func (d *fleetDevice) Gate() (storage.Gate, error)              { return d.shut, nil }
+func (d *fleetDevice) Flush() error                             { return nil }
 func (d *fleetDevice) SaveGate(g storage.Gate) error            { d.shut = g; return nil }

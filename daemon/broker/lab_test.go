@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 	"time"
 
@@ -51,8 +52,12 @@ type labStore struct {
 
 func (s *labStore) App(endpoint, app string) (storage.App, error) { return s.apps[endpoint+app], nil }
 func (s *labStore) Gate() (storage.Gate, error)                   { return s.gate, nil }
+func (s *labStore) Flush() error                                  { return s.fails }
 func (s *labStore) SaveGate(g storage.Gate) error                 { s.gate = g; s.shuts++; return s.fails }
 func (s *labStore) SaveApp(endpoint, app string, a storage.App) error {
+	if reflect.DeepEqual(s.apps[endpoint+app], a) {
+		return nil // nothing is written
+	}
 	if s.fails == nil {
 		s.apps[endpoint+app] = a
 		s.saves++

@@ -86,6 +86,10 @@ func (e *engine) flush(now clock.Reading) {
 		return
 	}
 	if e.saveErr != nil {
+		if err := e.store.Flush(); err != nil {
+			e.unsaved(err, now)
+			return
+		}
 		e.log.Info("the state could be written again", "code", ipc.CodeStorage)
 		for _, m := range e.machines { // a registration waits for nothing else
 			if r := m.rec.Retry; r != nil && r.Code == ipc.CodeStorage {

@@ -102,6 +102,26 @@ func TestADiskThatFreesUpIsWrittenTo(t *testing.T) {
 	}
 }
 
+// A reset that fails leaves nothing to write. That the disk works again is said
+// once it does, and not before.
+func TestADiskThatStaysFullAfterAReset(t *testing.T) {
+	l := newLab(t)
+	l.pass(10 * time.Second)
+	l.store.fails = errDisk
+	if err := l.engine.reset(l.machine(), l.clock.Now()); !errors.Is(err, errDisk) {
+		t.Fatalf("the reset reports %v", err)
+	}
+	l.pass(10 * saveAgain)
+	if l.engine.saveErr == nil || strings.Contains(l.logs.String(), "could be written again") {
+		t.Errorf("the disk is full; the error is %v, the log\n%s", l.engine.saveErr, &l.logs)
+	}
+	l.store.fails = nil
+	l.pass(saveAgain + time.Second)
+	if l.engine.saveErr != nil || strings.Count(l.logs.String(), "could be written again") != 1 {
+		t.Errorf("the disk works; the error is %v, the log\n%s", l.engine.saveErr, &l.logs)
+	}
+}
+
 func TestReadersAreNotHeldUpByTheDisk(t *testing.T) {
 	b := running(t)
 	b.ready()

@@ -106,6 +106,14 @@ func (d *simDisk) SaveApp(endpoint, app string, a storage.App) error {
 	return err
 }
 
+// Flush is part of Store. It writes nothing.
+func (d *simDisk) Flush() error {
+	if d.stuck() == diskWorks {
+		return nil
+	}
+	return errSimDisk
+}
+
 func (d *simDisk) SaveGate(g storage.Gate) error {
 	d.savesGate()
 	err := d.write(func() error { return d.medium.SaveGate(g) })
@@ -166,6 +174,7 @@ func (m *simMemory) SaveApp(endpoint, app string, a storage.App) error {
 	return nil
 }
 func (m *simMemory) SaveGate(g storage.Gate) error { m.gate = g; return nil }
+func (m *simMemory) Flush() error                  { return nil }
 func (m *simMemory) reopen() error                 { return nil }
 func (m *simMemory) close() error                  { return nil }
 
