@@ -1,7 +1,6 @@
 package device
 
 import (
-	"bytes"
 	"strconv"
 	"strings"
 )
@@ -85,22 +84,4 @@ func (p *probe) subnets(routes []route) map[string]bool {
 // isInterfaceName follows the kernel's dev_valid_name.
 func isInterfaceName(name string) bool {
 	return name != "" && len(name) < 16 && name != "." && name != ".." && name != "*" && !strings.ContainsAny(name, "/:")
-}
-
-// rows returns the fields of each line of a table; none if it can't be read.
-func (t *tree) rows(name string) [][]string {
-	data, _ := t.read(name)
-	var rows [][]string
-	for line := range strings.Lines(string(wholeLines(data))) {
-		rows = append(rows, strings.Fields(line))
-	}
-	return rows
-}
-
-// wholeLines leaves out the last line of a file that was cut at 64 KiB.
-func wholeLines(data []byte) []byte {
-	if len(data) == maxFile {
-		return data[:bytes.LastIndexByte(data, '\n')+1]
-	}
-	return data
 }

@@ -1,7 +1,6 @@
 package device
 
 import (
-	"bytes"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -200,39 +199,6 @@ type constant struct{ text, where string }
 
 func (c constant) offer(_ *probe, take func(finding) bool) bool {
 	return take(finding{text: c.text, where: c.where})
-}
-
-// text is a whole file's value; "" if there is none.
-func (t *tree) text(name string) string {
-	data, _ := t.read(name)
-	return clean(data)
-}
-
-// firstLine is a file's first line, however long, without white space around it.
-func (t *tree) firstLine(name string) string {
-	data, _ := t.read(name)
-	line, _, _ := bytes.Cut(data, []byte("\n"))
-	return string(bytes.TrimSpace(line))
-}
-
-// fields parses a file of KEY=VALUE lines; nil if there is none.
-func (t *tree) fields(d dialect, name string) map[string]string {
-	return t.parsed(name, d.parse)
-}
-
-// json parses a file that holds a JSON object; nil if there is none.
-func (t *tree) json(name string) map[string]string { return t.parsed(name, jsonTexts) }
-
-func (t *tree) parsed(name string, parse func([]byte) map[string]string) map[string]string {
-	if values, ok := t.values[name]; ok {
-		return values
-	}
-	var values map[string]string
-	if data, err := t.read(name); err == nil {
-		values = parse(data)
-	}
-	t.values[name] = values
-	return values
 }
 
 // The boot loader's arguments stand on the kernel's command line, or, since

@@ -1,11 +1,13 @@
 package device
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/tvpassd/tvpassd/device/hostfile"
 )
@@ -83,6 +85,57 @@ func (t *tree) readOnce(name string) ([]byte, error) {
 		return nil, errTooMuch
 	}
 	return file.Data, nil
+}
+
+// text is a whole file's value; "" if there is none.
+func (t *tree) text(name string) string {
+	data, _ := t.read(name)
+	return clean(data)
+}
+
+// firstLine is a file's first line, however long, without white space around it.
+func (t *tree) firstLine(name string) string {
+	data, _ := t.read(name)
+	line, _, _ := bytes.Cut(data, []byte("\n"))
+	return string(bytes.TrimSpace(line))
+}
+
+// fields parses a file of KEY=VALUE lines; nil if there is none.
+func (t *tree) fields(d dialect, name string) map[string]string {
+	return t.parsed(name, d.parse)
+}
+
+// json parses a file that holds a JSON object; nil if there is none.
+func (t *tree) json(name string) map[string]string { return t.parsed(name, jsonTexts) }
+
+func (t *tree) parsed(name string, parse func([]byte) map[string]string) map[string]string {
+	if values, ok := t.values[name]; ok {
+		return values
+	}
+	var values map[string]string
+	if data, err := t.read(name); err == nil {
+		values = parse(data)
+	}
+	t.values[name] = values
+	return values
+}
+
+// rows returns the fields of each line of a table; none if it can't be read.
+func (t *tree) rows(name string) [][]string {
+	data, _ := t.read(name)
+	var rows [][]string
+	for line := range strings.Lines(string(wholeLines(data))) {
+		rows = append(rows, strings.Fields(line))
+	}
+	return rows
+}
+
+// wholeLines leaves out the last line of a file that was cut at 64 KiB.
+func wholeLines(data []byte) []byte {
+	if len(data) == maxFile {
+		return data[:bytes.LastIndexByte(data, '\n')+1]
+	}
+	return data
 }
 
 // list returns the names in a folder, in natural order (eth2 before eth10);
