@@ -10,6 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const mountinfo = "/proc/self/mountinfo"
+
 // mount is one line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
 type mount struct {
 	id      string
@@ -70,7 +72,10 @@ func (m mount) deviceDir(sys string) string {
 	return filepath.Join(sys, "dev", "block", device)
 }
 
-const mountinfo = "/proc/self/mountinfo"
+// holds reports whether a path is below the mount.
+func (m mount) holds(path string) bool {
+	return m.point == "/" || strings.HasPrefix(path+"/", m.point+"/")
+}
 
 // memory reports whether files of the mount are kept in memory.
 func (m mount) memory() bool { return m.fsType == "tmpfs" || m.fsType == "ramfs" }
@@ -100,8 +105,8 @@ func mountOf(path string) (mount, error) {
 
 // findMount finds the mount with an id. If the id is "" it finds that of a
 // path: the last one with the longest mount point.
-func findMount(mountinfo, path, id string) (m mount, ok bool) {
-	for line := range strings.Lines(mountinfo) {
+func findMount(table, path, id string) (m mount, ok bool) {
+	for line := range strings.Lines(table) {
 		switch next, valid := parseMount(strings.TrimSuffix(line, "\n")); {
 		case !valid:
 		case next.id == id:
@@ -111,10 +116,6 @@ func findMount(mountinfo, path, id string) (m mount, ok bool) {
 		}
 	}
 	return m, ok
-}
-
-func (m mount) holds(path string) bool {
-	return m.point == "/" || strings.HasPrefix(path+"/", m.point+"/")
 }
 
 // mountID returns the number of the mount that a path is on. A kernel before

@@ -204,9 +204,6 @@ func (w *walker) elements(file []byte, id uint64, raw, last []byte) []byte {
 	return last
 }
 
-func u32(b []byte, at int) uint64 { return uint64(binary.NativeEndian.Uint32(b[at:])) }
-func u64(b []byte, at int) uint64 { return binary.NativeEndian.Uint64(b[at:]) }
-
 // element takes an entry, or enters the one bucket.
 func (w *walker) element(file []byte, isBucket bool, key, value []byte) {
 	if !isBucket {
@@ -235,3 +232,7 @@ func (w *walker) element(file []byte, isBucket bool, key, value []byte) {
 	}
 	w.elements(nil, 0, inline, nil)
 }
+
+// u32 and u64 read a number of a page, in the byte order of the device.
+func u32(b []byte, at int) uint64 { return uint64(binary.NativeEndian.Uint32(b[at:])) }
+func u64(b []byte, at int) uint64 { return binary.NativeEndian.Uint64(b[at:]) }
