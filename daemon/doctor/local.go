@@ -20,16 +20,17 @@ import (
 	"github.com/tvpassd/tvpassd/storage"
 )
 
-// checkConfig returns what to do about faults of the configuration.
-func (f *facts) checkConfig() string {
+// configAdvice returns what to do about faults of the configuration.
+func (f *facts) configAdvice() string {
 	const all = "tvpassd config check names every fault; mend it, then "
 	if f.alive() {
 		return all + "tvpassd reload"
 	}
-	return all + begin
+	return all + startCommand
 }
 
-// denied marks a file that this user may not read, in the words of package config.
+// denied reports whether an error of package config means that this user may not
+// read a file.
 func (f *facts) denied(err error) bool {
 	return f.cfg.UID != 0 && strings.Contains(err.Error(), "permission denied")
 }
@@ -44,7 +45,7 @@ func judgeConfig(f *facts) Check {
 	if f.denied(f.confErr) {
 		return skipForRoot("the configuration")
 	}
-	return fail(f.checkConfig(), "%s", list(config.Faults(f.confErr)...))
+	return fail(f.configAdvice(), "%s", list(config.Faults(f.confErr)...))
 }
 
 func judgeApps(f *facts) Check {
@@ -58,7 +59,7 @@ func judgeApps(f *facts) Check {
 	}
 	switch {
 	case len(faults) > 0:
-		return fail(f.checkConfig(), "%s", list(faults...))
+		return fail(f.configAdvice(), "%s", list(faults...))
 	case len(hidden) > 0:
 		return skipForRoot("a file of apps.d, or a statement that it names,")
 	case len(f.conf.Apps) == 0:

@@ -153,7 +153,7 @@ func judgeDNS(f *facts) Check {
 	case r.asked:
 		return pass("%s is %s", name, r.addresses())
 	case r.peer == "" && r.dialErr == nil && r.err != nil:
-		return fail(f.checkConfig(), "no request could be made: %v", r.err)
+		return fail(f.configAdvice(), "no request could be made: %v", r.err)
 	}
 	return pass("not needed: %s is an address", r.address)
 }

@@ -25,7 +25,7 @@ const (
 	// unusable.
 	exitUnusable = 78
 
-	begin = "tvpassd start"
+	startCommand = "tvpassd start"
 )
 
 // judgeService compares what the service manager says with what the socket shows.
@@ -38,11 +38,11 @@ func judgeService(f *facts) Check {
 	case running && !s.Installed:
 		return warn("tvpassd install", "tvpassd is not a service of this system, so nothing starts it at boot")
 	case !s.Installed:
-		return fail("tvpassd install, then "+begin, "tvpassd is not a service of this system, and nobody started it")
+		return fail("tvpassd install, then "+startCommand, "tvpassd is not a service of this system, and nobody started it")
 	case s.Broken != "":
 		return f.judgeBroken(running)
 	case running && s.Active != "active" && s.Active != "reloading" && s.Active != "":
-		return warn("end the one that runs, then "+begin,
+		return warn("end the one that runs, then "+startCommand,
 			"a daemon runs, but not as the service, which is %s", s.Active)
 	case !running && s.Active != "active" && s.Active != "":
 		return f.judgeDown()
@@ -58,10 +58,10 @@ func judgeService(f *facts) Check {
 
 // judgeBroken describes why systemd can't start what is installed.
 func (f *facts) judgeBroken(running bool) Check {
-	todo, detail := "systemctl status tvpassd names the fault; mend it, then systemctl daemon-reload and "+begin,
+	todo, detail := "systemctl status tvpassd names the fault; mend it, then systemctl daemon-reload and "+startCommand,
 		"systemd can't load the unit of tvpassd ("+f.service.Broken+")"
 	if f.service.Broken == "masked" {
-		todo, detail = "systemctl unmask tvpassd, then "+begin, "the unit of tvpassd is masked, so nothing can start it"
+		todo, detail = "systemctl unmask tvpassd, then "+startCommand, "the unit of tvpassd is masked, so nothing can start it"
 	}
 	if running {
 		return warn(todo, "%s; the daemon that runs is not started again", detail)
@@ -73,20 +73,20 @@ func (f *facts) judgeBroken(running bool) Check {
 func (f *facts) judgeDown() Check {
 	s := f.service
 	if s.Active == "inactive" && s.ExitStatus == 0 {
-		return fail(begin, "it is installed and not started")
+		return fail(startCommand, "it is installed and not started")
 	}
 	if cause := f.stopper(); cause != "" {
 		return behind(cause)
 	}
 	if s.ExitStatus == exitUnusable {
-		return fail("why is in "+f.logs()+"; then "+begin,
+		return fail("why is in "+f.logs()+"; then "+startCommand,
 			"it ended, and is not started again: the configuration or the state is unusable (exit status %d)", exitUnusable)
 	}
 	if why := setupFault(s.ExitStatus, cmp.Or(s.User, "tvpass")); why.detail != "" {
 		return fail(why.todo, "systemd can't start it: %s (exit status %d)", why.detail, s.ExitStatus)
 	}
 	if s.Active == "inactive" {
-		return fail(begin+"; if it ends again, why is in "+f.logs(), "it was stopped; its last end: %s", f.end())
+		return fail(startCommand+"; if it ends again, why is in "+f.logs(), "it was stopped; its last end: %s", f.end())
 	}
 	return fail("why is in "+f.logs()+"; mend that, then tvpassd restart",
 		"it ends again and again, or gave up: %s", f.end())
@@ -206,7 +206,7 @@ func (f *facts) noDaemon(detail string) Check {
 	if f.service.Installed && (f.service.Active == "active" || f.service.Active == "") {
 		return fail("tvpassd restart; if it ends again, why is in "+f.logs(), "%s", detail)
 	}
-	return fail(begin, "%s", detail)
+	return fail(startCommand, "%s", detail)
 }
 
 // restart returns the command that makes the socket again.
@@ -217,7 +217,7 @@ func (f *facts) restart() string {
 	case f.service.Installed && f.service.Active != "inactive":
 		return "tvpassd restart"
 	}
-	return "end the daemon that runs, then " + begin
+	return "end the daemon that runs, then " + startCommand
 }
 
 // judgeAccess compares who may connect with who should.
