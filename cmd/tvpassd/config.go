@@ -10,6 +10,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
 	"github.com/tvpassd/tvpassd/ipc/client"
+	"github.com/tvpassd/tvpassd/storage"
 )
 
 func configCommand(*flag.FlagSet) func(*env, []string) error {
@@ -56,6 +57,23 @@ func (e *env) checkConfig() error {
 	name := cmp.Or(conf.File, config.DefaultFile+" (missing, so the defaults apply)")
 	_, err = fmt.Fprintf(e.stdout, "%s: good, %s, endpoint %s\n", name, plural(len(conf.Apps), "app"), conf.Endpoint)
 	return err
+}
+
+// warnOfPlace prints why the state may not last where the configuration puts it.
+func (e *env) warnOfPlace(conf *config.Config) {
+	if conf.AcceptVolatileState {
+		return
+	}
+	place, err := storage.Locate(conf.StateDir)
+	if err != nil {
+		e.complain(fmt.Errorf("warning: it can't be known whether the state lasts: %w", err))
+		return
+	}
+	for _, of := range []func() (string, string){place.Loss, place.Aging} {
+		if detail, advice := of(); detail != "" {
+			e.complain(fmt.Errorf("warning: %s: %s", detail, advice))
+		}
+	}
 }
 
 // holdersWithin is how long a daemon may take to say which file has which id.
