@@ -61,7 +61,8 @@ func (f *facts) judgeBroken(running bool) Check {
 	todo, detail := "systemctl status tvpassd names the fault; mend it, then systemctl daemon-reload and "+startCommand,
 		"systemd can't load the unit of tvpassd ("+f.service.Broken+")"
 	if f.service.Broken == "masked" {
-		todo, detail = "systemctl unmask tvpassd, then "+startCommand, "the unit of tvpassd is masked, so nothing can start it"
+		todo = "systemctl unmask tvpassd, then " + startCommand
+		detail = "the unit of tvpassd is masked, so nothing can start it"
 	}
 	if running {
 		return warn(todo, "%s; the daemon that runs is not started again", detail)
