@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -25,13 +26,16 @@ var (
 // out its length at less cost than we do. It would send a longer one in chunks.
 const ownLength = 2048
 
+// lingers is how much of a body is read after it was refused, in bytes.
+const lingers = 1 << 20
+
 // send writes a whole answer.
 func (c *call) send(status int, contentType []string, body []byte) {
 	h := c.w.Header()
 	h["Date"] = nil // the device may not know it
 	h["Cache-Control"] = noStore
 	h["Content-Type"] = contentType
-	if len(body) > ownLength {
+	if len(body) > ownLength || c.r.ContentLength != 0 {
 		h["Content-Length"] = []string{strconv.Itoa(len(body))}
 	}
 	c.w.WriteHeader(status)
@@ -78,6 +82,15 @@ func (c *call) fail(err error) {
 		panic(err)
 	}
 	c.send(p.Status, problemType, append(body, '\n'))
+	c.drain()
+}
+
+// drain reads on after a refusal. Many clients read an answer only once they have
+// sent all of their request, and would find the connection broken.
+func (c *call) drain() {
+	if c.r.ContentLength != 0 && http.NewResponseController(c.w).Flush() == nil {
+		_, _ = io.CopyN(io.Discard, c.r.Body, lingers)
+	}
 }
 
 // refusal returns the problem that replaces an answer of net/http's own. The

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tvpassd/tvpassd/ipc"
 )
@@ -215,6 +216,35 @@ func TestRefusalsAreProblems(t *testing.T) {
 				p.Detail == "" || !a.Close || a.Header.Get("Cache-Control") != "no-store" {
 				t.Errorf("%.60q: %s %v %+v", test.request, a.Status, a.Header, p)
 			}
+		}
+	}
+}
+
+// Whoever sends a body that is refused can send all of it: many clients read the
+// answer only then.
+func TestARefusedBodyCanBeSent(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, func(cfg *Config) { cfg.HeaderTimeout = time.Minute })
+	large := strings.Repeat("x", 300_000)
+	for _, tc := range []struct {
+		what   string
+		uid    uint32
+		head   string
+		status int
+	}{
+		{"too large", alice, "POST /v1/apps/one/report HTTP/1.1\r\n", 413},
+		{"too large, at the end", alice, "POST /v1/apps/one/report HTTP/1.1\r\nConnection: close\r\n", 413},
+		{"without a right", stranger, "POST /v1/apps/one/report HTTP/1.1\r\nConnection: close\r\n", 403},
+		{"another method", alice, "POST /v1/apps/one/token HTTP/1.1\r\nConnection: close\r\n", 405},
+		{"of HTTP/1.0", alice, "POST /v1/nothing HTTP/1.0\r\n", 404},
+	} {
+		c := l.dial(tc.uid)
+		fmt.Fprintf(c, "%sHost: x\r\nContent-Length: %d\r\n\r\n", tc.head, len(large))
+		if a := l.read(c, "POST"); a.StatusCode != tc.status {
+			t.Errorf("%s: %s %s", tc.what, a.Status, a.body)
+		}
+		if n, err := io.WriteString(c, large); err != nil {
+			t.Errorf("%s: after %d bytes: %v", tc.what, n, err)
 		}
 	}
 }
