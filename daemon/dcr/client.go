@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 )
@@ -45,7 +46,7 @@ type Config struct {
 
 // Client makes calls. Its methods may be called from any goroutine.
 type Client struct {
-	endpoint   *url.URL
+	endpoint   *url.URL // its path does not end in a slash
 	timeout    time.Duration
 	userAgent  string
 	deviceInfo func(string, netip.AddrPort) string
@@ -70,6 +71,8 @@ func New(cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the endpoint: %w", err)
 	}
+	u = u.JoinPath() // cleaned
+	u.Path, u.RawPath = strings.TrimSuffix(u.Path, "/"), strings.TrimSuffix(u.RawPath, "/")
 	roots := rootSources{cfg.CAFile, cfg.ReadFile}
 	if err := roots.check(); err != nil {
 		return nil, err

@@ -14,7 +14,7 @@ type exchange struct {
 
 // exchange sends one request and reads the answer, all in the client's time.
 func (c *Client) exchange(ctx context.Context, x exchange) (*answer, error) {
-	t := &trip{Client: c, whole: true, request: &Request{
+	t := &trip{client: c, whole: true, request: &Request{
 		Method: http.MethodPost, Path: x.path, Body: []byte(x.body), ApplicationID: x.applicationID,
 		Header: http.Header{
 			"Content-Type": {x.contentType},

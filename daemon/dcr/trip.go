@@ -10,14 +10,13 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
-	"strings"
 	"sync/atomic"
 	"time"
 )
 
 // trip is one request on its way to the server.
 type trip struct {
-	*Client
+	client  *Client
 	request *Request
 	whole   bool // its time is the client's, for all of it; otherwise each phase has its own
 	progress
@@ -62,19 +61,19 @@ func (t *trip) roundTrip(ctx context.Context) (*http.Response, error) {
 }
 
 func (t *trip) once(ctx context.Context) (*http.Response, error) {
-	transport, err := t.begin()
+	transport, err := t.client.begin()
 	var cancel context.CancelCauseFunc
 	t.ctx, cancel = context.WithCancelCause(ctx)
-	t.deadline = newDeadline(t.timeout, cancel, t.whole)
+	t.deadline = newDeadline(t.client.timeout, cancel, t.whole)
 	end := func() {
 		t.deadline.end()
 		cancel(nil)
-		t.end()
+		t.client.end()
 	}
 	var resp *http.Response
 	req := t.outgoing()
 	if err == nil {
-		t.via, err = t.Client.proxy(req)
+		t.via, err = t.client.proxy(req)
 	}
 	if err == nil {
 		resp, err = transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(t.ctx, t.trace(req.Header))))
@@ -83,8 +82,8 @@ func (t *trip) once(ctx context.Context) (*http.Response, error) {
 		end()
 		return nil, err
 	}
-	if t.via == nil && resp.TLS != nil {
-		t.dialer.Confirm(t.remote)
+	if t.via == nil && resp.TLS != nil && !t.reused.Load() {
+		t.client.dialer.Confirm(t.remote)
 	}
 	t.deadline.enter(answered, never)
 	resp.Body = &timedBody{resp.Body, t, end}
@@ -95,36 +94,32 @@ func (t *trip) once(ctx context.Context) (*http.Response, error) {
 // may have left. The transport repeats a GET without a body when a kept
 // connection dies, although the server may have acted on it. So such a request
 // gets a body, which is empty; its Transfer-Encoding is never sent, and keeps
-// the transport from looking for a length. The header is new: an earlier try
-// may still read its own.
+// the transport from looking for a length. The body is a reader that net/http
+// knows: for another one it would make a buffer of 32 KiB. The header is new: an
+// earlier try may still read its own.
 func (t *trip) outgoing() *http.Request {
 	r := t.request
-	u := t.endpoint.JoinPath(r.Path)
-	u.Path = "/" + strings.TrimPrefix(u.Path, "/") // an endpoint without a path loses the slash
-	u.RawQuery = r.Query
+	u := *t.client.endpoint
+	u.Path, u.RawQuery = u.Path+r.Path, r.Query
+	if u.RawPath != "" {
+		u.RawPath += r.Path
+	}
 	req := &http.Request{
-		Method: r.Method, URL: u, Host: u.Host, Header: http.Header{}, ProtoMajor: 1, ProtoMinor: 1,
-		ContentLength: int64(len(r.Body)),
+		Method: r.Method, URL: &u, Host: u.Host, Header: http.Header{}, ProtoMajor: 1, ProtoMinor: 1,
+		Body: io.NopCloser(bytes.NewReader(r.Body)), ContentLength: int64(len(r.Body)),
 	}
 	for name, values := range r.Header {
 		req.Header[name] = values
 	}
 	switch {
 	case len(r.Body) > 0:
-		req.Body = io.NopCloser(bytes.NewReader(r.Body))
 	case r.Method == http.MethodGet:
-		req.Body, req.TransferEncoding = nothing{}, []string{"identity"}
+		req.TransferEncoding = []string{"identity"}
 	default:
 		req.Body = http.NoBody
 	}
 	return req
 }
-
-// nothing is an empty body.
-type nothing struct{}
-
-func (nothing) Read([]byte) (int, error) { return 0, io.EOF }
-func (nothing) Close() error             { return nil }
 
 // uplink is the slowest line over which a body can be sent, in bytes a second.
 const uplink = 4 << 10
@@ -136,8 +131,8 @@ const uplink = 4 << 10
 func (t *trip) trace(header http.Header) *httptrace.ClientTrace {
 	d, r := t.deadline, t.request
 	return &httptrace.ClientTrace{
-		DNSStart: func(httptrace.DNSStartInfo) { d.enter(connecting, t.timeout+lookupTime) },
-		DNSDone:  func(httptrace.DNSDoneInfo) { d.enter(connecting, t.timeout) },
+		DNSStart: func(httptrace.DNSStartInfo) { d.enter(connecting, t.client.timeout+lookupTime) },
+		DNSDone:  func(httptrace.DNSDoneInfo) { d.enter(connecting, t.client.timeout) },
 		GotConn: func(info httptrace.GotConnInfo) {
 			t.reused.Store(info.Reused)
 			t.remote = addrPort(info.Conn.RemoteAddr()).Addr()
@@ -145,7 +140,7 @@ func (t *trip) trace(header http.Header) *httptrace.ClientTrace {
 			if t.via != nil {
 				local = netip.AddrPort{}
 			}
-			header["X-Device-Info"] = []string{t.deviceInfo(r.ApplicationID, local)}
+			header["X-Device-Info"] = []string{t.client.deviceInfo(r.ApplicationID, local)}
 			d.enter(writing, r.Timeout+time.Duration(len(r.Body))*time.Second/uplink)
 		},
 		TLSHandshakeStart: func() { t.shakes.Add(1); t.shaking.Store(true) },
@@ -176,8 +171,9 @@ type timedBody struct {
 
 func (b *timedBody) Read(p []byte) (int, error) {
 	b.trip.deadline.enter(answered, b.trip.request.Timeout)
-	defer b.trip.deadline.enter(answered, never)
-	return b.ReadCloser.Read(p)
+	n, err := b.ReadCloser.Read(p)
+	b.trip.deadline.enter(answered, never)
+	return n, err
 }
 
 // Close ends the call. It may be called once.
