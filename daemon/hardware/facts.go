@@ -3,17 +3,22 @@ package hardware
 import (
 	"maps"
 	"net/netip"
+	"sync"
 
 	"github.com/tvpassd/tvpassd/device"
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// facts are the outcome of one probe. They never change; the next probe replaces
-// them.
+// facts are the outcome of one probe. The next probe replaces them.
 type facts struct {
 	report    *device.Report
 	overrides map[string]any
 	address   string // public address in use, for players' headers; "" if there is none
+
+	mu            sync.Mutex // guards what follows: the latest header, which the next call mostly has, too
+	header        string     // "" if there was none
+	applicationID string
+	local         netip.AddrPort
 }
 
 func look(root string, overrides map[string]any) (*facts, error) {
@@ -53,6 +58,17 @@ func (f *facts) infoFrom(applicationID string, local netip.AddrPort) device.Info
 		}
 	}
 	return info
+}
+
+// headerFrom is the header of a call of the daemon's own.
+func (f *facts) headerFrom(applicationID string, local netip.AddrPort) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.header == "" || f.applicationID != applicationID || f.local != local {
+		f.header = f.infoFrom(applicationID, local).Header()
+		f.applicationID, f.local = applicationID, local
+	}
+	return f.header
 }
 
 func withApplication(info device.Info, id string) device.Info {

@@ -248,7 +248,7 @@ func (h *Hardware) Info(applicationID string) device.Info { return h.now().info(
 
 // Header is the X-Device-Info of a call that the daemon sends from local.
 func (h *Hardware) Header(applicationID string, local netip.AddrPort) string {
-	return h.now().infoFrom(applicationID, local).Header()
+	return h.now().headerFrom(applicationID, local)
 }
 
 // Describe returns the device as the socket shows it.
