@@ -217,7 +217,7 @@ func (d *Daemon) gate(s config.Socket) *throttle.Gate {
 	if fi, err := os.Stat(dir); err == nil && fi.IsDir() {
 		file = filepath.Join(dir, "gate")
 	}
-	g := throttle.New(d.cfg.Clock.BootID(), d.cfg.Clock.Now().Boot, throttle.File(file))
+	g := throttle.New(d.cfg.Clock.BootID(), d.cfg.Clock.Now().Boot, &throttle.File{Path: file})
 	if err := g.Err(); err != nil {
 		d.cfg.Log.Warn("the calls since the boot are not known: the first call waits a second",
 			"code", ipc.LogGateForgetful, "err", err)

@@ -60,7 +60,7 @@ func newAPI(t *testing.T) *API {
 	}
 	b, err := broker.New(broker.Config{
 		Clock: at, Alarm: at, Store: store, Random: rand.New(rand.NewPCG(1, 2)), Log: slog.New(slog.DiscardHandler),
-		Gate: throttle.New("boot", at.now.Boot, throttle.File(t.TempDir()+"/gate")),
+		Gate: throttle.New("boot", at.now.Boot, &throttle.File{Path: t.TempDir() + "/gate"}),
 	}, broker.Setup{Endpoint: "http://127.0.0.1:1", Apps: []broker.App{{ID: "ref30", SoftwareStatement: "a.b.c"}}})
 	if err != nil {
 		t.Fatal(err)

@@ -52,7 +52,8 @@ func newStatus(t *testing.T, apps map[string]storage.App, change func(*broker.Ov
 		setup.Apps = append(setup.Apps, broker.App{ID: id, SoftwareStatement: "a.b.c"})
 	}
 	b, err := broker.New(broker.Config{
-		Clock: at, Alarm: at, Store: store, Gate: throttle.New("boot", at.now.Boot, throttle.File(t.TempDir()+"/gate")),
+		Clock: at, Alarm: at, Store: store,
+		Gate:   throttle.New("boot", at.now.Boot, &throttle.File{Path: t.TempDir() + "/gate"}),
 		Random: rand.New(rand.NewPCG(1, 2)), Log: slog.New(slog.DiscardHandler),
 	}, setup)
 	if err != nil {

@@ -19,13 +19,13 @@ var someState = State{
 }
 
 // fileIn returns a File in a folder that it believes.
-func fileIn(t *testing.T) (f File, dir string) {
+func fileIn(t *testing.T) (f *File, dir string) {
 	t.Helper()
 	dir = t.TempDir()
 	if err := os.Chmod(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	return File(filepath.Join(dir, "gate")), dir
+	return &File{Path: filepath.Join(dir, "gate")}, dir
 }
 
 func TestFileKeepsAState(t *testing.T) {
@@ -33,24 +33,62 @@ func TestFileKeepsAState(t *testing.T) {
 	if _, err := f.Load(); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without a file: %v", err)
 	}
-	if err := os.WriteFile(string(f)+".new", []byte("left by a kill"), 0o600); err != nil {
+	if err := os.WriteFile(f.Path+".new", []byte("left by a kill"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
-		if err := f.Save(someState); err != nil {
+	for _, want := range []State{someState, {BootID: "6e3749af-f3c8", Last: -time.Second}, {BootID: "b"}} {
+		if err := f.Save(want); err != nil {
 			t.Fatal(err)
 		}
-	}
-	got, err := f.Load()
-	if diff := cmp.Diff(someState, got); diff != "" || err != nil {
-		t.Errorf("%v (-want +got):\n%s", err, diff)
+		got, err := f.Load()
+		if diff := cmp.Diff(want, got); diff != "" || err != nil {
+			t.Errorf("%v (-want +got):\n%s", err, diff)
+		}
 	}
 	found, err := os.ReadDir(dir)
 	if err != nil || len(found) != 1 {
 		t.Errorf("the folder holds %v, %v", found, err)
 	}
-	if fi, err := os.Stat(string(f)); err != nil || fi.Mode() != 0o600 {
+	if fi, err := os.Stat(f.Path); err != nil || fi.Mode() != 0o600 {
 		t.Errorf("mode %v, %v", fi.Mode(), err)
+	}
+}
+
+// A state of the same length as the one before costs no new file.
+func TestFileIsOverwritten(t *testing.T) {
+	for name, tc := range map[string]struct {
+		spoil func(f *File, dir string) error
+		last  time.Duration
+		same  bool
+	}{
+		"a call later": {func(*File, string) error { return nil }, 43 * time.Second, true},
+		"longer":       {func(*File, string) error { return nil }, 430 * time.Second, false},
+		"removed":      {func(f *File, _ string) error { return os.Remove(f.Path) }, 43 * time.Second, false},
+		"cut short":    {func(f *File, _ string) error { return os.Truncate(f.Path, 9) }, 43 * time.Second, false},
+		"a hard link":  {func(f *File, dir string) error { return moveAndLink(os.Link, f, dir) }, 43 * time.Second, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, dir := fileIn(t)
+			must := func(err error) {
+				t.Helper()
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			must(f.Save(someState))
+			before := f.file
+			must(tc.spoil(f, dir))
+			state := someState
+			state.Last = tc.last
+			must(f.Save(state))
+			if same := f.file == before; same != tc.same {
+				t.Errorf("the same file: %v", same)
+			}
+			got, err := (&File{Path: f.Path}).Load()
+			if diff := cmp.Diff(state, got); diff != "" || err != nil {
+				t.Errorf("%v (-want +got):\n%s", err, diff)
+			}
+		})
 	}
 }
 
@@ -62,32 +100,32 @@ func TestFileBelievesItsOwnOnly(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for name, spoil := range map[string]func(t *testing.T, f File, dir string){
-		"empty":      func(t *testing.T, f File, _ string) { must(t, os.Truncate(string(f), 0)) },
-		"cut short":  func(t *testing.T, f File, _ string) { must(t, os.Truncate(string(f), 20)) },
-		"other JSON": func(t *testing.T, f File, _ string) { must(t, os.WriteFile(string(f), []byte("{}"), 0o600)) },
-		"huge": func(t *testing.T, f File, _ string) {
-			must(t, os.WriteFile(string(f), []byte(strings.Repeat(" ", 1<<20)), 0o600))
+	for name, spoil := range map[string]func(t *testing.T, f *File, dir string){
+		"empty":      func(t *testing.T, f *File, _ string) { must(t, os.Truncate(f.Path, 0)) },
+		"cut short":  func(t *testing.T, f *File, _ string) { must(t, os.Truncate(f.Path, 20)) },
+		"other JSON": func(t *testing.T, f *File, _ string) { must(t, os.WriteFile(f.Path, []byte("{}"), 0o600)) },
+		"huge": func(t *testing.T, f *File, _ string) {
+			must(t, os.WriteFile(f.Path, []byte(strings.Repeat(" ", 1<<20)), 0o600))
 		},
-		"a link":      func(t *testing.T, f File, dir string) { must(t, moveAndLink(os.Symlink, f, dir)) },
-		"a hard link": func(t *testing.T, f File, dir string) { must(t, moveAndLink(os.Link, f, dir)) },
-		"a pipe": func(t *testing.T, f File, _ string) {
-			must(t, os.Remove(string(f)))
-			must(t, syscall.Mkfifo(string(f), 0o600))
+		"a link":      func(t *testing.T, f *File, dir string) { must(t, moveAndLink(os.Symlink, f, dir)) },
+		"a hard link": func(t *testing.T, f *File, dir string) { must(t, moveAndLink(os.Link, f, dir)) },
+		"a pipe": func(t *testing.T, f *File, _ string) {
+			must(t, os.Remove(f.Path))
+			must(t, syscall.Mkfifo(f.Path, 0o600))
 		},
-		"a directory": func(t *testing.T, f File, _ string) {
-			must(t, os.Remove(string(f)))
-			must(t, os.Mkdir(string(f), 0o700))
+		"a directory": func(t *testing.T, f *File, _ string) {
+			must(t, os.Remove(f.Path))
+			must(t, os.Mkdir(f.Path, 0o700))
 		},
-		"a shared dir": func(t *testing.T, _ File, dir string) { must(t, os.Chmod(dir, 0o777)) },
-		"a group's":    func(t *testing.T, _ File, dir string) { must(t, os.Chmod(dir, 0o775)) },
-		"another user's": func(t *testing.T, f File, _ string) {
+		"a shared dir": func(t *testing.T, _ *File, dir string) { must(t, os.Chmod(dir, 0o777)) },
+		"a group's":    func(t *testing.T, _ *File, dir string) { must(t, os.Chmod(dir, 0o775)) },
+		"another user's": func(t *testing.T, f *File, _ string) {
 			if os.Geteuid() != 0 {
 				t.Skip("needs root: run the tests as root to give a file away")
 			}
-			must(t, os.Chown(string(f), 12345, -1))
+			must(t, os.Chown(f.Path, 12345, -1))
 		},
-		"another user's dir": func(t *testing.T, _ File, dir string) {
+		"another user's dir": func(t *testing.T, _ *File, dir string) {
 			if os.Geteuid() != 0 {
 				t.Skip("needs root: run the tests as root to give a directory away")
 			}
@@ -110,9 +148,9 @@ func TestFileBelievesItsOwnOnly(t *testing.T) {
 }
 
 // moveAndLink moves the file to another name and links to that.
-func moveAndLink(link func(old, new string) error, f File, dir string) error {
+func moveAndLink(link func(old, new string) error, f *File, dir string) error {
 	other := filepath.Join(dir, "other")
-	return errors.Join(os.Rename(string(f), other), link(other, string(f)))
+	return errors.Join(os.Rename(f.Path, other), link(other, f.Path))
 }
 
 func TestASaveThatFailsSpoilsTheOldState(t *testing.T) {
@@ -120,13 +158,15 @@ func TestASaveThatFailsSpoilsTheOldState(t *testing.T) {
 	if err := f.Save(someState); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Mkdir(string(f)+".new", 0o700); err != nil { // in the way of the temporary file
+	if err := os.Mkdir(f.Path+".new", 0o700); err != nil { // in the way of the temporary file
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(string(f)+".new/full", nil, 0o600); err != nil {
+	if err := os.WriteFile(f.Path+".new/full", nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Save(someState); err == nil {
+	longer := someState
+	longer.Last *= 100
+	if err := f.Save(longer); err == nil {
 		t.Fatal("saved")
 	}
 	if s, err := f.Load(); err == nil || errors.Is(err, fs.ErrNotExist) {
@@ -145,9 +185,9 @@ func FuzzFile(f *testing.F) {
 	if err := os.Chmod(dir, 0o755); err != nil {
 		f.Fatal(err)
 	}
-	file := File(filepath.Join(dir, "gate"))
+	file := &File{Path: filepath.Join(dir, "gate")}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		if err := os.WriteFile(string(file), content, 0o600); err != nil {
+		if err := os.WriteFile(file.Path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		const now = 50 * time.Second
