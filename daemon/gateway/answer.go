@@ -15,9 +15,10 @@ import (
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
-// passed are the headers of an answer that a player gets.
+// passed are the headers of an answer that a player gets. The first two net/http
+// adds unless they are set to nothing.
 var passed = [...]string{
-	"Content-Type", "Content-Encoding", "Content-Language", "Date", "Retry-After", cacheControl, "Etag",
+	"Content-Type", "Date", "Content-Encoding", "Content-Language", "Retry-After", cacheControl, "Etag",
 	"Www-Authenticate", "X-Request-Id",
 }
 
@@ -37,8 +38,10 @@ func (c *call) pass(w http.ResponseWriter, resp *http.Response) error {
 			strconv.Itoa(status) + ", which is not followed: a captive portal, or a wrong endpoint"})
 	}
 	h := w.Header()
-	for _, name := range passed {
-		h[name] = resp.Header[name] // without a value net/http adds none of its own
+	for i, name := range passed {
+		if values := resp.Header[name]; values != nil || i < 2 {
+			h[name] = values
+		}
 	}
 	if h[cacheControl] == nil {
 		set(h, cacheControl, "no-store")
@@ -87,12 +90,6 @@ func (c *call) copyBody(w http.ResponseWriter, resp *http.Response) {
 	}
 }
 
-// noTokenError says why there is no token.
-type noTokenError struct{ err error }
-
-func (e *noTokenError) Error() string { return e.err.Error() }
-func (e *noTokenError) Unwrap() error { return e.err }
-
 // failed returns what a player is told about a call without an answer, and adds
 // the header Proxy-Status (RFC 9209).
 func (c *call) failed(h http.Header, err error) error {
@@ -101,7 +98,6 @@ func (c *call) failed(h http.Header, err error) error {
 	c.outcome.Result = resultNoToken
 	shut, isShut := errors.AsType[*throttle.ShutError](err)
 	failure, isFailure := errors.AsType[*dcr.Error](err)
-	_, isNone := errors.AsType[*noTokenError](err)
 	switch {
 	case c.ctx.Err() != nil:
 		p = ipc.NewProblem(ipc.CodeNotReady, "tvpassd is stopping: ask again once it is back")
@@ -119,7 +115,7 @@ func (c *call) failed(h http.Header, err error) error {
 		}
 		c.outcome.Result, kind = p.Code, proxyError(failure)
 	default:
-		if p, _ = errors.AsType[*ipc.Problem](err); p == nil || !isNone {
+		if p, _ = errors.AsType[*ipc.Problem](err); p == nil || !c.noToken {
 			return err // a bug, or a reload has changed what the player may
 		}
 	}

@@ -25,7 +25,9 @@ type call struct {
 	request  dcr.Request
 	upstream Upstream      // to which it left
 	budget   time.Duration // what is left of its wait
+	since    time.Duration // a reading of the clock: its wait, if it waits, began then
 	token    string        // the access token that it leaves with
+	noToken  bool          // there is none
 	sent     bool          // a byte of it may have left
 	chunks   bool          // its HTTP shows that a body without a length is cut
 	turn     *throttle.Turn
@@ -44,6 +46,7 @@ func (g *Gateway) Serve(
 	}
 	g.begin()
 	began := g.cfg.Now()
+	c.since = began
 	defer func() { // also of a panic, which cuts the answer
 		c.done()
 		g.end()
@@ -115,6 +118,7 @@ func (c *call) exchange() (*http.Response, error) {
 		if refusal == nil || !c.renew(refusal) {
 			return resp, c.ctx.Err()
 		}
+		_ = resp.Body.Close() // it was read to its end
 		c.outcome.Renewed++
 		c.sent = false
 	}
@@ -126,9 +130,8 @@ func (c *call) enter() error {
 	if err := c.getToken(); err != nil {
 		return err
 	}
-	began := c.cfg.Now()
 	turn, err := c.cfg.Line.Enter(c.ctx, c.app, c.budget)
-	c.spend(began)
+	c.spend()
 	if err == nil {
 		c.turn = turn
 	}
@@ -136,21 +139,23 @@ func (c *call) enter() error {
 }
 
 func (c *call) getToken() error {
-	began := c.cfg.Now()
 	token, err := c.cfg.Tokens.Token(c.ctx, c.app, c.budget)
-	c.spend(began)
-	if err != nil {
-		return &noTokenError{err}
+	c.spend()
+	if c.noToken = err != nil; c.noToken {
+		return err
 	}
 	c.token = token
 	return nil
 }
 
-// spend takes a wait off what the call may still wait.
-func (c *call) spend(began time.Duration) {
-	waited := c.cfg.Now() - began
+// spend takes a wait that is over off what the call may still wait. The next
+// one begins, unless the call leaves.
+func (c *call) spend() {
+	now := c.cfg.Now()
+	waited := now - c.since
 	c.budget = max(c.budget-waited, 0)
 	c.outcome.Waited += waited
+	c.since = now
 }
 
 // leave sends the request with the app's present access token.
@@ -180,9 +185,9 @@ func (c *call) leave() (*http.Response, error) {
 func (c *call) again(resp *http.Response) (*http.Response, error) {
 	c.sent = false
 	_ = resp.Body.Close() // its page is of no use
-	began := c.cfg.Now()
+	c.since = c.cfg.Now()
 	err := c.turn.Again(c.ctx, c.upstream.RetryAfter(resp), c.budget)
-	c.spend(began)
+	c.spend()
 	if err != nil {
 		return nil, err
 	}
@@ -205,31 +210,18 @@ const maxRefusal = 16 << 10
 // before.
 func readRefusal(resp *http.Response) []byte {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal+1))
+	resp.Body = &partRead{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
 	if err != nil || len(body) > maxRefusal {
-		resp.Body = &partRead{resp.Body, body}
 		return nil
 	}
-	_ = resp.Body.Close() // it was read to its end
-	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return body
 }
 
 // partRead is a body of which a part was read before.
 type partRead struct {
-	rest  io.ReadCloser
-	start []byte
+	io.Reader
+	io.Closer
 }
-
-func (b *partRead) Read(p []byte) (int, error) {
-	if len(b.start) == 0 {
-		return b.rest.Read(p)
-	}
-	n := copy(p, b.start)
-	b.start = b.start[n:]
-	return n, nil
-}
-
-func (b *partRead) Close() error { return b.rest.Close() }
 
 // renew finds another access token after a 401, and reports whether there is one
 // now. A 401 counts as a player's report does.
@@ -249,6 +241,7 @@ func (c *call) renew(refusal []byte) bool {
 			return false // the daemon is stopping, or the app is gone
 		}
 	}
+	c.since = c.cfg.Now()
 	return c.getToken() == nil && c.token != refused
 }
 

@@ -109,10 +109,10 @@ func (g *Gateway) begin() {
 // end notes the end of a call.
 func (g *Gateway) end() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.calls--; g.calls == 0 {
 		g.rest.Reset(restAfter)
 	}
+	g.mu.Unlock()
 }
 
 // sleep ends what Awake began, unless a call is under way.

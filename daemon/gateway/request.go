@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -67,41 +68,25 @@ func only(s, more string) bool {
 	return true
 }
 
-// parseQuery encodes a query anew and keeps its order.
+// parseQuery encodes a query anew and keeps its order. It writes a space as %20,
+// which every server understands.
 func parseQuery(raw string) (string, error) {
-	var encoded []byte
-	for raw != "" {
-		var pair string
-		pair, raw, _ = strings.Cut(raw, "&")
+	var pairs []string
+	for _, pair := range strings.Split(raw, "&") {
 		if pair == "" {
 			continue
 		}
-		if len(encoded) > 0 {
-			encoded = append(encoded, '&')
+		parts := strings.SplitN(pair, "=", 2)
+		for i, part := range parts {
+			plain, err := url.QueryUnescape(part)
+			if err != nil || strings.Contains(part, ";") {
+				return "", invalid("the query has an escape that can't be read, or a semicolon (in a value it is %3B)")
+			}
+			parts[i] = strings.ReplaceAll(url.QueryEscape(plain), "+", "%20")
 		}
-		name, value, has := strings.Cut(pair, "=")
-		name, err := reencode(name)
-		if err != nil {
-			return "", err
-		}
-		if encoded = append(encoded, name...); !has {
-			continue
-		}
-		if value, err = reencode(value); err != nil {
-			return "", err
-		}
-		encoded = append(append(encoded, '='), value...)
+		pairs = append(pairs, strings.Join(parts, "="))
 	}
-	return string(encoded), nil
-}
-
-// reencode writes a space as %20, which every server understands.
-func reencode(part string) (string, error) {
-	plain, err := url.QueryUnescape(part)
-	if err != nil || strings.Contains(part, ";") {
-		return "", invalid("the query has an escape that can't be read, or a semicolon (in a value it is %3B)")
-	}
-	return strings.ReplaceAll(url.QueryEscape(plain), "+", "%20"), nil
+	return strings.Join(pairs, "&"), nil
 }
 
 // The headers that are always the daemon's own, and two that it may change, as
@@ -195,16 +180,9 @@ func parseWait(from http.Header) time.Duration {
 	for _, preference := range elements(from["Prefer"]) {
 		preference, _, _ = strings.Cut(preference, ";")
 		name, seconds, _ := strings.Cut(preference, "=")
-		seconds = strings.Trim(strings.TrimSpace(seconds), `"`)
-		if !strings.EqualFold(strings.TrimSpace(name), "wait") || strings.Trim(seconds, "0123456789") != "" {
-			continue
-		}
-		n, err := strconv.Atoi(seconds)
-		switch {
-		case err == nil:
-			return time.Duration(min(n, int(maxWait/time.Second))) * time.Second
-		case seconds != "": // it is out of range
-			return maxWait
+		n, err := strconv.ParseUint(strings.Trim(strings.TrimSpace(seconds), `"`), 10, 31)
+		if strings.EqualFold(strings.TrimSpace(name), "wait") && !errors.Is(err, strconv.ErrSyntax) {
+			return min(time.Duration(n)*time.Second, maxWait) // n is the highest number if it is out of range
 		}
 	}
 	return ipc.DefaultWait
@@ -228,14 +206,19 @@ var operations = [...]struct{ path, name string }{
 
 func operationOf(segments []string) string {
 	for _, op := range operations {
-		words := strings.Split(op.path, "/")
-		matches := len(words) == len(segments)
-		for i := 0; matches && i < len(words); i++ {
-			matches = words[i] == "*" || words[i] == segments[i]
-		}
-		if matches {
+		if matches(op.path, segments) {
 			return op.name
 		}
 	}
 	return "other"
+}
+
+func matches(path string, segments []string) bool {
+	for _, segment := range segments {
+		var word string
+		if word, path, _ = strings.Cut(path, "/"); word != "*" && word != segment {
+			return false
+		}
+	}
+	return path == ""
 }

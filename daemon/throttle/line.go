@@ -47,12 +47,13 @@ func (l *Line) Enter(ctx context.Context, app string, wait time.Duration) (*Turn
 		return nil, err
 	}
 	l.mu.Lock()
-	t, err := l.queue.Enter(app, wait, l.now())
+	now := l.now()
+	t, err := l.queue.Enter(app, wait, now)
 	if err != nil {
 		l.mu.Unlock()
 		return nil, err
 	}
-	if err := l.await(ctx, t); err != nil {
+	if err := l.await(ctx, t, now); err != nil {
 		return nil, err
 	}
 	return &Turn{l, t}, nil
@@ -64,19 +65,20 @@ func (l *Line) Enter(ctx context.Context, app string, wait time.Duration) (*Turn
 func (t *Turn) Again(ctx context.Context, retryAfter, wait time.Duration) error {
 	l := t.line
 	l.mu.Lock()
-	if err := l.queue.Throttled(t.ticket, retryAfter, wait, l.now()); err != nil {
-		l.advance()
+	now := l.now()
+	if err := l.queue.Throttled(t.ticket, retryAfter, wait, now); err != nil {
+		l.advance(now)
 		l.mu.Unlock()
 		return err
 	}
-	return l.await(ctx, t.ticket)
+	return l.await(ctx, t.ticket, now)
 }
 
 // Answered notes that the server has answered this call with anything but a 429.
 func (t *Turn) Answered() {
 	t.line.mu.Lock()
-	defer t.line.mu.Unlock()
 	t.line.queue.Answered(t.ticket)
+	t.line.mu.Unlock()
 }
 
 // Done ends the call, however it went, and frees its place in flight. It may be
@@ -84,15 +86,19 @@ func (t *Turn) Answered() {
 func (t *Turn) Done() {
 	t.line.mu.Lock()
 	defer t.line.mu.Unlock()
-	t.line.queue.End(t.ticket, t.line.now())
-	t.line.advance()
+	now := t.line.now()
+	t.line.queue.End(t.ticket, now)
+	t.line.advance(now)
 }
 
 // await waits for a ticket. It is called with the lock held, and releases it.
-func (l *Line) await(ctx context.Context, t *Ticket) error {
+func (l *Line) await(ctx context.Context, t *Ticket, now time.Duration) error {
 	t.ready = make(chan error, 1)
-	l.advance()
+	l.advance(now)
 	l.mu.Unlock()
+	if len(t.ready) > 0 { // at once, as mostly
+		return <-t.ready
+	}
 	select {
 	case err := <-t.ready:
 		return err
@@ -103,20 +109,20 @@ func (l *Line) await(ctx context.Context, t *Ticket) error {
 	if len(t.ready) > 0 { // its turn came at the same moment
 		return <-t.ready
 	}
-	l.queue.End(t, l.now())
-	l.advance()
+	now = l.now()
+	l.queue.End(t, now)
+	l.advance(now)
 	return ctx.Err()
 }
 
 func (l *Line) wake() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.advance()
+	l.advance(l.now())
 }
 
 // advance tells the calls that left or whose wait is over, and sets the timer.
-func (l *Line) advance() {
-	now := l.now()
+func (l *Line) advance(now time.Duration) {
 	left, late, next := l.queue.Advance(now)
 	for _, t := range left {
 		t.ready <- nil
