@@ -43,9 +43,11 @@ func TestPropertyFile(t *testing.T) {
 }
 
 func TestAFileThatWasCutLosesItsLastLine(t *testing.T) {
-	data := "A=1\n" + strings.Repeat("x", maxFile-4-3) + "\nB=2"
-	if got := shellFile.parse([]byte(data[:maxFile])); len(got) != 1 || got["A"] != "1" {
-		t.Errorf("got %v", got)
+	for _, first := range []string{"A=1\n", "\uFEFFA=1\n"} {
+		data := first + strings.Repeat("x", maxFile-len(first)-3) + "\nB=2"
+		if got := shellFile.parse([]byte(data[:maxFile])); len(got) != 1 || got["A"] != "1" {
+			t.Errorf("behind %q: got %v", first, got)
+		}
 	}
 }
 
