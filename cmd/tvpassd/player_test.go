@@ -289,24 +289,6 @@ func TestReport(t *testing.T) {
 	l.expectCalls(1, 2)
 }
 
-// A watcher gets the state at once, and every new token.
-func TestWatch(t *testing.T) {
-	l := newLab(t)
-	l.up()
-	first := l.token()
-	w := l.start("curl", "-sSN", "--unix-socket", l.path("sock"), "http://tvpassd/v1/apps/ref30/watch")
-	t.Cleanup(w.kill)
-	w.until("first token", func() bool { return strings.Contains(w.stderr.String(), first) })
-	if text := w.stderr.String(); !strings.HasPrefix(text, "event: state\ndata: {") ||
-		!strings.Contains(text, "event: token\ndata: {") {
-		t.Errorf("the first events are\n%s", text)
-	}
-	l.run("refresh", "--app", "ref30").expect(t, 0)
-	w.until("second token", func() bool {
-		return strings.Count(w.stderr.String(), "event: token") == 2 && strings.HasSuffix(w.stderr.String(), "\n\n")
-	})
-}
-
 // Real users ask for tokens. Nobody learns of another user's app.
 func TestWhoMayDoWhat(t *testing.T) {
 	needRoot(t)

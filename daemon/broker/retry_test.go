@@ -173,17 +173,4 @@ func TestALinkThatComesUpCutsTheWaitShort(t *testing.T) {
 	l.engine.nudge(l.clock.Now())
 	l.pass(5 * time.Second)
 	l.expectState(ipc.StateReady)
-
-	// A link that flaps every second does not become a loop of requests.
-	flapping := newLab(t)
-	flapping.answer = func(request) (any, error) { return nil, errOffline }
-	flapping.pass(3 * time.Hour)
-	before := len(flapping.requests)
-	for range 600 {
-		flapping.engine.nudge(flapping.clock.Now())
-		flapping.pass(time.Second)
-	}
-	if n := len(flapping.requests) - before; n > 25 {
-		t.Errorf("%d requests in ten minutes of a flapping link", n)
-	}
 }

@@ -19,7 +19,7 @@ func TestAmbiguousListsWithTwoUsersAndThreeApps(t *testing.T) {
 		list string
 		not  []string
 	}{
-		{alice, "alpha, beta", []string{"gamma"}},
+		{alice, "(alpha, beta): name one, with --app ID, or as in /v1/apps/", []string{"gamma"}},
 		{bob, "alpha, gamma", []string{"beta"}},
 		{root, "alpha, beta, gamma", nil},
 		{stranger, "", []string{"alpha", "beta", "gamma"}},
@@ -35,6 +35,10 @@ func TestAmbiguousListsWithTwoUsersAndThreeApps(t *testing.T) {
 				}
 			}
 		}
+	}
+	l.policy.Store(&Policy{Apps: map[string]Allow{"only": {}}})
+	if a := l.ask(root, "GET", "/v1/token", ""); !strings.Contains(a.body, `"app":"only"`) {
+		t.Errorf("an admin, one app: %s %s", a.Status, a.body)
 	}
 }
 

@@ -389,22 +389,6 @@ func TestAnAppThatIsGone(t *testing.T) {
 	}
 }
 
-func TestAmbiguousNamesOnlyOnesOwn(t *testing.T) {
-	l := startLab(t, nil)
-	if p := l.ask(bob, "GET", "/v1/token", "").problem(t); p.Status != 409 ||
-		!strings.Contains(p.Detail, "one, two") || !strings.Contains(p.Detail, "--app ID, or as in /v1/apps/") {
-		t.Errorf("bob: %+v", p)
-	}
-	if p := l.ask(stranger, "GET", "/v1/token", "").problem(t); strings.Contains(p.Detail, "one") ||
-		strings.Contains(p.Detail, "two") {
-		t.Errorf("stranger: %+v", p)
-	}
-	l.policy.Store(&Policy{Apps: map[string]Allow{"only": {}}})
-	if a := l.ask(root, "GET", "/v1/token", ""); !strings.Contains(a.body, `"app":"only"`) {
-		t.Errorf("an admin, one app: %s %s", a.Status, a.body)
-	}
-}
-
 func TestAdminsOrders(t *testing.T) {
 	var passed atomic.Int64 // seconds
 	l := startLab(t, func(cfg *Config) {

@@ -118,14 +118,6 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-func TestWatchTellsATokenAtOnce(t *testing.T) {
-	t.Parallel()
-	l := startLab(t, nil)
-	l.set("one", ipc.AppStatus{App: "one", State: ipc.StateReady}, new(labToken("one")))
-	w := l.watch(alice, "one")
-	w.expect("at once", "state {", "token {")
-}
-
 func TestWatchRefuses(t *testing.T) {
 	t.Parallel()
 	l := startLab(t, nil)
