@@ -37,6 +37,22 @@ func TestATimerThatCannotBeSet(t *testing.T) {
 	}
 }
 
+// A kernel or a sandbox may have no boot clock: lifetimes are then measured from
+// the start.
+func TestABootClockThatIsMissing(t *testing.T) {
+	l := newLab(t, "-token-life", "3s")
+	l.daemon = l.start("strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "inject=clock_gettime:error=EPERM",
+		programs.tvpassd, "run", "--config", l.path("config.toml"))
+	t.Cleanup(l.daemon.kill)
+	l.daemon.until("the socket", func() bool { return l.exists("sock") })
+	first := l.token()
+	l.daemon.until("another token", func() bool { return l.token() != first })
+	if log := l.daemon.stderr.String(); !strings.Contains(log, "or no boot clock") {
+		t.Errorf("the log says %s", log)
+	}
+	l.daemon.stop()
+}
+
 // A paused serial console, or a hanging logger behind a pipe, must not stop the
 // daemon: it serves players, reloads, and ends when asked.
 func TestALogThatIsHeldUp(t *testing.T) {

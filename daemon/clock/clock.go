@@ -28,10 +28,19 @@ type Clock interface {
 }
 
 // System is the clock of this device.
-type System struct{ bootID string }
+type System struct {
+	bootID  string
+	started time.Time // stands in for the boot clock, if there is none
+}
 
-// NewSystem reads the boot id. A device without one gets "".
+// NewSystem reads the boot id. A device without one gets "", and so does one
+// whose kernel or sandbox has no CLOCK_BOOTTIME: its boot clock then begins at
+// this start, and stops in a suspend.
 func NewSystem() System {
+	var boot unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil {
+		return System{started: time.Now()}
+	}
 	raw, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return System{}
@@ -40,13 +49,19 @@ func NewSystem() System {
 }
 
 // Now reads CLOCK_BOOTTIME and CLOCK_REALTIME.
-func (System) Now() Reading {
-	var boot unix.Timespec
-	// It can't fail on a kernel that Go runs on: 2.6.39 has this clock.
-	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot)
+func (s System) Now() Reading {
 	// time.Now needs no system call. Its monotonic reading is dropped: that clock
 	// stops during a suspend.
-	return Reading{Boot: time.Duration(boot.Nano()), Wall: time.Now().UTC().Round(0)}
+	now := time.Now()
+	r := Reading{Wall: now.UTC().Round(0)}
+	var boot unix.Timespec
+	if s.started.IsZero() {
+		_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) // NewSystem has seen it work
+		r.Boot = time.Duration(boot.Nano())
+	} else {
+		r.Boot = now.Sub(s.started)
+	}
+	return r
 }
 
 // BootID is the kernel's name for this boot.

@@ -129,7 +129,7 @@ func recall(bootID string, now time.Duration, s State, err error) (State, error)
 // one of the same boot.
 type nowhere struct{}
 
-var errNoBootID = errors.New("the kernel has no boot id")
+var errNoBootID = errors.New("the kernel has no boot id, or no boot clock")
 
 func (nowhere) Load() (State, error) { return State{}, errNoBootID }
 func (nowhere) Save(State) error     { return errNoBootID }
