@@ -3,12 +3,15 @@ package storage
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // maxFile is more than any state needs, in bytes. A larger file was not written
@@ -103,6 +106,12 @@ func makeDir(dir string) error {
 // there is nothing, and ErrDamaged if it can't be what was written. Any other
 // error comes from the file system and says nothing about the content.
 func readFile(path string) ([]byte, error) {
+	return readInto(path, false)
+}
+
+// readInto is readFile. If mapped is true the content is in memory of its own,
+// which the caller unmaps.
+func readInto(path string, mapped bool) (content []byte, err error) {
 	fi, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(path); err == nil {
@@ -119,13 +128,25 @@ func readFile(path string) ([]byte, error) {
 	case fi.Size() > maxFile:
 		return nil, fmt.Errorf("%w: it has %d bytes", ErrDamaged, fi.Size())
 	}
-	raw, err := os.ReadFile(path)
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	size := int(fi.Size())
+	if mapped {
+		content, err = unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
+	}
+	if !mapped || err != nil { // the file is empty, or the kernel has no memory maps
+		content = make([]byte, size)
+	}
+	_, err = io.ReadFull(f, content)
+	err = errors.Join(err, f.Close())
 	for _, sector := range []syscall.Errno{syscall.EIO, syscall.EUCLEAN, syscall.EBADMSG} {
 		if errors.Is(err, sector) {
-			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+			err = fmt.Errorf("%w: %w", ErrDamaged, err)
 		}
 	}
-	return raw, err
+	return content, err
 }
 
 // unreadable reports whether an error of readFile comes from the file system: the
@@ -219,23 +240,18 @@ func overwrite(path string, content []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-// writable returns why a file can't be written; nil if it can.
-func writable(path string) error {
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return advise(err)
-	}
-	return f.Close()
-}
-
-// syncFile makes sure that a file is on the disk: a daemon that was killed may
-// have left its last page in memory only.
-func syncFile(path string) error {
+// syncFile makes sure that a file can be written and, unless sync is false, that
+// it is on the disk: a daemon that was killed may have left its last page in
+// memory only.
+func syncFile(path string, sync bool) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return err
 	}
-	return errors.Join(synced(f.Sync()), f.Close())
+	if sync {
+		err = synced(f.Sync())
+	}
+	return errors.Join(err, f.Close())
 }
 
 // syncDir makes the names in a directory survive a power cut.

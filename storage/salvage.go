@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/fnv"
 	"slices"
+
+	"golang.org/x/sys/unix"
 )
 
 // layoutOf is the version of go.etcd.io/bbolt whose page layout (its package
@@ -33,9 +35,11 @@ const (
 )
 
 // readDB reads every readable entry of the database at path. Its errors are
-// those of readFile.
+// those of readFile. The database is larger than all that is kept of it, so its
+// pages do not stay with the Go runtime.
 func readDB(path string) (entries, error) {
-	file, err := readFile(path)
+	file, err := readInto(path, true)
+	defer unix.Munmap(file)
 	if err != nil {
 		return nil, err
 	}

@@ -152,7 +152,7 @@ func (s *Store) load() error {
 	}
 	bad := errors.Join(s.dbBad, s.copyBad)
 	if s.unsynced = bad == nil && !s.dbStale && !s.copyStale; s.unsynced {
-		s.unwritten = writable(s.path(dbName))
+		s.unwritten = advise(syncFile(s.path(dbName), false))
 	} else {
 		s.unwritten = s.flush()
 	}
@@ -275,7 +275,7 @@ func (s *Store) flush() error {
 
 // sync makes sure that both files are on the disk.
 func (s *Store) sync() error {
-	if err := syncFile(s.path(dbName)); err != nil {
+	if err := syncFile(s.path(dbName), true); err != nil {
 		return advise(fmt.Errorf("sync the database: %w", err))
 	}
 	if err := syncDir(s.dir); err != nil {
