@@ -4,6 +4,8 @@
 // `tvpassd run` is the daemon (package daemon). The other commands ask it over its
 // socket (package ipc/client), or look at the device themselves if it does not run.
 // Each group of commands has a file.
+//
+//go:debug updatemaxprocs=0
 package main
 
 import (
@@ -55,10 +57,9 @@ func growStack() byte {
 // collects garbage more often rather than take more.
 const memoryLimit = 32 << 20
 
-// frugal limits the Go runtime's share of a small device, before anything is
-// allocated. The environment variables of the runtime win.
+// frugal limits the Go runtime's share of a small device, beyond what package
+// oneproc does. The environment variables of the runtime win.
 func frugal() {
-	runtime.MemProfileRate = 0                                                // nobody profiles it in the field
 	if n, err := strconv.Atoi(os.Getenv("GOMAXPROCS")); err == nil && n > 0 { // oneproc has ignored it
 		runtime.GOMAXPROCS(n)
 	}
