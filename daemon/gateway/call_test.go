@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,9 +23,13 @@ const (
 // inTurn answers one call after the other, each over a connection of its own, and
 // the last one again and again.
 func inTurn(answers ...string) func(*tls.Conn) {
+	var mu sync.Mutex
 	return func(c *tls.Conn) {
-		write(answers[0])(c)
+		mu.Lock()
+		answer := answers[0]
 		answers = answers[min(1, len(answers)-1):]
+		mu.Unlock()
+		write(strings.Replace(answer, "\r\n", "\r\nConnection: close\r\n", 1))(c)
 	}
 }
 
@@ -83,7 +88,10 @@ func TestRefusedTokens(t *testing.T) {
 			}
 			r.answers(inTurn(tc.answers...))
 			resp, _, _ := r.get(t)
-			if calls := len(r.take()); resp.StatusCode != tc.status || calls != tc.calls || r.tokens.reports != tc.reports {
+			calls := len(r.take())
+			r.tokens.mu.Lock()
+			defer r.tokens.mu.Unlock()
+			if resp.StatusCode != tc.status || calls != tc.calls || r.tokens.reports != tc.reports {
 				t.Errorf("%s after %d calls and %d reports, want %d, %d and %d",
 					resp.Status, calls, r.tokens.reports, tc.status, tc.calls, tc.reports)
 			}
@@ -96,6 +104,8 @@ func TestWaitsAddUp(t *testing.T) {
 	r := newRig(t)
 	r.answers(inTurn(unauthorized+hello, fine+hello))
 	r.get(t)
+	r.tokens.mu.Lock()
+	defer r.tokens.mu.Unlock()
 	// The rig's clock goes on by a minute at each look.
 	for i, wait := range r.tokens.waits {
 		if first := i == 0; first && wait != ipc.DefaultWait || !first && wait != 0 {
