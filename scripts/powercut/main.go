@@ -147,11 +147,13 @@ func (d disk) make() error {
 	return command("mkfs.ext4", "-q", "-F", d.image)
 }
 
-func (d disk) mount() error {
+// mounted runs f with the state's directory while the file system is mounted.
+func (d disk) mounted(f func(state string) error) (err error) {
 	if err := command("mount", "-o", "loop", d.image, d.dir); err != nil {
 		return fmt.Errorf("%w: are there loop devices (/dev/loop-control), and may they be mounted here?", err)
 	}
-	return nil
+	defer func() { err = errors.Join(err, command("umount", d.dir)) }()
+	return f(filepath.Join(d.dir, "lib", "tvpassd"))
 }
 
 // command runs a tool. Its output goes into the error.
@@ -171,46 +173,32 @@ type outcome struct {
 
 // cut lets a process save for a while, cuts the power, and looks at the state.
 func (d disk) cut(next int, unsynced bool) (out outcome, err error) {
-	if err := d.mount(); err != nil {
-		return out, err
+	err = d.mounted(func(state string) (err error) {
+		out.last, err = d.saveUntilCut(state, next, unsynced)
+		return err
+	})
+	if err == nil {
+		err = d.mounted(out.look)
 	}
-	mounted := true
-	defer func() {
-		if mounted {
-			err = errors.Join(err, command("umount", d.dir))
-		}
-	}()
-	state := filepath.Join(d.dir, "lib", "tvpassd")
-	if out.last, err = d.saveUntilCut(state, next, unsynced); err != nil {
-		return out, err
-	}
-	if err = command("umount", d.dir); err != nil {
-		return out, err
-	}
-	mounted = false
-	if err = d.mount(); err != nil {
-		return out, err
-	}
-	mounted = true
-	return d.found(state, out)
+	return out, err
 }
 
-// found runs the process that looks at the state.
-func (d disk) found(state string, out outcome) (outcome, error) {
+// look runs the process that looks at the state.
+func (out *outcome) look(state string) error {
 	exe, err := os.Executable()
 	if err != nil {
-		return out, err
+		return err
 	}
 	said, err := exec.Command(exe, "look", state).CombinedOutput()
 	out.text = strings.TrimSpace(string(said))
 	if err != nil {
 		out.found = -1
-		return out, nil
+		return nil
 	}
 	var mended string
 	_, err = fmt.Sscanf(out.text, "found %d %s", &out.found, &mended)
 	out.mended = mended != "sound"
-	return out, err
+	return err
 }
 
 // saveUntilCut runs the process that saves, cuts the power under it, and
