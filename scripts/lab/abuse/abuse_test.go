@@ -56,7 +56,7 @@ func TestNobodyTakesWhatOthersNeed(t *testing.T) {
 	l := labFor(t)
 	for name, check := range checks() {
 		t.Run(name, func(t *testing.T) {
-			r, err := l.run(t.Context(), find(t, name), 3*time.Second)
+			r, err := l.run(t.Context(), find(t, name), "victim", 3*time.Second)
 			if err != nil {
 				t.Fatal(err)
 			}

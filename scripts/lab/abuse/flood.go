@@ -46,7 +46,7 @@ func reportFloods(ctx context.Context, l *lab, each time.Duration, out io.Writer
 	fmt.Fprintln(table, "flood\tconnects refused\tconnect and token p50\tp99\tnot answered\tRSS\tprocessor\t"+
 		"attackers: connected\trefused\t")
 	for _, f := range floods {
-		r, err := l.runAs(ctx, f.attack(), "caller", each)
+		r, err := l.run(ctx, f.attack(), "caller", each)
 		if err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}

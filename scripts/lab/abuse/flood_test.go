@@ -9,7 +9,7 @@ import (
 // connects the kernel refuses, and how long one takes, is the report's.
 func TestAFloodOfConnectsKeepsNobodyOut(t *testing.T) {
 	l := labFor(t)
-	r, err := l.runAs(t.Context(), floods[2].attack(), "caller", 3*time.Second)
+	r, err := l.run(t.Context(), floods[2].attack(), "caller", 3*time.Second)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -123,22 +122,21 @@ type result struct {
 	log       string
 }
 
-// run starts a daemon, attacks it, and has the victim ask for tokens meanwhile.
-func (l *lab) run(ctx context.Context, a attack, lasts time.Duration) (r result, err error) {
-	return l.runAs(ctx, a, "victim", lasts)
-}
-
-// runAs has somebody else than the victim suffer, with the victim's rights.
-func (l *lab) runAs(ctx context.Context, a attack, role string, lasts time.Duration) (r result, err error) {
-	var log lockedBuffer
+// run starts a daemon, attacks it, and has the victim play a role meanwhile.
+func (l *lab) run(ctx context.Context, a attack, role string, lasts time.Duration) (r result, err error) {
+	log, err := os.Create(l.path("log"))
+	if err != nil {
+		return r, err
+	}
+	defer log.Close()
 	daemon := exec.CommandContext(ctx, l.programs.tvpassd, "run", "--config", l.path("config.toml"))
-	daemon.Stderr = &log
+	daemon.Stderr = log
 	if err := daemon.Start(); err != nil {
 		return r, fmt.Errorf("start tvpassd (make build makes it): %w", err)
 	}
 	defer func() {
 		err = errors.Join(err, daemon.Process.Signal(syscall.SIGTERM), daemon.Wait())
-		r.log = log.String()
+		r.log = l.read("log")
 	}()
 	err = until("there is a token", func() bool {
 		c, err := net.Dial("unix", l.socket())
@@ -150,7 +148,7 @@ func (l *lab) runAs(ctx context.Context, a attack, role string, lasts time.Durat
 		return err == nil && status == 200
 	})
 	if err != nil {
-		return r, fmt.Errorf("%w\n%s", err, log.String())
+		return r, fmt.Errorf("%w\n%s", err, l.read("log"))
 	}
 	peak := watchRSS(daemon.Process.Pid)
 	before := cpuTime(daemon.Process.Pid)
@@ -247,23 +245,4 @@ func rss(pid int) int64 {
 		}
 	}
 	return 0
-}
-
-type lockedBuffer struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-var _ io.Writer = (*lockedBuffer)(nil)
-
-func (b *lockedBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *lockedBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
 }

@@ -71,7 +71,7 @@ func reportAttacks(ctx context.Context, l *lab, each time.Duration, out io.Write
 		"attackers: answered\tturned away\t")
 	missed := 0
 	for _, a := range attacks {
-		r, err := l.run(ctx, a, each)
+		r, err := l.run(ctx, a, "victim", each)
 		if err != nil {
 			return fmt.Errorf("%s: %w", a.name, err)
 		}
