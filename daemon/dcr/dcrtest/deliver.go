@@ -15,9 +15,7 @@ const portalPath = "/captive-portal"
 // asked for.
 func portal() answer {
 	const page = "<!DOCTYPE html>\n<title>Welcome</title>\n<p>Please sign in to use this network.</p>\n"
-	a := answer{status: http.StatusOK, body: []byte(page)}
-	a.header().Set("Content-Type", "text/html; charset=utf-8")
-	return a
+	return htmlAnswer(http.StatusOK, page)
 }
 
 // deliver sends an answer, or lets it meet its fault on the way. A write fails

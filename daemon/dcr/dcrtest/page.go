@@ -1,7 +1,6 @@
 package dcrtest
 
 import (
-	"bytes"
 	"html/template"
 	"net/http"
 	"net/url"
@@ -77,14 +76,12 @@ func html(title, code, button string) answer {
 <h1>{{.Title}}</h1>
 {{if .Button}}<form method="post" action="{{.Action}}"><button>{{.Button}}</button></form>
 {{end}}`
-	var body bytes.Buffer
+	var body strings.Builder
 	err := template.Must(template.New("").Parse(page)).Execute(&body, map[string]string{
 		"Title": title, "Button": button, "Action": loginPath + "?" + url.Values{"code": {code}}.Encode(),
 	})
 	if err != nil {
 		return broken(err)
 	}
-	a := answer{status: http.StatusOK, body: body.Bytes()}
-	a.header().Set("Content-Type", "text/html; charset=utf-8")
-	return a
+	return htmlAnswer(http.StatusOK, body.String())
 }

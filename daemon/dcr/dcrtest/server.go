@@ -310,6 +310,13 @@ func plainAnswer(status int, why string) answer {
 	return a
 }
 
+// htmlAnswer returns a response that is a page.
+func htmlAnswer(status int, page string) answer {
+	a := answer{status: status, body: []byte(page)}
+	a.header().Set("Content-Type", "text/html; charset=utf-8")
+	return a
+}
+
 // broken returns the answer to a failure of the simulator's own.
 func broken(err error) answer { return plainAnswer(http.StatusInternalServerError, err.Error()) }
 

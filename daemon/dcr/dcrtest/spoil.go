@@ -15,15 +15,11 @@ func (s *Server) answerWith(f Fault, c *call) answer {
 	switch f.Kind {
 	case FaultStatus:
 		page := fmt.Sprintf("<html><body><h1>%d %s</h1></body></html>\n", f.Status, http.StatusText(f.Status))
-		a := answer{status: f.Status, body: []byte(page)}
-		a.header().Set("Content-Type", "text/html")
-		return s.retryAfter(a, f)
+		return s.retryAfter(htmlAnswer(f.Status, page), f)
 	case FaultHTML:
 		return portal()
 	case FaultRedirect:
-		a := answer{status: http.StatusFound}
-		a.header().Set("Location", portalPath)
-		return a
+		return found(portalPath)
 	case FaultHang, FaultReset, FaultClose:
 		return answer{}
 	case FaultError:
