@@ -75,7 +75,7 @@ func TestRefusedTokens(t *testing.T) {
 		calls, reports int
 	}{
 		{"once", false, []string{unauthorized + hello, fine + hello}, 200, 2, 1},
-		{"for ever", false, []string{unauthorized + hello}, 401, 2, 1},
+		{"again", false, []string{unauthorized + hello, unauthorized + hello, fine + hello}, 401, 2, 1},
 		{"other provider", true, []string{otherProvider}, 401, 1, 0},
 		{"other provider of a token that was never taken", false, []string{otherProvider}, 401, 2, 1},
 		{"another code of a token that was taken", true, []string{unauthorized + hello, fine + hello}, 200, 2, 1},
