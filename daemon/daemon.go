@@ -25,8 +25,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tvpassd/tvpassd/daemon/broker"
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/config"
@@ -35,7 +33,6 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/hardware"
 	"github.com/tvpassd/tvpassd/daemon/localapi"
 	"github.com/tvpassd/tvpassd/daemon/throttle"
-	"github.com/tvpassd/tvpassd/device/hostfile"
 	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/ipc/server"
 	"github.com/tvpassd/tvpassd/storage"
@@ -87,6 +84,7 @@ type Daemon struct {
 	api      *localapi.API
 	socket   *server.Socket
 	janitor  *janitor
+	slow     *time.Timer   // during the start: see next
 	changes  chan struct{} // something may have changed that the service manager shows
 
 	reloading sync.Mutex // one reload at a time
@@ -97,8 +95,8 @@ type Daemon struct {
 }
 
 // New reads the configuration, opens the state and makes the socket. An error
-// means that the configuration or the state is unusable; unless [MayPass] says
-// otherwise, retrying does not help.
+// means that the configuration or the state is unusable; unless [fserr.MayPass]
+// says otherwise, retrying does not help.
 func New(cfg Config) (_ *Daemon, err error) {
 	conf, err := config.Load(cfg.ConfigFile)
 	if err != nil {
@@ -107,7 +105,8 @@ func New(cfg Config) (_ *Daemon, err error) {
 	cfg.Level.Set(conf.LogLevel)
 	d := &Daemon{cfg: cfg, first: conf, changes: make(chan struct{}, 1)}
 	d.janitor = newJanitor(func() { d.upstream.Load().Forget() })
-	if d.store, err = storage.Open(storage.Config{Dir: conf.StateDir, Now: d.wall}); err != nil {
+	defer d.next("")
+	if d.store, err = storage.Open(storage.Config{Dir: conf.StateDir, Now: d.wall, Opening: d.next}); err != nil {
 		return nil, fmt.Errorf("open the state: %w", err)
 	}
 	defer func() {
@@ -127,9 +126,11 @@ func New(cfg Config) (_ *Daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
+	d.next(d.socketPath(conf.Socket))
 	if d.socket, err = d.listen(conf.Socket); err != nil {
 		return nil, err
 	}
+	d.next(cmp.Or(cfg.RuntimeDir, d.socketPath(conf.Socket)))
 	gate := d.gate(conf.Socket)
 	if d.broker, err = broker.New(d.brokerConfig(gate), setup); err != nil {
 		return nil, errors.Join(err, d.socket.Close())
@@ -137,13 +138,6 @@ func New(cfg Config) (_ *Daemon, err error) {
 	d.join(gate)
 	d.adopt(conf, up)
 	return d, nil
-}
-
-// MayPass reports whether an error of [New] may pass by itself: a lack of
-// memory, files or space, or a file system that fails, hangs or is not writable
-// yet.
-func MayPass(err error) bool {
-	return hostfile.MayPass(err) || storage.MayPass(err) || errors.Is(err, unix.ENOBUFS)
 }
 
 // logState logs what is wrong with the state and where it lies.

@@ -11,10 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tvpassd/tvpassd/daemon/clock"
-	"github.com/tvpassd/tvpassd/storage"
 )
 
 // noManager is no service manager.
@@ -50,23 +47,6 @@ func onBench(tb testing.TB, statement string) Config {
 		UID:   uint32(os.Geteuid()),
 		Clock: system, Alarm: alarm, Random: rand.New(rand.NewPCG(1, 2)),
 		Log: slog.New(slog.DiscardHandler), Level: new(slog.LevelVar), Notifier: noManager{},
-	}
-}
-
-// A state directory that is mounted late, or whose disk fails, must not end the
-// restarts of the service manager.
-func TestMayPass(t *testing.T) {
-	for err, want := range map[error]bool{
-		unix.ENOTCONN: true, unix.EUCLEAN: true, unix.EBADMSG: true, unix.ENOSPC: true, unix.EROFS: true,
-		unix.ENOBUFS: true, unix.EIO: true, os.ErrDeadlineExceeded: true,
-		unix.EACCES: false, unix.ENOTDIR: false, storage.ErrDamaged: false,
-	} {
-		if got := MayPass(fmt.Errorf("open the state: %w", err)); got != want {
-			t.Errorf("%v: %t", err, got)
-		}
-	}
-	if MayPass(nil) {
-		t.Error("no error is one")
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/tvpassd/tvpassd/fserr"
 )
 
 // bucket is the name of the one bucket. Everything is small and has few keys,
@@ -100,7 +102,7 @@ func unsupported(err error) bool {
 	if at, ok := errors.AsType[*fs.PathError](err); ok && (at.Op == "open" || at.Op == "lock") {
 		return false
 	}
-	return err != nil && !errors.Is(err, ErrDamaged) && !MayPass(err)
+	return err != nil && !errors.Is(err, ErrDamaged) && !fserr.MayPass(err)
 }
 
 // rebuild makes a new database. The old one stays in place until the new one is

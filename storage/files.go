@@ -12,53 +12,21 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tvpassd/tvpassd/fserr"
 )
 
 // maxFile is more than any state needs, in bytes. A larger file was not written
 // by this package, and reading it would fill the memory.
 const maxFile = 16 << 20
 
-// trouble lists the errors that may pass by themselves, or once a person has
-// mended the disk: the same call may succeed later. Any other error means that
-// this file system or kernel can't do what was asked.
-var trouble = [...]struct {
-	errno  syscall.Errno
-	advice string
-}{
-	{syscall.ENOSPC, "free some space"},
-	{syscall.EDQUOT, "free some space, or raise the quota"},
-	{syscall.EROFS, "mount its file system writable"},
-	{syscall.EIO, "its disk is failing, see dmesg"},
-	{syscall.EUCLEAN, "its file system is damaged: check it (fsck)"},
-	{syscall.EBADMSG, "its file system is damaged: check it (fsck)"},
-	{syscall.ESTALE, "its file system is no longer there: mount it again"},
-	{syscall.ENOTCONN, "its file system is no longer there: mount it again"}, // FUSE
-	{syscall.ETIMEDOUT, ""},
-	{syscall.ENOMEM, ""},
-	{syscall.EMFILE, ""},
-	{syscall.ENFILE, ""},
-}
-
-// MayPass reports whether an error of the file system may pass by itself, or once
-// a person has mended the disk.
-func MayPass(err error) bool {
-	for _, t := range trouble {
-		if errors.Is(err, t.errno) {
-			return true
-		}
-	}
-	return false
-}
-
 // advise adds to an error of the file system what a person can do about it.
 func advise(err error) error {
 	if errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w: check its owner and mode", err)
 	}
-	for _, t := range trouble {
-		if t.advice != "" && errors.Is(err, t.errno) {
-			return fmt.Errorf("%w: %s", err, t.advice)
-		}
+	if advice := fserr.Advice(err); advice != "" {
+		return fmt.Errorf("%w: %s", err, advice)
 	}
 	return err
 }
@@ -183,7 +151,7 @@ func replace(path string, backed bool, build func(name string) error) error {
 	if err == nil {
 		err = os.Rename(name, path)
 		_, statErr := os.Lstat(path)
-		if err != nil && !MayPass(err) && (backed || errors.Is(statErr, fs.ErrNotExist)) {
+		if err != nil && !fserr.MayPass(err) && (backed || errors.Is(statErr, fs.ErrNotExist)) {
 			err = copyOver(name, path, err)
 		}
 	}
@@ -269,7 +237,7 @@ func syncDir(dir string) error {
 // synced ignores the error of a file system that has no sync: it can do no
 // better.
 func synced(err error) error {
-	if MayPass(err) {
+	if fserr.MayPass(err) {
 		return err
 	}
 	return nil
@@ -300,7 +268,7 @@ func setAside(path string, now time.Time) (string, error) {
 			continue
 		}
 		err := os.Rename(path, name)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) && !MayPass(err) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !fserr.MayPass(err) {
 			err = copyOver(path, name, err) // the original stays until it is replaced
 		}
 		if err != nil {

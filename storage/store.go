@@ -9,6 +9,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/tvpassd/tvpassd/fserr"
 )
 
 const (
@@ -30,6 +32,9 @@ var (
 type Config struct {
 	Dir string           // made with mode 0700 if it is missing
 	Now func() time.Time // dates what is set aside
+	// Opening, unless it is nil, is called with each file or directory before Open
+	// uses it: its file system may hang.
+	Opening func(path string)
 }
 
 // Store is an open state directory. Its methods may be called from any
@@ -114,8 +119,12 @@ func (w *Written) add(bytes int) {
 // that holds no state and may not be written.
 func Open(cfg Config) (*Store, error) {
 	s := &Store{dir: cfg.Dir, now: cfg.Now}
+	opening := cfg.Opening
+	if opening == nil {
+		opening = func(string) {}
+	}
 	s.mu.Lock()
-	err := s.start()
+	err := s.start(opening)
 	s.unlock()
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
@@ -123,9 +132,10 @@ func Open(cfg Config) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) start() error {
+func (s *Store) start(opening func(path string)) error {
+	opening(s.dir)
 	err := prepareDir(s.dir)
-	if _, statErr := os.Stat(s.dir); MayPass(err) && errors.Is(statErr, fs.ErrNotExist) {
+	if _, statErr := os.Stat(s.dir); fserr.MayPass(err) && errors.Is(statErr, fs.ErrNotExist) {
 		s.unwritten = advise(err) // there is no state yet, and ready makes the directory later
 		return s.reconcile(nil, fs.ErrNotExist, identity{}, fs.ErrNotExist)
 	}
@@ -135,14 +145,16 @@ func (s *Store) start() error {
 	if s.lock, err = lockDir(s.dir); err != nil {
 		return advise(err)
 	}
-	return s.load()
+	return s.load(opening)
 }
 
 // load reads both files and brings each up to date with the other. If both are
 // sound it writes nothing, and leaves the sync to Flush: a disk takes longer for
 // that than everything else that a start does.
-func (s *Store) load() error {
+func (s *Store) load(opening func(path string)) error {
+	opening(s.path(dbName))
 	found, err := readDB(s.path(dbName))
+	opening(s.path(copyName))
 	kept, copyErr := readCopy(s.path(copyName))
 	if err := refusal(err, copyErr); err != nil {
 		return err
@@ -151,6 +163,7 @@ func (s *Store) load() error {
 		return err
 	}
 	bad := errors.Join(s.dbBad, s.copyBad)
+	opening(s.dir)
 	if s.unsynced = bad == nil && !s.dbStale && !s.copyStale; s.unsynced {
 		s.unwritten = advise(syncFile(s.path(dbName), false))
 	} else {
@@ -159,7 +172,7 @@ func (s *Store) load() error {
 	if s.unwritten != nil && bad != nil {
 		s.unwritten = fmt.Errorf("a file is not usable (%w) and could not be made anew: %w", bad, s.unwritten)
 	}
-	if s.identity.empty() && len(found) == 0 && s.unwritten != nil && !MayPass(s.unwritten) {
+	if s.identity.empty() && len(found) == 0 && s.unwritten != nil && !fserr.MayPass(s.unwritten) {
 		return s.unwritten
 	}
 	return nil

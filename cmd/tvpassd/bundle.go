@@ -24,7 +24,7 @@ import (
 const (
 	logLines = 500       // of the service's log
 	maxText  = 256 << 10 // of each file, in bytes
-	maxNames = 500       // in each folder
+	maxNames = 500       // of each user but root, in each folder
 	toolTime = 5 * time.Second
 )
 
@@ -173,7 +173,10 @@ func (b *bundle) disk(dir string) string {
 	if dir == "" {
 		return "the configuration can't be used: no state directory is known\n"
 	}
-	text := list(dir) + "\n" + b.tool("df", "-k", dir) + "\n" + b.tool("df", "-i", dir) + "\n"
+	text := list(dir) + "\n"
+	if !strings.HasSuffix(text, os.ErrDeadlineExceeded.Error()+"\n\n") { // df would hang, too
+		text += b.tool("df", "-k", dir) + "\n" + b.tool("df", "-i", dir) + "\n"
+	}
 	for line := range strings.Lines(content("/proc/self/mounts", hostfile.Rule{})) {
 		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(dir+"/", strings.TrimSuffix(f[1], "/")+"/") {
 			text += line
@@ -194,8 +197,8 @@ func (b *bundle) log() string {
 	}
 	var found strings.Builder
 	for _, path := range []string{"/var/log/tvpassd.log", "/var/log/tvpassd.err"} {
-		if _, err := os.Lstat(path); err == nil {
-			fmt.Fprintf(&found, "== %s\n%s\n", path, lastLines(content(path, hostfile.Rule{Tail: true}), logLines))
+		if file, err := hostfile.Read(path, maxText, hostfile.Rule{Tail: true}); !errors.Is(err, os.ErrNotExist) {
+			fmt.Fprintf(&found, "== %s\n%s\n", path, lastLines(textOf(file, err), logLines))
 		}
 	}
 	if found.Len() == 0 {
@@ -219,7 +222,10 @@ func (b *bundle) tool(call ...string) string {
 
 // content returns the text of a file, or why it can't be read.
 func content(path string, rule hostfile.Rule) string {
-	file, err := hostfile.Read(path, maxText, rule)
+	return textOf(hostfile.Read(path, maxText, rule))
+}
+
+func textOf(file *hostfile.File, err error) string {
 	if err != nil {
 		return err.Error() + "\n"
 	}
@@ -245,6 +251,9 @@ func list(dir string) string {
 			name = quoted
 		}
 		text += fmt.Sprintf("%v %d:%d %d %s %s\n", e.Mode, e.Owner, e.Group, e.Size, stamp(e.Changed), name)
+	}
+	if folder.Cut || len(folder.Crowd) > 0 {
+		text += fmt.Sprintf("... and more, which is not listed: there are too many entries, of users %v\n", folder.Crowd)
 	}
 	return text
 }

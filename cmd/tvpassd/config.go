@@ -3,12 +3,15 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/dcr"
+	"github.com/tvpassd/tvpassd/device/hostfile"
 	"github.com/tvpassd/tvpassd/ipc/client"
 	"github.com/tvpassd/tvpassd/storage"
 )
@@ -64,7 +67,11 @@ func (e *env) warnOfPlace(conf *config.Config) {
 	if conf.AcceptVolatileState {
 		return
 	}
-	place, err := storage.Locate(conf.StateDir)
+	var place storage.Place
+	_, err := hostfile.Stat(conf.StateDir)
+	if !errors.Is(err, os.ErrDeadlineExceeded) {
+		place, err = storage.Locate(conf.StateDir)
+	}
 	if err != nil {
 		e.complain(fmt.Errorf("warning: it can't be known whether the state lasts: %w", err))
 		return

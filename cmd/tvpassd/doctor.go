@@ -15,6 +15,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/clock"
 	"github.com/tvpassd/tvpassd/daemon/doctor"
 	"github.com/tvpassd/tvpassd/daemon/service"
+	"github.com/tvpassd/tvpassd/device/hostfile"
 )
 
 // Exit statuses of tvpassd doctor.
@@ -65,7 +66,12 @@ func (e *env) examine() doctor.Report {
 // read them: those of a technician's shell say nothing about its calls. It must run
 // before net/http looks at them, which happens once.
 func (e *env) adoptProxy() bool {
-	environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", e.daemonPID()))
+	var environ []byte
+	path := e.socketPath()
+	err := hostfile.Within("connect", path, func() (err error) {
+		environ, err = os.ReadFile(fmt.Sprintf("/proc/%d/environ", daemonPID(path)))
+		return err
+	})
 	if err != nil {
 		return false
 	}
@@ -81,10 +87,10 @@ func (e *env) adoptProxy() bool {
 	return true
 }
 
-// daemonPID returns the process that listens on the socket; 0 if a service manager
+// daemonPID returns the process that listens on a socket; 0 if a service manager
 // holds it.
-func (e *env) daemonPID() int {
-	conn, err := net.DialTimeout("unix", e.socketPath(), time.Second)
+func daemonPID(path string) int {
+	conn, err := net.DialTimeout("unix", path, time.Second)
 	if err != nil {
 		return 0
 	}

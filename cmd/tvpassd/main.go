@@ -20,12 +20,14 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/doctor"
 	_ "github.com/tvpassd/tvpassd/daemon/oneproc" // before all others
+	"github.com/tvpassd/tvpassd/fserr"
 	"github.com/tvpassd/tvpassd/ipc/client"
 )
 
@@ -76,11 +78,15 @@ type env struct {
 	stdout, stderr io.Writer // each write is made printable
 
 	configFile, socket string // as flags gave them; "" otherwise
+
+	stage *atomic.Int32 // plain, starting or serving
 }
 
 // run is the whole program except for the process. It returns the exit status.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	e := &env{ctx: ctx, stdin: stdin, screen: stdout, stdout: printer{stdout}, stderr: printer{stderr}}
+	e := &env{ctx: ctx, stdin: stdin, screen: stdout, stdout: printer{stdout}, stderr: printer{stderr},
+		stage: new(atomic.Int32)}
+	context.AfterFunc(ctx, e.leave)
 	err := e.dispatch(args)
 	status, own := errors.AsType[*exitStatus](err)
 	switch {
@@ -95,6 +101,29 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		e.complain(err)
 		return exitFailure
 	}
+}
+
+// What a command is, to be ended by a signal.
+const (
+	plain    int32 = iota
+	starting       // the daemon
+	serving        // the daemon, which may be writing to worn flash
+)
+
+// leave ends the process if it goes on after a signal: a call that hangs in the
+// kernel can't be ended. The state is then as after a kill.
+func (e *env) leave() {
+	stage, within, status := e.stage.Load(), time.Second/2, 0
+	switch stage {
+	case plain:
+		status = exitFailure
+	case serving:
+		within = 12 * time.Second // service managers wait for 15
+	}
+	time.Sleep(within)
+	go e.complain(errors.New("ended by a signal, while a call hung: a file system does not answer"))
+	time.Sleep(time.Second / 10) // standard error may hang, too
+	os.Exit(status)
 }
 
 // complain prints an error in one line.
@@ -186,7 +215,10 @@ func (e *env) socketPath() string {
 	if e.socket != "" {
 		return e.socket
 	}
-	part, _ := config.LoadPart(e.configFile) // the path can be used despite an error
+	part, err := config.LoadPart(e.configFile) // the path can be used despite an error
+	if fserr.MayPass(err) {
+		e.complain(fmt.Errorf("%w: the daemon is looked for at %s", err, part.SocketPath))
+	}
 	return part.SocketPath
 }
 

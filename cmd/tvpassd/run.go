@@ -20,6 +20,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/hardware"
 	"github.com/tvpassd/tvpassd/daemon/service"
+	"github.com/tvpassd/tvpassd/fserr"
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
@@ -33,6 +34,7 @@ func runCommand(set *flag.FlagSet) func(*env, []string) error {
 // runDaemon gives the daemon the clocks, the randomness and the service manager of
 // this device.
 func (e *env) runDaemon(user string) (err error) {
+	e.stage.Store(starting)
 	signal.Ignore(syscall.SIGPIPE) // the daemon goes on when nobody reads its log
 	syscall.Umask(0o077)           // whoever started it may have another, even one that shuts itself out
 	service.Prefer()
@@ -40,7 +42,7 @@ func (e *env) runDaemon(user string) (err error) {
 	switch {
 	case user != "":
 		if found, err = e.giveUpRoot(user); err != nil {
-			if daemon.MayPass(err) {
+			if fserr.MayPass(err) {
 				return err
 			}
 			return &exitStatus{exitConfig, err}
@@ -79,12 +81,13 @@ func (e *env) runDaemon(user string) (err error) {
 		Random: mathrand.New(mathrand.NewPCG(binary.NativeEndian.Uint64(seed[:]), binary.NativeEndian.Uint64(seed[8:]))),
 		Log:    log, Level: level, Notifier: service.NewNotifier(log), Hangup: hangup,
 	})
-	if daemon.MayPass(err) {
+	if fserr.MayPass(err) {
 		return err // a restart may help
 	}
 	if err != nil {
 		return &exitStatus{exitConfig, err}
 	}
+	e.stage.Store(serving)
 	return d.Run(e.ctx)
 }
 

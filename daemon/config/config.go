@@ -25,7 +25,7 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/device"
-	"github.com/tvpassd/tvpassd/device/hostfile"
+	"github.com/tvpassd/tvpassd/fserr"
 	"github.com/tvpassd/tvpassd/ipc"
 )
 
@@ -139,7 +139,7 @@ func load(file, otherwise string, n names) (*Config, error) {
 	c.readApps(filepath.Join(filepath.Dir(d.file), "apps.d"), d)
 	c.Risks, c.seen = d.files.risks, d.files.seen
 	c.resolve(nil)
-	c.Late = d.files.late > 0 || slices.ContainsFunc(c.Bad, func(e *Error) bool { return hostfile.MayPass(e) })
+	c.Late = d.files.late > 0 || slices.ContainsFunc(c.Bad, func(e *Error) bool { return fserr.MayPass(e) })
 	return c, nil
 }
 

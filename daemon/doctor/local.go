@@ -17,6 +17,7 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/device"
+	"github.com/tvpassd/tvpassd/fserr"
 	"github.com/tvpassd/tvpassd/storage"
 )
 
@@ -121,6 +122,8 @@ func judgeStateDir(f *facts) Check {
 		return f.judgeMissingState()
 	case f.needsRoot(f.stateErr):
 		return skipForRoot(dir)
+	case fserr.MayPass(f.stateErr):
+		return fail(remount, "%v", f.stateErr)
 	case f.stateErr != nil:
 		return fail("make it, or correct state_dir", "%v", f.stateErr)
 	case !f.stateInfo.IsDir():
@@ -136,6 +139,9 @@ func judgeStateDir(f *facts) Check {
 	}
 	return pass("%s, of %s", dir, userName(owner))
 }
+
+// remount is what to do about a state whose file system fails.
+const remount = "mount its file system again, or look for a failing disk (dmesg) and check it (fsck)"
 
 // judgeMissingState says whether the next start can make the directory.
 func (f *facts) judgeMissingState() Check {
@@ -289,15 +295,17 @@ func judgeDatabase(f *facts) Check {
 		return skipForRoot("it")
 	case errors.Is(err, storage.ErrInUse):
 		return skip("a daemon that does not answer has it in use")
-	case storage.MayPass(f.kept.Refused):
-		return fail("mount its file system again, or look for a failing disk (dmesg) and check it (fsck); "+
-			"tvpassd start changes neither file", "it can't be read, and may be sound: %s", list(f.kept.Refused))
+	case fserr.MayPass(f.kept.Refused):
+		return fail(remount+"; tvpassd start changes neither file", "it can't be read, and may be sound: %s",
+			list(f.kept.Refused))
 	case f.kept.Refused != nil:
 		return fail("check owner and mode", "it can't be read: %s", list(f.kept.Refused))
 	case errors.Is(err, storage.ErrDamaged) && f.kept.Registered == 0:
 		return fail(remake+"; there is none with credentials here, so viewers must sign in again", "%s", list(err))
 	case errors.Is(err, storage.ErrDamaged):
 		return warn(remake, "%s", list(err))
+	case fserr.MayPass(err):
+		return fail(remount, "it can't be read: %s", list(err))
 	case err != nil:
 		return fail("check owner and mode", "it can't be read: %s", list(err))
 	case errors.Is(f.kept.Database, fs.ErrNotExist) && errors.Is(f.kept.Copy, fs.ErrNotExist):

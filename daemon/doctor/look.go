@@ -14,6 +14,7 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/service"
 	"github.com/tvpassd/tvpassd/device"
+	"github.com/tvpassd/tvpassd/device/hostfile"
 	"github.com/tvpassd/tvpassd/ipc"
 	"github.com/tvpassd/tvpassd/ipc/client"
 	"github.com/tvpassd/tvpassd/storage"
@@ -107,7 +108,16 @@ func (f *facts) lookAtSocket(ctx context.Context) {
 		part, _ := config.LoadPart(f.cfg.ConfigFile) // the check of the configuration says what is wrong
 		f.socket = part.SocketPath
 	}
-	f.socketInfo, f.socketErr = os.Lstat(f.socket)
+	var info fs.FileInfo
+	f.socketErr = hostfile.Within("lstat", f.socket, func() (err error) {
+		info, err = os.Lstat(f.socket)
+		return err
+	})
+	if errors.Is(f.socketErr, os.ErrDeadlineExceeded) {
+		f.statusErr = f.socketErr
+		return
+	}
+	f.socketInfo = info
 	ctx, cancel := context.WithTimeout(ctx, daemonPatience)
 	defer cancel()
 	c := client.Client{Socket: f.socket}
@@ -151,11 +161,23 @@ func (f *facts) lookAtState() {
 	} else if part, _ := config.LoadPart(f.cfg.ConfigFile); part.StateDir != "" {
 		dir = part.StateDir // a daemon may hold it
 	}
-	f.stateInfo, f.stateErr = os.Stat(dir)
+	f.stateInfo, f.stateErr = hostfile.Stat(dir)
+	if errors.Is(f.stateErr, os.ErrDeadlineExceeded) {
+		f.placeErr, f.diskErr = f.stateErr, f.stateErr
+		return
+	}
 	f.place, f.placeErr = storage.Locate(dir)
 	f.diskErr = unix.Statfs(dir, &f.disk)
-	if f.status == nil && f.stateErr == nil {
-		f.kept, f.keptErr = storage.Inspect(dir)
+	if f.status != nil || f.stateErr != nil {
+		return
+	}
+	var kept storage.Inspection
+	f.keptErr = hostfile.Within("read", dir, func() (err error) {
+		kept, err = storage.Inspect(dir)
+		return err
+	})
+	if !errors.Is(f.keptErr, os.ErrDeadlineExceeded) {
+		f.kept = kept
 	}
 }
 

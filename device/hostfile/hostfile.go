@@ -14,7 +14,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -31,11 +30,39 @@ var (
 	errTooManyLinks = errors.New("too many symbolic links")
 )
 
-// MayPass reports whether err is a lack of files or memory, a disk that fails or
-// a file system that hangs: the same file may be read later.
-func MayPass(err error) bool {
-	return slices.ContainsFunc([]error{os.ErrDeadlineExceeded, unix.EMFILE, unix.ENFILE, unix.ENOMEM, unix.EIO,
-		unix.ETIMEDOUT, unix.ESTALE}, func(passing error) bool { return errors.Is(err, passing) })
+// late returns the error of a call that ran out of time.
+func late() error {
+	return fmt.Errorf("its file system does not answer: %w", os.ErrDeadlineExceeded)
+}
+
+// Patience is the usual time limit of a call.
+const Patience = 2 * time.Second
+
+// Within runs do, which looks at the file or folder of that name, and returns
+// without it after [Patience]: a call that hangs in the kernel can't be ended. What
+// do wrote may be read unless the error is [os.ErrDeadlineExceeded].
+func Within(op, name string, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(Patience):
+		return &fs.PathError{Op: op, Path: name, Err: late()}
+	}
+}
+
+// Stat is os.Stat in limited time.
+func Stat(name string) (fs.FileInfo, error) {
+	var info fs.FileInfo
+	err := Within("stat", name, func() (err error) {
+		info, err = os.Stat(name)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return info, nil
 }
 
 // Rule says what may be read. The zero Rule reads regular files of any owner,
@@ -52,7 +79,7 @@ type Rule struct {
 	NoLinks bool          // refuse symbolic links instead of following them
 	Special bool          // read FIFOs and character devices too
 	Tail    bool          // read the end of a file that is longer than the limit
-	Within  time.Duration // limit of each call; 2 s if it is zero
+	Within  time.Duration // limit of each call; [Patience] if it is zero
 
 	// Hung, unless it is nil, counts the calls that ran out of time and have not
 	// ended. Each of them keeps a thread.
@@ -90,7 +117,7 @@ type Dir struct {
 // the way to it.
 func Open(folder string, rule Rule) (*Dir, error) {
 	if rule.Within == 0 {
-		rule.Within = 2 * time.Second
+		rule.Within = Patience
 	}
 	d := &Dir{top: -1, rule: rule, user: uint32(os.Geteuid()), timer: time.NewTimer(rule.Within)}
 	d.held.Store(1)

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"io/fs"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -44,7 +43,7 @@ func (d *Dir) within(op, name string, do func(*worker) error) error {
 	select {
 	case err = <-w.done:
 	case <-d.timer.C:
-		err = os.ErrDeadlineExceeded
+		err = late()
 		if d.rule.Hung != nil {
 			d.rule.Hung.Add(1)
 			w.hung = d.rule.Hung
@@ -110,7 +109,7 @@ func (w *worker) readFull(fd, limit int, deadline time.Time) (int, error) {
 		}
 		left := time.Until(deadline)
 		if left <= 0 {
-			return n, os.ErrDeadlineExceeded
+			return n, late()
 		}
 		got, err := unix.Read(fd, w.buf[n:min(len(w.buf), limit)])
 		switch {
