@@ -90,7 +90,7 @@ type Daemon struct {
 	reloading sync.Mutex // one reload at a time
 	conf      atomic.Pointer[config.Config]
 	drift     config.Drift // from conf
-	roots     config.Roots // for the client
+	disk      config.Disk  // of the configurations
 	upstream  atomic.Pointer[dcr.Client]
 }
 
@@ -98,12 +98,13 @@ type Daemon struct {
 // means that the configuration or the state is unusable; unless [fserr.MayPass]
 // says otherwise, retrying does not help.
 func New(cfg Config) (_ *Daemon, err error) {
-	conf, err := config.Load(cfg.ConfigFile)
+	d := &Daemon{cfg: cfg, changes: make(chan struct{}, 1)}
+	conf, err := d.disk.Load(cfg.ConfigFile)
 	if err != nil {
 		return nil, err
 	}
+	d.first = conf
 	cfg.Level.Set(conf.LogLevel)
-	d := &Daemon{cfg: cfg, first: conf, changes: make(chan struct{}, 1)}
 	d.janitor = newJanitor(func() { d.upstream.Load().Forget() })
 	defer d.next("")
 	if d.store, err = storage.Open(storage.Config{Dir: conf.StateDir, Now: d.wall, Opening: d.next}); err != nil {

@@ -51,7 +51,7 @@ func (d *Daemon) refuse(err error) {
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 func (d *Daemon) reload(ctx context.Context, accept string) error {
-	conf, err := config.Load(d.cfg.ConfigFile)
+	conf, err := d.disk.Load(d.cfg.ConfigFile)
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func (d *Daemon) reload(ctx context.Context, accept string) error {
 		return err
 	}
 	// A start has no time for this, and nothing better to fall back on.
-	if err := dcr.CheckRoots(conf.HTTP.CAFile, d.roots.Read); err != nil {
+	if err := dcr.CheckRoots(conf.HTTP.CAFile, d.disk.ReadRoots); err != nil {
 		return err
 	}
 	setup, up, err := d.setup(conf)
@@ -85,7 +85,7 @@ func (d *Daemon) reload(ctx context.Context, accept string) error {
 // calls.
 func (d *Daemon) setup(conf *config.Config) (broker.Setup, *dcr.Client, error) {
 	up, err := dcr.New(dcr.Config{
-		Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile, ReadFile: d.roots.Read, Proxy: conf.HTTP.Proxy,
+		Endpoint: conf.Endpoint, CAFile: conf.HTTP.CAFile, ReadFile: d.disk.ReadRoots, Proxy: conf.HTTP.Proxy,
 		Timeout: conf.HTTP.Timeout, UserAgent: "tvpassd/" + d.cfg.Version, Now: d.wall,
 		DeviceInfo: func(applicationID string, local netip.AddrPort) string {
 			d.janitor.busy()

@@ -58,6 +58,7 @@ type Config struct {
 	unread  []*Error  // the part of Bad that does not depend on who has which id
 	sources []*source // config.toml, then the files in apps.d by name
 	seen    seen      // what was read
+	disk    *Disk     // that read it
 }
 
 // Socket holds the settings of the socket that players connect to.
@@ -120,10 +121,10 @@ func Faults(err error) []error {
 // a fault of the syntax hides the others. What disables only an app or a file in
 // apps.d is in Config.Bad. If two files in apps.d claim an id the first one by
 // name has it; Resolve decides that anew.
-func Load(file string) (*Config, error) { return load(file, DefaultFile, systemNames()) }
+func Load(file string) (*Config, error) { return new(Disk).Load(file) }
 
-func load(file, otherwise string, n names) (*Config, error) {
-	d, missing, err := open(file, otherwise)
+func (disk *Disk) load(file, otherwise string, n names) (*Config, error) {
+	d, missing, err := disk.open(file, otherwise)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +138,8 @@ func load(file, otherwise string, n names) (*Config, error) {
 		d.judge(c)
 	}
 	c.readApps(filepath.Join(filepath.Dir(d.file), "apps.d"), d)
-	c.Risks, c.seen = d.files.risks, d.files.seen
+	c.Risks, c.seen, c.disk = d.files.risks, d.files.seen, disk
+	disk.remember(c.seen)
 	c.resolve(nil)
 	c.Late = d.files.late > 0 || slices.ContainsFunc(c.Bad, func(e *Error) bool { return fserr.MayPass(e) })
 	return c, nil
@@ -146,12 +148,12 @@ func load(file, otherwise string, n names) (*Config, error) {
 // open reads and parses file, or otherwise if it is "". Only otherwise may be
 // missing: the document is then empty. After an error the document holds what
 // stands before the fault.
-func open(file, otherwise string) (d *document, missing bool, err error) {
+func (disk *Disk) open(file, otherwise string) (d *document, missing bool, err error) {
 	path, err := filepath.Abs(cmp.Or(file, otherwise))
 	if err != nil {
 		return &document{}, false, &Error{File: file, Detail: reason(err), Err: err}
 	}
-	d = &document{file: path, files: newFiles()}
+	d = &document{file: path, files: disk.files()}
 	if err := d.read(); file == "" && errors.Is(err, fs.ErrNotExist) {
 		d.faults = nil
 		return d, true, nil
@@ -225,7 +227,7 @@ type Part struct {
 // DefaultFile if it is "". Only DefaultFile may be missing. The error is about the
 // syntax or about [device]; the paths can be used all the same.
 func LoadPart(file string) (Part, error) {
-	d, _, err := open(file, DefaultFile)
+	d, _, err := new(Disk).open(file, DefaultFile)
 	path := pathFrom(filepath.Dir(d.file))
 	part := Part{
 		SocketPath: readText(d.top().table("socket"), "path", ipc.DefaultSocket, ipc.DefaultSocket, path),

@@ -229,7 +229,7 @@ func TestExample(t *testing.T) {
 	}}
 	expect(t, got, want)
 
-	d := &document{file: want.File, files: newFiles(), names: labNames}
+	d := &document{file: want.File, files: new(Disk).files(), names: labNames}
 	d.config()
 	for _, table := range d.tables {
 		for _, key := range table.known {

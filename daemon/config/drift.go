@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tvpassd/tvpassd/device/hostfile"
@@ -15,6 +14,15 @@ import (
 // seen is what was read, in order. A later reading is compared with it: the same
 // file may have been read for several users, with different outcomes.
 type seen []trace
+
+func (s seen) has(name string) bool {
+	for i := range s {
+		if s[i].name == name {
+			return true
+		}
+	}
+	return false
+}
 
 // trace is the outcome of one reading.
 type trace struct {
@@ -55,42 +63,17 @@ func (s *seen) folder(dir string, folder *hostfile.Folder, err error) {
 	*s = append(*s, trace{dir, 0, reader{}, sha256.Sum256(names)})
 }
 
-// hanging counts the readings, by path, that ran out of time and have not ended.
-type hanging map[string]hangs
-
-type hangs struct {
-	count *atomic.Int32
-	roots bool // read for root
-}
-
 // changed returns the first file that is no longer what Load read, or "". It
-// leaves out the files that hang since an earlier look, and adds those that hang
-// from now on: each keeps a thread. Those of users do not use up root's share.
-func (c *Config) changed(hanging hanging) string {
-	f := newFiles()
-	late := map[bool]int{}
-	for name, h := range hanging {
-		if h.count.Load() == 0 {
-			delete(hanging, name)
-		} else {
-			late[h.roots]++
-		}
-	}
+// leaves out the files that hang.
+func (c *Config) changed() string {
+	f := c.disk.files()
 	for _, was := range c.seen {
-		roots := was.by.uid == 0
-		if hanging[was.name].count != nil || late[roots] >= maxLate {
-			continue
-		}
-		f.seen, f.hanging = nil, new(atomic.Int32)
+		f.seen, f.author = nil, was.by.uid
 		if was.limit > 0 {
 			_, _ = f.read(was.name, was.limit, was.by) // an error is part of what is compared
 		} else {
 			folder, err := f.list(was.name)
 			f.seen.folder(was.name, folder, err)
-		}
-		if f.hanging.Load() > 0 {
-			hanging[was.name] = hangs{f.hanging, roots}
-			late[roots]++
 		}
 		if len(f.seen) > 0 && f.seen[0] != was {
 			return was.name
@@ -106,7 +89,6 @@ type Drift struct {
 	conf *Config       // that file is about
 	file string        // the last answer
 	next time.Time     // when to look again
-	late hanging       // of the looks so far
 	busy chan struct{} // closed at the end of the look that is under way; nil if none is
 }
 
@@ -126,10 +108,7 @@ func (d *Drift) Changed(c *Config) string {
 	}
 	if d.busy == nil && time.Now().After(d.next) {
 		d.busy = make(chan struct{})
-		if d.late == nil {
-			d.late = hanging{}
-		}
-		go d.look(c, d.late, d.busy)
+		go d.look(c, d.busy)
 	}
 	busy := d.busy
 	d.mu.Unlock()
@@ -145,9 +124,9 @@ func (d *Drift) Changed(c *Config) string {
 }
 
 // look ends after loadTime at the latest.
-func (d *Drift) look(c *Config, late hanging, done chan struct{}) {
+func (d *Drift) look(c *Config, done chan struct{}) {
 	began := time.Now()
-	file := c.changed(late)
+	file := c.changed()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.conf == c {

@@ -50,7 +50,7 @@ func TestChanged(t *testing.T) {
 			if want != "" {
 				want = filepath.Join(dir, want)
 			}
-			expect(t, c.changed(hanging{}), want)
+			expect(t, c.changed(), want)
 		})
 	}
 }
@@ -64,19 +64,19 @@ func TestChangedBehindAnothersRefusal(t *testing.T) {
 	c, err := loadDir(dir)
 	must(t, err)
 	expect(t, len(c.Apps), 1)
-	expect(t, c.changed(hanging{}), "")
+	expect(t, c.changed(), "")
 	statement := filepath.Join(dir, "apps.d/private.jwt")
 	must(t, os.WriteFile(statement, []byte(labStatement+"\n"), 0o600))
-	expect(t, c.changed(hanging{}), statement)
+	expect(t, c.changed(), statement)
 }
 
 func TestChangedWithoutConfig(t *testing.T) {
 	dir := t.TempDir()
 	c, err := load("", filepath.Join(dir, "config.toml"), labNames)
 	must(t, err)
-	expect(t, c.changed(hanging{}), "")
+	expect(t, c.changed(), "")
 	must(t, os.WriteFile(filepath.Join(dir, "config.toml"), nil, 0o600))
-	expect(t, c.changed(hanging{}), filepath.Join(dir, "config.toml"))
+	expect(t, c.changed(), filepath.Join(dir, "config.toml"))
 }
 
 // A file that hangs keeps one thread, however often it is looked at, and does not
@@ -91,17 +91,12 @@ func TestChangedBesideAFileThatHangs(t *testing.T) {
 			c.seen[i].name = filepath.Join(dir, "hung/x")
 		}
 	}
-	late := hanging{}
-	expect(t, c.changed(late), "")
-	first := late[filepath.Join(dir, "hung/x")]
 	for range 3 {
-		expect(t, c.changed(late), "")
-		if len(late) != 1 || late[filepath.Join(dir, "hung/x")] != first || first.count.Load() != 1 {
-			t.Errorf("another call hangs: %v", late)
-		}
+		expect(t, c.changed(), "")
+		expectHung(t, c.disk, filepath.Join(dir, "hung/x"))
 	}
 	must(t, os.WriteFile(other, []byte(labApp("z")), 0o600))
-	expect(t, c.changed(late), other)
+	expect(t, c.changed(), other)
 }
 
 // TestDrift follows two configurations, and gets an answer while a file hangs.

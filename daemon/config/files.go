@@ -7,8 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tvpassd/tvpassd/device/hostfile"
@@ -34,39 +32,46 @@ const (
 	loadTime = 6 * time.Second
 )
 
-// maxLate is how many files may take too long. Each holds a thread until its file
-// system answers, perhaps forever, and the service manager allows 256.
-const maxLate = 8
-
 // files reads the files of one configuration. They may be other users', on file
 // systems that hang: each takes a limited time, and so do all together.
 type files struct {
+	disk     *Disk
 	deadline time.Time
 	hung     map[uint32]bool // users other than root with a file that took too long
 	author   uint32          // the user on whose behalf files are read
 	late     int             // files that took too long
-	hanging  *atomic.Int32   // those whose file system has not answered yet; nil: not counted
+	vital    bool            // read them however many others hang
 	risks    []Risk
 	seen     seen
 }
 
-func newFiles() *files {
-	return &files{deadline: time.Now().Add(loadTime), hung: map[uint32]bool{}}
-}
-
 var errLate = fmt.Errorf("other files took too long: %w", os.ErrDeadlineExceeded)
 
-// rule returns how the next file may be read, or an error if it is too late. A
-// user with a file that hangs spends the time of that one only.
-func (f *files) rule() (hostfile.Rule, error) {
+// rule returns how the file of that name may be read, or an error if it hangs, or
+// if others took too long. A user with a file that hangs spends the time of that
+// one only.
+func (f *files) rule(name string) (hostfile.Rule, *call, error) {
 	left := time.Until(f.deadline)
-	if left <= 0 || f.hung[f.author] || f.late >= maxLate {
-		return hostfile.Rule{}, errLate
+	if left <= 0 || f.hung[f.author] {
+		return hostfile.Rule{}, nil, errLate
 	}
 	if f.late > 0 {
-		return hostfile.Rule{Within: min(left, nextTime), Hung: f.hanging}, nil
+		left = min(left, nextTime)
 	}
-	return hostfile.Rule{Within: min(left, fileTime), Hung: f.hanging}, nil
+	c, err := f.disk.begin(name, f.author, f.vital)
+	if err != nil {
+		return hostfile.Rule{}, nil, err
+	}
+	return hostfile.Rule{Within: min(left, fileTime), Hung: &c.hangs}, c, nil
+}
+
+// ended notes the outcome of a call.
+func (f *files) ended(c *call, err error) {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		f.late++
+		f.hung[f.author] = f.author != 0
+		f.disk.end(c)
+	}
 }
 
 // read reads a regular file of at most limit bytes, without the byte order mark
@@ -100,7 +105,7 @@ func (e *borrowedError) Error() string {
 }
 
 func (f *files) readNow(name string, limit int, by reader) (*hostfile.File, error) {
-	rule, err := f.rule()
+	rule, call, err := f.rule(name)
 	if err != nil {
 		return nil, err
 	}
@@ -110,10 +115,7 @@ func (f *files) readNow(name string, limit int, by reader) (*hostfile.File, erro
 		read = readPlain
 	}
 	file, err := read(name, limit, rule)
-	if errors.Is(err, os.ErrDeadlineExceeded) {
-		f.late++
-		f.hung[f.author] = f.author != 0
-	}
+	f.ended(call, err)
 	if err != nil {
 		return nil, err
 	}
@@ -136,46 +138,9 @@ func readPlain(name string, limit int, rule hostfile.Rule) (*hostfile.File, erro
 	return folder.Read(filepath.Base(name), limit)
 }
 
-// ReadRoots reads [http] ca_file, in limited time.
-func ReadRoots(name string) ([]byte, error) { return new(Roots).Read(name) }
-
-// Roots reads [http] ca_file again and again. The zero Roots is ready to use.
-type Roots struct {
-	mu      sync.Mutex
-	name    string
-	hanging *atomic.Int32 // calls for the file of that name
-}
-
-// Read is ReadRoots, and fails at once while an earlier call for this file still
-// hangs: each keeps a thread.
-func (r *Roots) Read(name string) ([]byte, error) {
-	hanging := r.of(name)
-	if hanging.Load() > 0 {
-		return nil, &fs.PathError{Op: "read", Path: name, Err: os.ErrDeadlineExceeded}
-	}
-	f := newFiles()
-	f.hanging = hanging
-	file, err := f.readNow(name, maxRoots, reader{})
-	if err != nil {
-		return nil, err
-	}
-	return file.Data, nil
-}
-
-// of counts the calls for a file that hang. The configuration names another one at
-// a reload only.
-func (r *Roots) of(name string) *atomic.Int32 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.hanging == nil || r.name != name {
-		r.name, r.hanging = name, new(atomic.Int32)
-	}
-	return r.hanging
-}
-
 // list returns a folder. The error is fs.ErrNotExist if there is none.
 func (f *files) list(folder string) (*hostfile.Folder, error) {
-	rule, err := f.rule()
+	rule, call, err := f.rule(folder)
 	if err != nil {
 		return nil, err
 	}
@@ -184,7 +149,9 @@ func (f *files) list(folder string) (*hostfile.Folder, error) {
 		return nil, err
 	}
 	defer root.Close()
-	return root.List(folder, maxNames)
+	listed, err := root.List(folder, maxNames)
+	f.ended(call, err)
+	return listed, err
 }
 
 // Risk is what other users may do to a file, and should not be able to.

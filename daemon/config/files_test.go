@@ -148,7 +148,7 @@ func TestAFileIsSwappedAfterItIsSeen(t *testing.T) {
 				must(t, os.WriteFile(file, []byte(labApp("x")), 0o644))
 				must(t, os.Chown(file, other, other))
 			}
-			top := &document{files: newFiles(), names: labNames}
+			top := &document{files: new(Disk).files(), names: labNames}
 			top.files.author = tt.seen
 			s := top.readSource(file, hostfile.Entry{Name: "a.toml", Owner: tt.seen, Mode: 0o644})
 			if tt.want == "" && (s.fault != nil || s.author != other) ||
@@ -244,19 +244,32 @@ func hang(t *testing.T, dir string) {
 	})
 }
 
+// expectHung expects one call for each of some files to hang.
+func expectHung(t *testing.T, disk *Disk, want ...string) {
+	t.Helper()
+	var got []string
+	for _, c := range disk.hung {
+		if c != nil {
+			got = append(got, slices.Repeat([]string{c.name}, int(c.hangs.Load()))...)
+		}
+	}
+	slices.Sort(got)
+	expect(t, got, want)
+}
+
 // A ca_file that hangs keeps one thread, however often it is read.
 func TestRootsThatHang(t *testing.T) {
 	dir := t.TempDir()
 	hang(t, filepath.Join(dir, "hung"))
-	var roots Roots
+	var disk Disk
 	for range 3 {
-		if _, err := roots.Read(dir + "/hung/x"); !errors.Is(err, os.ErrDeadlineExceeded) {
+		if _, err := disk.ReadRoots(dir + "/hung/x"); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-		expect(t, roots.hanging.Load(), int32(1))
+		expectHung(t, &disk, dir+"/hung/x")
 	}
 	must(t, os.WriteFile(dir+"/good", []byte("x"), 0o600))
-	if data, err := roots.Read(dir + "/good"); string(data) != "x" {
+	if data, err := disk.ReadRoots(dir + "/good"); string(data) != "x" {
 		t.Errorf("another file: %q, %v", data, err)
 	}
 }
@@ -287,29 +300,5 @@ func TestHangingFiles(t *testing.T) {
 	if len(c.Bad) != 10 || !strings.HasSuffix(c.Bad[0].Detail, "can't be read: its file system does not answer") ||
 		!strings.HasPrefix(c.Bad[1].Detail, "was not read, because other files took too long") {
 		t.Errorf("got %v", c.Bad)
-	}
-}
-
-// TestManyHangingFiles has many users name them: each call that hangs keeps a
-// thread.
-func TestManyHangingFiles(t *testing.T) {
-	asRoot(t)
-	dir := lay(t, map[string]string{"config.toml": "", "apps.d/zz.toml": labApp("roots")})
-	hang(t, filepath.Join(dir, "hung"))
-	for i := range 2 * maxLate {
-		name := fmt.Sprintf("%s/apps.d/%d.toml", dir, i)
-		must(t, os.Symlink("../hung/x.toml", name))
-		must(t, os.Lchown(name, 20000+i, 20000+i))
-	}
-	c, err := loadDir(dir)
-	must(t, err)
-	tried := 0
-	for _, bad := range c.Bad {
-		if strings.HasSuffix(bad.Detail, "its file system does not answer") {
-			tried++
-		}
-	}
-	if len(c.Apps) != 1 || tried > maxLate {
-		t.Errorf("%d apps, %d files kept a thread", len(c.Apps), tried)
 	}
 }

@@ -1,0 +1,96 @@
+package config
+
+import (
+	"io/fs"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// maxHung is how many files of root's may hang at a time, beside those that were
+// read before, and how many of other users'. Each holds a thread until its file
+// system answers, perhaps forever, and the service manager allows 256.
+const maxHung = 8
+
+// Disk reads configurations again and again. It does not read a file while an
+// earlier call for it still hangs. The zero Disk is ready to use.
+type Disk struct {
+	mu   sync.Mutex
+	hung [4 * maxHung]*call // those that ran out of time, and may have ended
+	last seen               // of the last configuration
+}
+
+// call is a call for a file.
+type call struct {
+	name   string
+	author uint32 // the user on whose behalf it is
+	hangs  atomic.Int32
+}
+
+// Load reads a configuration, as the function of that name does.
+func (disk *Disk) Load(file string) (*Config, error) {
+	return disk.load(file, DefaultFile, systemNames())
+}
+
+// ReadRoots reads [http] ca_file, in limited time.
+func (disk *Disk) ReadRoots(name string) ([]byte, error) {
+	f := disk.files()
+	f.vital = true
+	file, err := f.readNow(name, maxRoots, reader{})
+	if err != nil {
+		return nil, err
+	}
+	return file.Data, nil
+}
+
+// ReadRoots reads [http] ca_file once.
+func ReadRoots(name string) ([]byte, error) { return new(Disk).ReadRoots(name) }
+
+func (disk *Disk) files() *files {
+	return &files{disk: disk, deadline: time.Now().Add(loadTime), hung: map[uint32]bool{}}
+}
+
+// begin begins a call for a file. The error says that the file hangs, that another
+// one of the same user does, or that too many do to try one that was not read
+// before and is not vital. Those of users do not use up root's share.
+func (disk *Disk) begin(name string, author uint32, vital bool) (*call, error) {
+	disk.mu.Lock()
+	defer disk.mu.Unlock()
+	others := 0
+	var err error
+	for _, c := range disk.hung {
+		switch {
+		case c == nil || c.hangs.Load() == 0:
+		case c.name == name:
+			return nil, &fs.PathError{Op: "read", Path: name, Err: os.ErrDeadlineExceeded}
+		case c.author == author && author != 0:
+			err = errLate
+		case (c.author == 0) == (author == 0):
+			others++
+		}
+	}
+	if others >= maxHung && !vital && !disk.last.has(name) {
+		err = errLate
+	}
+	return &call{name: name, author: author}, err
+}
+
+// end remembers a call that ran out of time.
+func (disk *Disk) end(c *call) {
+	disk.mu.Lock()
+	defer disk.mu.Unlock()
+	for i, old := range disk.hung {
+		if old == nil || old.hangs.Load() == 0 {
+			disk.hung[i] = c
+			return
+		}
+	}
+}
+
+// remember notes what was read.
+func (disk *Disk) remember(s seen) {
+	disk.mu.Lock()
+	defer disk.mu.Unlock()
+	disk.last = s
+}

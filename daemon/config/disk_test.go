@@ -1,0 +1,47 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// load reads a configuration once.
+func load(file, otherwise string, n names) (*Config, error) {
+	return new(Disk).load(file, otherwise, n)
+}
+
+// However often a configuration is read, a file that hangs keeps one thread, and
+// all of them keep a limited number. Files of users leave root's their share.
+func TestReloadsBesideFilesThatHang(t *testing.T) {
+	asRoot(t)
+	dir := lay(t, map[string]string{"config.toml": labApp("own"), "apps.d/00.toml": labApp("first")})
+	hang(t, filepath.Join(dir, "hung"))
+	const users = 12345
+	for i := range 3 * maxHung {
+		name := filepath.Join(dir, fmt.Sprintf("apps.d/%02d.toml", i+1))
+		must(t, os.Symlink(fmt.Sprintf("../hung/%02d", i), name))
+		if i < 2*maxHung {
+			must(t, os.Lchown(name, users+i, users))
+		}
+	}
+	var disk Disk
+	for range 3 {
+		c, err := disk.load(filepath.Join(dir, "config.toml"), "", labNames)
+		must(t, err)
+		if len(c.Apps) != 2 || len(c.Bad) != 3*maxHung || !c.Late {
+			t.Errorf("%d apps, %d faults, late %v", len(c.Apps), len(c.Bad), c.Late)
+		}
+		expect(t, c.changed(), "")
+		counts := map[bool]int32{}
+		for _, c := range disk.hung {
+			if c != nil {
+				counts[c.author != 0] += c.hangs.Load()
+			}
+		}
+		if counts[true] > maxHung || counts[false] != maxHung {
+			t.Errorf("%d files of users and %d of root's hang", counts[true], counts[false])
+		}
+	}
+}
