@@ -46,6 +46,29 @@ func TestStartWithoutProc(t *testing.T) {
 	l.daemon.stop()
 }
 
+// An init may mount /run after it started the daemon: the socket is made again
+// there, and again where it was once that is unmounted.
+func TestASocketUnderAMount(t *testing.T) {
+	needRoot(t)
+	needMounts(t)
+	l := newLab(t)
+	l.write("config.toml", strings.Replace(l.read("config.toml"), `path = "sock"`, `path = "run/tvpassd/sock"`, 1))
+	l.must(os.Mkdir(l.path("run"), 0o755))
+	l.must(os.Symlink("run/tvpassd/sock", l.path("sock")))
+	l.upIn("true")
+	inside := func(args ...string) result {
+		target := fmt.Sprintf("--target=%d", l.daemon.cmd.Process.Pid)
+		return l.exec(nil, "", "nsenter", append([]string{"--mount", "--root", "--wd", target}, args...)...)
+	}
+	for _, change := range [][]string{{"mount", "-t", "tmpfs", "tmpfs", l.path("run")}, {"umount", "-l", l.path("run")}} {
+		inside(change...).expect(t, 0)
+		l.daemon.until("the socket after "+change[0], func() bool {
+			return inside(programs.tvpassd, "token", "--socket", l.path("run/tvpassd/sock")).code == 0
+		})
+	}
+	l.daemon.stop()
+}
+
 // Whatever the umask of the init is, the daemon can read its files and others
 // can't, and players reach the socket.
 func TestUmask(t *testing.T) {

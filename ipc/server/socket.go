@@ -107,8 +107,8 @@ func (s *Socket) leadsHere() bool {
 // Keep listens again when the path is removed or replaced, until ctx is done.
 // It can't make a socket again that the service manager passed; then
 // [Socket.Gone] says who can. It calls changed when Gone changes. It sleeps
-// until something happens in the directory. An abstract socket, whose name
-// begins with @, has none.
+// until something happens in the directory, or is mounted. An abstract socket,
+// whose name begins with @, has none.
 func (s *Socket) Keep(ctx context.Context, log *slog.Logger, changed func()) error {
 	if strings.HasPrefix(s.options.Path, "@") {
 		return nil
@@ -129,24 +129,25 @@ func (s *Socket) Keep(ctx context.Context, log *slog.Logger, changed func()) err
 	}
 	folder := os.NewFile(uintptr(inotify), "inotify")
 	defer folder.Close()
-	defer context.AfterFunc(ctx, func() { _ = folder.SetReadDeadline(time.Unix(1, 0)) })()
+	wake := func() { _ = folder.SetReadDeadline(time.Unix(1, 0)) }
+	defer context.AfterFunc(ctx, wake)()
+	defer followMounts(wake)()
 	events := make([]byte, 512) // one fits, and the others are read next
 	for retry := time.Second; ctx.Err() == nil; {
+		if err := folder.SetReadDeadline(time.Time{}); err != nil { // whoever wakes this from here on does
+			return fmt.Errorf("watch the directory of the socket: %w", err)
+		}
 		// The directory may be another one by now. Adding the same one again changes nothing.
 		_, watching := unix.InotifyAddWatch(inotify, dir, unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MOVED_TO|
 			unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_ONLYDIR)
 		if watching != nil && !errors.Is(watching, fs.ErrNotExist) { // the directory may be gone, too
 			late()
 		}
-		deadline := time.Time{}
 		if again := s.restore(log, changed); again || watching != nil {
-			deadline = time.Now().Add(retry)
+			_ = folder.SetReadDeadline(time.Now().Add(retry)) // it has just been set without an error
 			retry = min(2*retry, time.Minute)
 		} else {
 			retry = time.Second
-		}
-		if err := folder.SetReadDeadline(deadline); err != nil {
-			return fmt.Errorf("watch the directory of the socket: %w", err)
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -156,6 +157,35 @@ func (s *Socket) Keep(ctx context.Context, log *slog.Logger, changed func()) err
 		}
 	}
 	return nil
+}
+
+// followMounts calls f after each mount and unmount, until the returned function
+// is called: a mount over a directory is not an event in it. The kernel reports
+// them on its table of mounts. Without procfs nobody does.
+func followMounts(f func()) (stop func()) {
+	table, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return func() {}
+	}
+	var follower sync.WaitGroup
+	follower.Go(func() {
+		conn, err := table.SyscallConn()
+		for err == nil {
+			waited := false
+			err = conn.Read(func(uintptr) bool { // is called again once something has happened
+				if waited {
+					return true
+				}
+				f() // of what happened while nobody waited
+				waited = true
+				return false
+			})
+		}
+	})
+	return func() {
+		_ = table.Close() // ends the wait
+		follower.Wait()
+	}
 }
 
 // restore listens again if the path does not lead here, and reports whether it
