@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"io"
@@ -166,7 +167,10 @@ func TestAnswersAreStreamed(t *testing.T) {
 			})
 			defer close(read)
 			player := http.Client{Timeout: time.Minute, Transport: &http.Transport{
-				Dial: func(string, string) (net.Conn, error) { return net.Dial("unix", r.socket) }, DisableKeepAlives: true,
+				DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+					return new(net.Dialer).DialContext(ctx, "unix", r.socket)
+				},
+				DisableKeepAlives: true,
 			}}
 			resp, err := player.Get("http://tvpassd/v1/api/v2/x")
 			if err != nil {
