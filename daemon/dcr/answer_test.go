@@ -149,6 +149,8 @@ func TestRefusals(t *testing.T) {
 		want   Error // but for Detail and Date
 	}{
 		{"a code", 400, `{"error":"invalid_client"}`, Error{Kind: Rejected, ServerCode: "invalid_client"}},
+		{"a code with words of the redirect_uri", 400, `{"error":"invalid_redirect_uri"}`,
+			Error{Kind: Rejected, ServerCode: "invalid_redirect_uri"}},
 		{"a code from another server", 401, `{"error":"Other.Code-7","error_description":"` + labSecret + `"}`,
 			Error{Kind: Rejected, ServerCode: "Other.Code-7"}},
 		{"a code with a status that is not the client's fault", 500, `{"error":"invalid_client"}`, Error{Kind: ServerError}},
@@ -180,7 +182,9 @@ func TestRefusals(t *testing.T) {
 	} {
 		s := answers(t, test.status, test.body, "Location", "/elsewhere")
 		c := s.client(t)
-		_, registerErr := c.Register(t.Context(), RegisterRequest{SoftwareStatement: labSecret, RedirectURI: labID})
+		_, registerErr := c.Register(t.Context(), RegisterRequest{
+			SoftwareStatement: labSecret + "." + labID, RedirectURI: "com.example:/oauth/redirect_uri",
+		})
 		_, tokenErr := c.Token(t.Context(), labTokenRequest)
 		for _, err := range []error{registerErr, tokenErr} {
 			e := failure(t, err)

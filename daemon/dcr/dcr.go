@@ -65,7 +65,7 @@ func (c *Client) Register(ctx context.Context, r RegisterRequest) (Credentials, 
 	}
 	ans, err := c.exchange(ctx, exchange{
 		path: "/o/client/register", contentType: "application/json;charset=utf-8",
-		body: string(body), applicationID: r.ApplicationID, private: []string{r.SoftwareStatement, r.RedirectURI},
+		body: string(body), applicationID: r.ApplicationID, private: []string{r.SoftwareStatement},
 	})
 	if err != nil {
 		return Credentials{}, err
