@@ -349,8 +349,8 @@ func (r *recorder) clockUnset(t *testing.T) {
 	l.noTokenAnywhere(503, "clock_unset")
 }
 
-// The state directory goes away under the daemon, before and after there are
-// credentials to keep.
+// Something else takes the place of the state directory, before and after there
+// are credentials to keep.
 func (r *recorder) storage(t *testing.T) {
 	l := record(t, r)
 	statement, app := l.read("apps.d/ref30.jwt"), l.read("apps.d/ref30.toml")
@@ -358,6 +358,7 @@ func (r *recorder) storage(t *testing.T) {
 	l.up()
 	l.daemon.until("its state", func() bool { return l.exists("state/tvpassd.db") })
 	l.must(os.Rename(l.path("state"), l.path("elsewhere")))
+	l.write("state", "") // where a directory is missing the daemon makes it anew
 	l.must(os.Mkdir(l.path("apps.d"), 0o755))
 	l.write("apps.d/ref30.jwt", statement)
 	l.write("apps.d/ref30.toml", app)
