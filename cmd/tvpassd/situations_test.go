@@ -301,6 +301,15 @@ func stateSituations() []situation {
 			"disk: the disk under ", "dmesg", true},
 		{"the disk is full", disk("dd if=/dev/zero of=state/filler 2>/dev/null || true"), 2,
 			"disk: 0 kB are free", "delete what fills the disk", true},
+		{"the disk is mounted late", running(func(s *scene) {
+			s.service("loaded", "active", "success", 0)
+			s.storedToken()
+			s.must(os.Rename(s.path("state"), s.path("early")))
+			s.must(os.CopyFS(s.path("state"), os.DirFS(s.path("early"))))
+			s.run("refresh", "--app", "ref30").expect(s.t, 0)
+			s.daemon.until("the failure", func() bool { return strings.Contains(s.run("status").stdout, "FAILS") })
+			s.doctor()
+		}), 2, "database: it can't be written: ", "tvpassd restart, to use what is there", true},
 		{"the state does not last", func(s *scene) {
 			s.replace("accept_volatile_state = true", "accept_volatile_state = false")
 			s.service("loaded", "active", "success", 0)

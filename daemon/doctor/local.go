@@ -278,6 +278,9 @@ func judgeDatabase(f *facts) Check {
 			if cause := f.blame(true, "disk"); cause != "" {
 				return behind(cause)
 			}
+			if what, late := strings.CutSuffix(s.Detail, ": restart tvpassd to use it"); late {
+				return fail("tvpassd restart, to use what is there", "it can't be written: %s", what)
+			}
 			return fail("check owner, mode and free space of "+f.conf.StateDir, "it can't be written: %s", s.Detail)
 		}
 		return pass("the daemon reads and writes it")
