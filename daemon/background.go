@@ -70,11 +70,11 @@ func (d *Daemon) changed() {
 // followChanges updates the service manager's status line, and the dates of the
 // warnings.
 func (d *Daemon) followChanges(ctx context.Context) {
-	last, mended := "", d.store.Mended()
+	last := ""
 	for {
 		select {
 		case <-d.changes:
-			mended = d.logMended(mended)
+			d.logMended()
 			if now := d.api.Summary(); now != last {
 				last = now
 				d.cfg.Notifier.Status(now)
@@ -167,5 +167,9 @@ const aliveWithin = 20 * time.Second
 func (d *Daemon) alive() bool {
 	ctx, cancel := context.WithTimeout(context.Background(), aliveWithin)
 	defer cancel()
-	return d.store.Busy() || d.broker.Ping(ctx) == nil || d.store.Busy()
+	if d.store.Busy() {
+		d.changed() // its health does
+		return true
+	}
+	return d.broker.Ping(ctx) == nil || d.store.Busy()
 }

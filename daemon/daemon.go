@@ -78,6 +78,7 @@ type Daemon struct {
 	first    *config.Config // the configuration at the start
 	store    *storage.Store
 	place    storage.Place // of the state
+	mended   string        // what was logged of its repairs; for New, then for followChanges
 	hardware *hardware.Hardware
 	broker   *broker.Broker
 	gateway  *gateway.Gateway
@@ -144,7 +145,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 // logState logs what is wrong with the state and where it lies.
 func (d *Daemon) logState(conf *config.Config) {
 	log := d.cfg.Log
-	d.logMended("")
+	d.logMended()
 	var err error
 	if d.place, err = storage.Locate(conf.StateDir); err != nil {
 		log.Warn("it is unknown whether the state lasts", "code", ipc.WarnStateVolatile, "err", err)
@@ -154,15 +155,14 @@ func (d *Daemon) logState(conf *config.Config) {
 	}
 }
 
-// logMended logs what had to be repaired since before, and returns what had to
-// be repaired in all.
-func (d *Daemon) logMended(before string) string {
+// logMended logs what had to be repaired since the last call.
+func (d *Daemon) logMended() {
 	mended := d.store.Mended()
-	if mended != before {
-		more := strings.TrimPrefix(strings.TrimPrefix(mended, before), "; ")
+	if mended != d.mended {
+		more := strings.TrimPrefix(strings.TrimPrefix(mended, d.mended), "; ")
 		d.cfg.Log.Error("the state was damaged: "+more, "code", ipc.WarnStateMended)
+		d.mended = mended
 	}
-	return mended
 }
 
 // join puts the gateway and the local API in front of the broker.

@@ -46,8 +46,8 @@ func (s *Store) App(endpoint, app string) (App, error) {
 // credentials changed. After an error the same call may be repeated; the part
 // that was done by then stays.
 func (s *Store) SaveApp(endpoint, app string, a App) error {
-	s.mu.Lock()
-	defer s.unlock()
+	s.begin()
+	defer s.end()
 	key := appKey(endpoint, app)
 	return s.save(a.values(key), s.identity.with(key, account{a.Credentials, a.History}))
 }
@@ -66,8 +66,8 @@ func (s *Store) Identifier() (Identifier, bool) {
 
 // SaveIdentifier stores the device identifier in both files.
 func (s *Store) SaveIdentifier(dev Identifier) error {
-	s.mu.Lock()
-	defer s.unlock()
+	s.begin()
+	defer s.end()
 	next := s.identity
 	if next.Identifier == nil || *next.Identifier != dev {
 		next.Identifier = &dev
@@ -85,8 +85,8 @@ func (s *Store) Holders() Holders {
 
 // SaveHolders stores the files that have the ids, in both files.
 func (s *Store) SaveHolders(h Holders) error {
-	s.mu.Lock()
-	defer s.unlock()
+	s.begin()
+	defer s.end()
 	next := s.identity
 	if !maps.Equal(next.Holders, h) {
 		next.Holders = maps.Clone(h)
@@ -108,8 +108,8 @@ func (s *Store) Gate() (g Gate, err error) {
 
 // SaveGate stores how long the throttle stays shut.
 func (s *Store) SaveGate(g Gate) error {
-	s.mu.Lock()
-	defer s.unlock()
+	s.begin()
+	defer s.end()
 	return s.save(values{keyGate: g}, s.identity)
 }
 

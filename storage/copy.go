@@ -69,7 +69,6 @@ func (s *Store) writeCopy() error {
 // lacks.
 func (s *Store) reconcile(found entries, dbErr error, kept identity, copyErr error) error {
 	id := identityOf(found)
-	s.lossy = dbErr != nil && (copyErr != nil || kept.Generation < id.Generation)
 	behind := copyErr == nil && kept.Generation > id.Generation
 	_, hasMeta := found[keyMeta]
 	switch {

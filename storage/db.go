@@ -36,7 +36,7 @@ func (s *Store) commit(want []entry) error {
 		return nil
 	}
 	if s.unsynced { // bbolt reuses pages that the state on the disk may still need
-		if err := s.sync(); err != nil {
+		if err := s.sync(); err != nil && !s.dbStale { // a stale one is made anew
 			return err
 		}
 	}
@@ -45,12 +45,13 @@ func (s *Store) commit(want []entry) error {
 	if errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist) ||
 		errors.Is(err, errStale) || errors.Is(err, errWhole) {
 		err = s.rebuild(next, err)
-		s.dbStale = err != nil
+		s.dbStale, s.unsynced = err != nil, s.unsynced && err != nil
 	}
 	if err != nil {
 		return advise(fmt.Errorf("write %s: %w", s.path(dbName), err))
 	}
 	s.held = next
+	s.wrote, _ = os.Stat(s.path(dbName)) // nil is for [Store.aside]
 	return nil
 }
 
@@ -145,16 +146,25 @@ func (s *Store) build(name string, all []entry, whole bool) error {
 	return nil
 }
 
-// keptAside is how many bad databases, and how many bad copies, are kept: a disk
-// that gives nothing back would fill itself with them. One that may hold
-// credentials which could not be saved is always kept.
+// keptAside is how many of the databases are kept that this process wrote and the
+// disk does not give back. They held what the process holds; the next one would
+// only fill the disk. What anybody else wrote, or an earlier process, is kept.
 const keptAside = 8
+
+// isOwn reports whether the database is as this process has written it, whatever
+// the disk makes of its content.
+func (s *Store) isOwn() bool {
+	now, err := os.Stat(s.path(dbName))
+	return err == nil && s.wrote != nil && os.SameFile(now, s.wrote) &&
+		now.Size() == s.wrote.Size() && now.ModTime().Equal(s.wrote.ModTime())
+}
 
 // aside sets a file aside if it is bad.
 func (s *Store) aside(name, what string, bad *error) error {
 	if *bad == nil {
 		return nil
 	}
+	own := name == dbName && s.isOwn()
 	kept, err := setAside(s.path(name), s.now())
 	if errors.Is(err, fs.ErrNotExist) { // somebody else took it away
 		*bad = nil
@@ -164,7 +174,7 @@ func (s *Store) aside(name, what string, bad *error) error {
 		return fmt.Errorf("set %s aside, which is damaged: %w", what, err)
 	}
 	said := fmt.Sprintf("%s was not usable (%v); it is kept as %s", what, *bad, kept)
-	if !s.lossy && countAside(s.path(name)) > keptAside && os.Remove(kept) == nil {
+	if own && countAside(s.path(name)) > keptAside && os.Remove(kept) == nil {
 		said = fmt.Sprintf("%s was not usable (%v); %d such files are kept already", what, *bad, keptAside)
 	}
 	if !slices.Contains(s.mended, said) {

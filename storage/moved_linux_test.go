@@ -6,7 +6,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -29,6 +31,9 @@ func TestAStateDirectoryThatIsRemoved(t *testing.T) {
 			a.Token = labToken(7, 100)
 			save(t, s.SaveApp(labEndpoint, labApp, a)) // the credentials stay as they are
 			expectNames(t, dir, copyName, dbName)
+			if !strings.Contains(s.Mended(), "written there anew") {
+				t.Errorf("Mended says %q", s.Mended())
+			}
 			if _, err := Open(labConfig(dir)); !errors.Is(err, ErrInUse) {
 				t.Errorf("a second Open gives %v, want ErrInUse", err)
 			}
@@ -73,43 +78,93 @@ func TestAStateThatIsMountedLate(t *testing.T) {
 	expectApp(t, open(t, dir), labApp, labState(6))
 }
 
-// A disk that gives nothing back would have each write set a file aside. What was
-// set aside first stays, and so does whatever may hold the only credentials.
+// The files may go between the start and the first write.
+func TestAStateThatGoesRightAfterTheStart(t *testing.T) {
+	for name, happen := range map[string]func(dir string) error{
+		"the database":  func(dir string) error { return os.Remove(filepath.Join(dir, dbName)) },
+		"the copy":      func(dir string) error { return os.Remove(filepath.Join(dir, copyName)) },
+		"the directory": os.RemoveAll,
+	} {
+		for _, flush := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, flush %v", name, flush), func(t *testing.T) {
+				dir := t.TempDir()
+				s := open(t, dir)
+				fill(t, s)
+				shut(t, s)
+				s = open(t, dir)
+				save(t, happen(dir))
+				if flush {
+					save(t, s.Flush())
+				}
+				save(t, s.SaveApp(labEndpoint, labApp, labState(5)))
+				save(t, s.Unwritten())
+				shut(t, s)
+				s = open(t, dir)
+				expectApp(t, s, labApp, labState(5))
+				expectIdentifier(t, s, labIdentifier)
+			})
+		}
+	}
+}
+
+// A start that can't write the copy leaves its sync of the database to do.
+func TestACopyBehindLeavesTheSyncToDo(t *testing.T) {
+	whole := newSample(t)
+	newer := advance(t, whole)
+	dir := smallDisk(t)
+	lay(t, dir, newer.db, whole.copy)
+	filler := fillDisk(t, dir, 0)
+	s := open(t, dir)
+	expectError(t, s.Unwritten(), syscall.ENOSPC, copyName)
+	if !s.unsynced {
+		t.Error("the database counts as synced")
+	}
+	remove(t, filler)
+	save(t, s.Flush())
+	if s.unsynced {
+		t.Error("the database does not count as synced")
+	}
+}
+
+// A disk that gives nothing back would have each write set another file aside.
+// Those that hold what the daemon holds are limited.
 func TestFilesSetAsideAreLimited(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir)
 	fill(t, s)
+	db := filepath.Join(dir, dbName)
+	a := labState(1)
 	for n := range 3 * keptAside {
-		write(t, filepath.Join(dir, dbName), fmt.Appendf(nil, "damage %d", n))
-		a := labState(1)
 		a.Token = labToken(n, 100)
 		save(t, s.SaveApp(labEndpoint, labApp, a))
+		fi, err := os.Stat(db)
+		save(t, err)
+		damaged := read(t, db)
+		copy(damaged, fmt.Sprintf("damage %d", n))
+		noise(damaged[pageSize:])
+		write(t, db, damaged)
+		save(t, os.Chtimes(db, time.Time{}, fi.ModTime())) // the disk alone did it
 	}
+	a.Token = nil
+	save(t, s.SaveApp(labEndpoint, labApp, a))
 	expectAside(t, dir, dbName, keptAside)
 	if n := len(s.mended); n != keptAside+1 || !strings.HasSuffix(s.Mended(), "are kept already") {
 		t.Errorf("Mended says %d things: %s", n, s.Mended())
 	}
-	shut(t, s)
 
-	sound := read(t, filepath.Join(dir, copyName))
-	for n := range keptAside { // at starts, with a sound copy
-		write(t, filepath.Join(dir, dbName), fmt.Appendf(nil, "damage %d", n))
-		s := open(t, dir)
-		expectState(t, s, 1, false)
-		if !strings.Contains(s.Mended(), "the database was not usable") {
-			t.Errorf("Mended says %q", s.Mended())
-		}
-		shut(t, s)
-	}
-	expectAside(t, dir, dbName, keptAside)
-
-	for range 3 { // and without one
-		write(t, filepath.Join(dir, dbName), []byte("damage"))
-		write(t, filepath.Join(dir, copyName), sound[:len(sound)-1])
-		shut(t, open(t, dir))
+	other := newSample(t)
+	for n := range 3 { // of another device, or a backup
+		write(t, db, other.db)
+		a.Token = labToken(n, 100)
+		save(t, s.SaveApp(labEndpoint, labApp, a))
 	}
 	expectAside(t, dir, dbName, keptAside+3)
-	expectAside(t, dir, copyName, 3)
+	shut(t, s)
+	for n := range 3 { // of an earlier process
+		write(t, db, fmt.Appendf(nil, "damage %d", n))
+		shut(t, open(t, dir))
+	}
+	expectAside(t, dir, dbName, keptAside+6)
 }
 
 func expectAside(t *testing.T, dir, name string, want int) {
@@ -117,20 +172,32 @@ func expectAside(t *testing.T, dir, name string, want int) {
 	if got := countAside(filepath.Join(dir, name)); got != want {
 		t.Errorf("%d files of %s are set aside, want %d", got, name, want)
 	}
-	if first := read(t, filepath.Join(dir, dbName+damagedAt)); string(first) != "damage 0" {
-		t.Errorf("the first file that was set aside holds %q", first)
+	if first := read(t, filepath.Join(dir, dbName+damagedAt)); !strings.HasPrefix(string(first), "damage 0") {
+		t.Errorf("the first file that was set aside begins with %.10q", first)
 	}
 }
 
-// What a store says of itself does not wait for the disk.
+// What a store says of itself does not wait for the disk, and says that it
+// waits.
 func TestASlowDiskHidesNothing(t *testing.T) {
-	s := open(t, t.TempDir())
+	clock := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	s, err := Open(Config{Dir: t.TempDir(), Now: func() time.Time { return clock }})
+	save(t, err)
+	defer shut(t, s)
 	if s.Busy() {
 		t.Error("it is busy with nothing")
 	}
-	s.mu.Lock() // as a write holds it
-	defer s.mu.Unlock()
+	s.begin() // as a write does
 	if !s.Busy() || s.Unwritten() != nil || s.Mended() != "" || s.Written().Writes == 0 {
 		t.Errorf("Busy %v, Unwritten %v, Mended %q, %+v", s.Busy(), s.Unwritten(), s.Mended(), s.Written())
+	}
+	clock = clock.Add(slowAfter + 1)
+	if err := s.Unwritten(); err == nil || !strings.Contains(err.Error(), "since 2026-03-01T00:00:00Z") {
+		t.Errorf("a write that hangs: %v", err)
+	}
+	s.end()
+	save(t, s.Unwritten())
+	if s.Busy() {
+		t.Error("it is still busy")
 	}
 }

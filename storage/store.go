@@ -50,15 +50,15 @@ type Store struct {
 	mu        sync.Mutex // guards the following, and orders writes
 	lock      *dirLock   // nil: the directory could not be made yet
 	closed    bool
-	held      entries  // what the database must hold
-	identity  identity // what the copy must hold
-	dbStale   bool     // the database may hold something else
-	copyStale bool     // the copy may hold something else
-	dbBad     error    // why the database must be set aside; nil: it is sound, or missing
-	copyBad   error    // the same for the copy
-	whole     bool     // this file system takes the database as a whole only
-	refused   int      // bytes that a failed save wanted to write; 0 once there is room for them
-	lossy     bool     // a bad file may hold credentials that are not in held
+	held      entries     // what the database must hold
+	identity  identity    // what the copy must hold
+	dbStale   bool        // the database may hold something else
+	copyStale bool        // the copy may hold something else
+	dbBad     error       // why the database must be set aside; nil: it is sound, or missing
+	copyBad   error       // the same for the copy
+	whole     bool        // this file system takes the database as a whole only
+	refused   int         // bytes that a failed save wanted to write; 0 once there is room for them
+	wrote     fs.FileInfo // the database as it was written last; nil: not by this process
 	mended    []string
 	unwritten error
 	unsynced  bool // what was found may be in memory only: a daemon that was killed left it
@@ -66,6 +66,7 @@ type Store struct {
 
 	showing sync.Mutex // guards shown; whoever asks for that does not wait for a slow disk
 	shown   health     // after the last change
+	began   time.Time  // when the present change began; zero if there is none
 }
 
 // health is what a store says of itself.
@@ -75,28 +76,43 @@ type health struct {
 	written   Written
 }
 
-// unlock ends a change, and shows what came of it.
-func (s *Store) unlock() {
+// begin begins a change. A disk may hold it up for any time: see Busy.
+func (s *Store) begin() {
+	s.mu.Lock()
 	s.showing.Lock()
-	s.shown = health{strings.Join(s.mended, "; "), s.unwritten, s.written}
+	s.began = s.now()
+	s.showing.Unlock()
+}
+
+// end ends a change, and shows what came of it.
+func (s *Store) end() {
+	s.showing.Lock()
+	s.shown, s.began = health{strings.Join(s.mended, "; "), s.unwritten, s.written}, time.Time{}
 	s.showing.Unlock()
 	s.mu.Unlock()
 }
 
+// Busy reports whether the store is waiting for the disk.
+func (s *Store) Busy() bool {
+	s.showing.Lock()
+	defer s.showing.Unlock()
+	return !s.began.IsZero()
+}
+
+// health returns what came of the last change. One that takes longer than
+// slowAfter counts as failing.
 func (s *Store) health() health {
 	s.showing.Lock()
 	defer s.showing.Unlock()
-	return s.shown
+	h := s.shown
+	if !s.began.IsZero() && s.now().Sub(s.began) > slowAfter {
+		h.unwritten = fmt.Errorf("the disk has not taken it since %s: it is failing or overloaded, see dmesg",
+			s.began.UTC().Format(time.RFC3339))
+	}
+	return h
 }
 
-// Busy reports whether the store is waiting for the disk.
-func (s *Store) Busy() bool {
-	free := s.mu.TryLock()
-	if free {
-		s.mu.Unlock()
-	}
-	return !free
-}
+const slowAfter = 20 * time.Second
 
 // Written counts what was written to the files, because flash wears.
 type Written struct {
@@ -123,9 +139,9 @@ func Open(cfg Config) (*Store, error) {
 	if opening == nil {
 		opening = func(string) {}
 	}
-	s.mu.Lock()
+	s.begin()
 	err := s.start(opening)
-	s.unlock()
+	s.end()
 	if err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -164,7 +180,8 @@ func (s *Store) load(opening func(path string)) error {
 	}
 	bad := errors.Join(s.dbBad, s.copyBad)
 	opening(s.dir)
-	if s.unsynced = bad == nil && !s.dbStale && !s.copyStale; s.unsynced {
+	s.unsynced = err == nil && !s.dbStale
+	if bad == nil && s.unsynced && !s.copyStale {
 		s.unwritten = advise(syncFile(s.path(dbName), false))
 	} else {
 		s.unwritten = s.flush()
@@ -215,11 +232,22 @@ func (s *Store) ready() error {
 		}
 	}
 	if s.lock != nil {
-		s.dbStale, s.copyStale = true, true
+		s.dbStale, s.copyStale, s.unsynced = true, true, false
+		s.mended = append(s.mended, s.moved())
 		err = s.lock.Close()
 	}
 	s.lock = lock
 	return err
+}
+
+// moved describes a new place of the state for people.
+func (s *Store) moved() string {
+	text := "the state directory was removed, or something was mounted over it; all of the state was written there anew"
+	place, err := Locate(s.dir)
+	if detail, advice := place.Loss(); err == nil && detail != "" {
+		text += ": " + detail + ": " + advice
+	}
+	return text
 }
 
 // Mended describes what had to be repaired since Open began, in words for
@@ -236,8 +264,8 @@ func (s *Store) Unwritten() error { return s.health().unwritten }
 // after nil, repeat that. It writes nothing unless something failed. The error
 // is the one that Unwritten then returns.
 func (s *Store) Flush() error {
-	s.mu.Lock()
-	defer s.unlock()
+	s.begin()
+	defer s.end()
 	if s.unwritten != nil || s.unsynced {
 		s.unwritten = s.flush()
 	}
@@ -276,19 +304,23 @@ func (s *Store) flush() error {
 	if err := s.writeCopy(); err != nil {
 		return err
 	}
-	if err := s.sync(); err != nil {
+	err := s.sync()
+	if err != nil && s.dbStale {
+		err = s.commit(nil)
+	}
+	if err != nil {
 		return err
 	}
 	if err := s.tryRoom(); err != nil {
 		return advise(fmt.Errorf("write %s: %w", s.path(dbName), err))
 	}
-	s.lossy = false
 	return nil
 }
 
 // sync makes sure that both files are on the disk.
 func (s *Store) sync() error {
 	if err := syncFile(s.path(dbName), true); err != nil {
+		s.dbStale = s.dbStale || !untouched(err) || errors.Is(err, fs.ErrNotExist)
 		return advise(fmt.Errorf("sync the database: %w", err))
 	}
 	if err := syncDir(s.dir); err != nil {

@@ -151,3 +151,26 @@ func TestAManagerThatDoesNotRead(t *testing.T) {
 		t.Errorf("logged %d times\n%s", n, d.stderr)
 	}
 }
+
+// The kernel reports a failed sync once. The database is then made anew, for
+// nobody knows what of it is on the disk.
+func TestASyncThatFailsAtTheStart(t *testing.T) {
+	l := newLab(t)
+	l.up()
+	token := l.storedToken()
+	l.daemon.stop()
+	before, err := os.Stat(l.path("state/tvpassd.db"))
+	l.must(err)
+	l.daemon = l.start("strace", "-D", "-f", "-qq", "-o", "/dev/null", "-P", l.path("state/tvpassd.db"),
+		"-e", "inject=fsync:error=EIO:when=1", programs.tvpassd, "run", "--config", l.path("config.toml"))
+	t.Cleanup(l.daemon.kill)
+	l.daemon.until("another database", func() bool {
+		now, err := os.Stat(l.path("state/tvpassd.db"))
+		return err == nil && !os.SameFile(before, now)
+	})
+	if got := l.token(); got != token {
+		t.Error("the token is another")
+	}
+	l.daemon.stop()
+	l.expectCalls(1, 1)
+}
