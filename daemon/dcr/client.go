@@ -180,6 +180,8 @@ func (c *Client) begin() (*http.Transport, error) {
 		TLSClientConfig:        config,
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConnsPerHost:    keptConns,
+		ReadBufferSize:         2 << 10, // most messages are shorter, and so many are in flight
+		WriteBufferSize:        2 << 10,
 		MaxResponseHeaderBytes: 64 << 10,
 		DisableCompression:     true,
 		// The server also offers HTTP/2. For a few calls HTTP/1.1 does the same

@@ -1,10 +1,12 @@
 package dcr
 
 import (
+	"bytes"
 	"compress/gzip"
 	"crypto/x509"
 	_ "embed"
 	"encoding/asn1"
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -20,12 +22,11 @@ var embedded string
 
 // embeddedRoot is a root certificate of the bundle inside this program.
 type embeddedRoot struct {
-	cert          *x509.Certificate
+	der           []byte
 	distrustAfter time.Time // it vouches for nothing that was issued later; zero if it is trusted without limit
 }
 
-// embeddedRoots returns the embedded roots that are wanted, and parses only
-// those.
+// embeddedRoots returns the embedded roots that are wanted. It parses none.
 func embeddedRoots(wanted func(der []byte) bool) ([]embeddedRoot, error) {
 	file, err := gzip.NewReader(strings.NewReader(embedded))
 	if err != nil {
@@ -45,13 +46,10 @@ func embeddedRoots(wanted func(der []byte) bool) ([]embeddedRoot, error) {
 		if rest, err = asn1.Unmarshal(rest[8:], &der); err != nil {
 			return nil, err
 		}
-		if !wanted(der.FullBytes) {
-			continue
+		if wanted(der.FullBytes) {
+			root.der = bytes.Clone(der.FullBytes) // and not all that was read
+			roots = append(roots, root)
 		}
-		if root.cert, err = x509.ParseCertificate(der.FullBytes); err != nil {
-			return nil, err
-		}
-		roots = append(roots, root)
 	}
 	return roots, nil
 }
@@ -67,17 +65,24 @@ func (r embeddedRoot) constraint(chain []*x509.Certificate) error {
 	return nil
 }
 
+// addEmbedded adds the embedded roots. Those without a limit come as PEM, because
+// a pool keeps less of that than of parsed certificates: 1 kB of 4.
 func (g *gathering) addEmbedded() error {
+	const begin, end = "-----BEGIN CERTIFICATE-----\n", "\n-----END CERTIFICATE-----\n"
 	roots, err := embeddedRoots(g.first)
-	if err != nil {
-		return fmt.Errorf("the embedded root certificates: %w", err)
-	}
 	for _, root := range roots {
 		if root.distrustAfter.IsZero() {
-			g.pool.AddCert(root.cert)
-		} else {
-			g.pool.AddCertWithConstraint(root.cert, root.constraint)
+			g.pool.AppendCertsFromPEM([]byte(begin + base64.StdEncoding.EncodeToString(root.der) + end))
+			continue
 		}
+		var cert *x509.Certificate
+		if cert, err = x509.ParseCertificate(root.der); err != nil {
+			break
+		}
+		g.pool.AddCertWithConstraint(cert, root.constraint)
+	}
+	if err != nil {
+		return fmt.Errorf("the embedded root certificates: %w", err)
 	}
 	return nil
 }
