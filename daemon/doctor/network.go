@@ -221,19 +221,10 @@ func judgeTLS(f *facts) Check {
 // setting names.
 func judgeHandshake(f *facts, host, setting string) Check {
 	r := f.server
-	err := r.tlsErr
-	if _, plain := errors.AsType[tls.RecordHeaderError](err); plain {
+	switch err := r.tlsErr.(type) {
+	case tls.RecordHeaderError:
 		return fail("find out what stands between, or correct "+setting, "what answers as %s does not speak TLS", host)
-	}
-	if r.tls == nil {
-		between := "a firewall, a filter or a router"
-		if r.proxy != nil {
-			between = "the proxy, or something behind it,"
-		}
-		return fail("find out what stands between: "+between+" interrupts TLS",
-			"%s takes connections, but the TLS handshake breaks off: %s", host, reason(err, r.err))
-	}
-	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); unknown {
+	case x509.UnknownAuthorityError:
 		todo := "if a proxy of yours intercepts TLS, name its root in [http] ca_file; " +
 			"otherwise find out what stands between"
 		if sent := r.tls.PeerCertificates; len(sent) == 1 && !sent[0].IsCA {
@@ -241,19 +232,27 @@ func judgeHandshake(f *facts, host, setting string) Check {
 		}
 		return fail(todo,
 			"this device does not know the authority behind the certificate of %s: %s", host, r.chain())
-	}
-	if _, other := errors.AsType[x509.HostnameError](err); other {
+	case x509.HostnameError:
 		return fail("correct "+setting+", or find out what intercepts the connection",
 			"what answers as %s has a certificate for %s", host, f.names())
+	case x509.CertificateInvalidError:
+		if err.Reason == x509.Expired {
+			return fail("check the clock; if it is right, tell the operator of "+host+", "+
+				"or find out what intercepts the connection",
+				"the certificate of %s %s, and the clock shows %s: %s",
+				host, f.validity(), stamp(f.cfg.Clock.Now().Wall), r.chain())
+		}
 	}
-	if invalid, ok := errors.AsType[x509.CertificateInvalidError](err); ok && invalid.Reason == x509.Expired {
-		return fail("check the clock; if it is right, tell the operator of "+host+", "+
-			"or find out what intercepts the connection",
-			"the certificate of %s %s, and the clock shows %s: %s",
-			host, f.validity(), stamp(f.cfg.Clock.Now().Wall), r.chain())
+	if r.tls != nil {
+		return fail("find out what intercepts the connection",
+			"the certificate of %s can't be trusted: %s: %s", host, reason(r.tlsErr, r.err), r.chain())
 	}
-	return fail("find out what intercepts the connection",
-		"the certificate of %s can't be trusted: %s: %s", host, reason(err, r.err), r.chain())
+	between := "a firewall, a filter or a router"
+	if r.proxy != nil {
+		between = "the proxy, or something behind it,"
+	}
+	return fail("find out what stands between: "+between+" interrupts TLS",
+		"%s takes connections, but the TLS handshake breaks off: %s", host, reason(r.tlsErr, r.err))
 }
 
 // validity describes why the peer's certificate is not valid now.

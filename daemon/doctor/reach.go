@@ -199,7 +199,7 @@ func (r *reach) verifier(places []dcr.Roots, now func() time.Time) func(tls.Conn
 				return nil
 			}
 			// An unknown authority is the least specific error: keep another place's.
-			if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); worst == nil || !unknown {
+			if _, unknown := err.(x509.UnknownAuthorityError); worst == nil || !unknown {
 				worst = err
 			}
 		}
