@@ -90,8 +90,7 @@ type Daemon struct {
 
 	reloading sync.Mutex // one reload at a time
 	conf      atomic.Pointer[config.Config]
-	drift     config.Drift // from conf
-	disk      config.Disk  // of the configurations
+	disk      config.Disk // of the configurations
 	upstream  atomic.Pointer[dcr.Client]
 }
 
@@ -180,7 +179,7 @@ func (d *Daemon) join(gate *throttle.Gate) {
 		Broker: d.broker, Hardware: d.hardware, Store: d.store, Line: line, Log: d.cfg.Log,
 		Version: d.cfg.Version, Undated: d.cfg.Undated,
 		Started: boot(), Reload: d.Reload, Socket: d.socket.Gone,
-		Changed: func() string { return d.drift.Changed(d.conf.Load()) },
+		Changed: func() string { return d.disk.Changed(d.conf.Load()) },
 	})
 }
 

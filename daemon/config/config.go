@@ -139,7 +139,9 @@ func (disk *Disk) load(file, otherwise string, n names) (*Config, error) {
 	}
 	c.readApps(filepath.Join(filepath.Dir(d.file), "apps.d"), d)
 	c.Risks, c.seen, c.disk = d.files.risks, d.files.seen, disk
-	disk.remember(c.seen)
+	disk.mu.Lock()
+	disk.last = c.seen
+	disk.mu.Unlock()
 	c.resolve(nil)
 	c.Late = d.files.late > 0 || slices.ContainsFunc(c.Bad, func(e *Error) bool { return fserr.MayPass(e) })
 	return c, nil

@@ -13,12 +13,19 @@ import (
 // system answers, perhaps forever, and the service manager allows 256.
 const maxHung = 8
 
-// Disk reads configurations again and again. It does not read a file while an
-// earlier call for it still hangs. The zero Disk is ready to use.
+// Disk reads configurations again and again, and notices that the files are no
+// longer those of the one in force. It does not read a file while an earlier call
+// for it still hangs. The zero Disk is ready to use.
 type Disk struct {
 	mu   sync.Mutex
 	hung [4 * maxHung]*call // those that ran out of time, and may have ended
 	last seen               // of the last configuration
+
+	// of Changed
+	conf    *Config       // that changed is about
+	changed string        // the last answer
+	next    time.Time     // when to look again
+	busy    chan struct{} // closed at the end of the look that is under way; nil if none is
 }
 
 // call is a call for a file.
@@ -51,29 +58,26 @@ func (disk *Disk) files() *files {
 	return &files{disk: disk, deadline: time.Now().Add(loadTime), hung: map[uint32]bool{}}
 }
 
-// begin begins a call for a file. The error says that the file hangs, that another
-// one of the same user does, or that too many do to try one that was not read
-// before and is not vital. Those of users do not use up root's share.
+// begin begins a call for a file. The error says that the file hangs, or that too
+// many do to try one that was not read before and is not vital. Those of users do
+// not use up root's share.
 func (disk *Disk) begin(name string, author uint32, vital bool) (*call, error) {
 	disk.mu.Lock()
 	defer disk.mu.Unlock()
 	others := 0
-	var err error
 	for _, c := range disk.hung {
 		switch {
 		case c == nil || c.hangs.Load() == 0:
 		case c.name == name:
 			return nil, &fs.PathError{Op: "read", Path: name, Err: os.ErrDeadlineExceeded}
-		case c.author == author && author != 0:
-			err = errLate
 		case (c.author == 0) == (author == 0):
 			others++
 		}
 	}
 	if others >= maxHung && !vital && !disk.last.has(name) {
-		err = errLate
+		return nil, errLate
 	}
-	return &call{name: name, author: author}, err
+	return &call{name: name, author: author}, nil
 }
 
 // end remembers a call that ran out of time.
@@ -86,11 +90,4 @@ func (disk *Disk) end(c *call) {
 			return
 		}
 	}
-}
-
-// remember notes what was read.
-func (disk *Disk) remember(s seen) {
-	disk.mu.Lock()
-	defer disk.mu.Unlock()
-	disk.last = s
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/tvpassd/tvpassd/device/hostfile"
@@ -82,16 +81,6 @@ func (c *Config) changed() string {
 	return ""
 }
 
-// Drift notices that the files on disk are no longer those of the configuration in
-// force. The zero Drift is ready to use.
-type Drift struct {
-	mu   sync.Mutex
-	conf *Config       // that file is about
-	file string        // the last answer
-	next time.Time     // when to look again
-	busy chan struct{} // closed at the end of the look that is under way; nil if none is
-}
-
 const (
 	// lookShare limits the looks to this part of the time.
 	lookShare = 20
@@ -101,38 +90,38 @@ const (
 )
 
 // Changed returns a file that changed since c was read, or "".
-func (d *Drift) Changed(c *Config) string {
-	d.mu.Lock()
-	if d.conf != c {
-		d.conf, d.file, d.next = c, "", time.Time{}
+func (disk *Disk) Changed(c *Config) string {
+	disk.mu.Lock()
+	if disk.conf != c {
+		disk.conf, disk.changed, disk.next = c, "", time.Time{}
 	}
-	if d.busy == nil && time.Now().After(d.next) {
-		d.busy = make(chan struct{})
-		go d.look(c, d.busy)
+	if disk.busy == nil && time.Now().After(disk.next) {
+		disk.busy = make(chan struct{})
+		go disk.look(c, disk.busy)
 	}
-	busy := d.busy
-	d.mu.Unlock()
+	busy := disk.busy
+	disk.mu.Unlock()
 	if busy != nil {
 		select {
 		case <-busy:
 		case <-time.After(lookWait):
 		}
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.file
+	disk.mu.Lock()
+	defer disk.mu.Unlock()
+	return disk.changed
 }
 
 // look ends after loadTime at the latest.
-func (d *Drift) look(c *Config, done chan struct{}) {
+func (disk *Disk) look(c *Config, done chan struct{}) {
 	began := time.Now()
 	file := c.changed()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.conf == c {
-		d.file = file
+	disk.mu.Lock()
+	defer disk.mu.Unlock()
+	if disk.conf == c {
+		disk.changed = file
 	}
-	d.next = time.Now().Add(lookShare * time.Since(began))
-	d.busy = nil
+	disk.next = time.Now().Add(lookShare * time.Since(began))
+	disk.busy = nil
 	close(done)
 }

@@ -103,7 +103,7 @@ func TestChangedBesideAFileThatHangs(t *testing.T) {
 func TestDrift(t *testing.T) {
 	c, dir := mustLoad(t, map[string]string{"config.toml": labApp("x")})
 	file := filepath.Join(dir, "config.toml")
-	var d Drift
+	var d Disk
 	expect(t, d.Changed(c), "")
 	must(t, os.WriteFile(file, []byte(labApp("y")), 0o600))
 	d.next = time.Time{} // it need not wait
