@@ -28,7 +28,7 @@ func openFiles() uint64 {
 // totalFor returns how many connections all users together may have if so many
 // files may be open. The rest is for admins, calls to the server and the state.
 func totalFor(files uint64) int {
-	return int(min(max(files-min(files/4, 300), 16), 512))
+	return int(min(max(files/2, 16), 512))
 }
 
 const (
@@ -70,16 +70,24 @@ type limits struct {
 	total int // of all users who are not admins
 }
 
+// enoughFiles are enough to have most of a flood wait: see [leaving].
+const enoughFiles = 1024
+
 // newDoor returns a door in front of a socket.
 func newDoor(l *Socket, callers *patient, s *Server) *door {
 	p := ipc.NewProblem(ipc.CodeTooManyRequests,
 		"too many connections are open: close some, or keep one alive and use it again")
 	p.RetryAfterMS = 1000
+	files := openFiles()
+	if files < enoughFiles {
+		s.cfg.Log.Warn("a flood of connections delays players: let the daemon open 4096 files (ulimit -n)",
+			"code", "few_files", "total", files)
+	}
 	return &door{
 		socket: l, callers: callers, late: newLate(), identify: s.identify,
 		admin:  func(peer Peer) bool { return s.cfg.Policy().Admin(peer) },
 		limits: limits{s.cfg.PerUID, max(s.cfg.PerUID, adminConns), s.cfg.Total},
-		log:    s.cfg.Log, leaving: leaving{most: leavingFor(openFiles(), s.cfg.Total), word: lastWord(p, nil)},
+		log:    s.cfg.Log, leaving: leaving{most: leavingFor(files, s.cfg.Total), word: lastWord(p, nil)},
 		users: make(map[uint32]*account), told: make(map[notice]time.Time),
 	}
 }

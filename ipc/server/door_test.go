@@ -305,7 +305,7 @@ func TestBodiesInMemoryAreLimited(t *testing.T) {
 // However few files an init system lets the daemon open, its users can't take
 // the last one.
 func TestTheTotalFitsTheOpenFiles(t *testing.T) {
-	for files, want := range map[uint64]int{0: 16, 16: 16, 64: 48, 256: 192, 600: 450, 680: 510, 4096: 512,
+	for files, want := range map[uint64]int{0: 16, 16: 16, 64: 32, 256: 128, 600: 300, 1022: 511, 4096: 512,
 		math.MaxUint64: 512} {
 		if got := totalFor(files); got != want {
 			t.Errorf("%d files: %d connections, want %d", files, got, want)

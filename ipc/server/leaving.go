@@ -15,7 +15,7 @@ const (
 // leavingFor returns how many of so many open files may be connections that wait
 // for their refusal, beside those that the server has.
 func leavingFor(files uint64, total int) int {
-	used := uint64(total + adminConns + 64) // calls to the server and the state have some, too
+	used := uint64(total) + min(files/8, adminConns) + 64 // calls to the server and the state have some, too
 	return int(min((files-min(files, used))/2, maxLeaving))
 }
 

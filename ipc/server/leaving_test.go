@@ -37,7 +37,7 @@ func TestLeaving(t *testing.T) {
 	if n := answered(); n != 2 || len(l.fds) != 0 {
 		t.Errorf("%d are answered in the end, %d wait", n, len(l.fds))
 	}
-	for files, want := range map[uint64]int{0: 0, 256: 0, 1024: 96, 4096: 1024, math.MaxUint64: maxLeaving} {
+	for files, want := range map[uint64]int{0: 0, 256: 16, 512: 64, 1024: 160, 4096: 1024, math.MaxUint64: maxLeaving} {
 		if got := leavingFor(files, totalFor(files)); got != want {
 			t.Errorf("%d files: %d may wait, want %d", files, got, want)
 		}
