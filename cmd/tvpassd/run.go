@@ -37,7 +37,7 @@ func (e *env) runDaemon(user string) (err error) {
 	e.stage.Store(starting)
 	signal.Ignore(syscall.SIGPIPE) // the daemon goes on when nobody reads its log
 	syscall.Umask(0o077)           // whoever started it may have another, even one that shuts itself out
-	service.Prefer()
+	service.Prefer(user != "")
 	var found *hardware.Findings
 	switch {
 	case user != "":

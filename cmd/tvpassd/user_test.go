@@ -301,7 +301,7 @@ func TestNiceness(t *testing.T) {
 	for started, want := range map[int]int{0: -5, 7: 7} {
 		t.Run(strconv.Itoa(started), func(t *testing.T) {
 			l, exe := userLab(t)
-			l.daemon = l.start("nice", "-n", strconv.Itoa(started-(20-ours)), // 20 is 0 for the system call
+			l.daemon = l.start("setsid", "nice", "-n", strconv.Itoa(started-(20-ours)), // 20 is 0 for the system call
 				exe, "run", "--user", unprivileged, "--config", l.path("config.toml"))
 			t.Cleanup(l.daemon.kill)
 			l.daemon.until("socket", func() bool {
@@ -312,6 +312,10 @@ func TestNiceness(t *testing.T) {
 				if nice != want {
 					t.Errorf("thread %s has niceness %d, want %d", thread, nice, want)
 				}
+			}
+			session, err := os.ReadFile(fmt.Sprintf("/proc/%d/autogroup", l.daemon.cmd.Process.Pid))
+			if want := fmt.Sprintf("nice %d\n", min(want, 0)); err == nil && !strings.HasSuffix(string(session), want) {
+				t.Errorf("the session has %s, want %s", session, want)
 			}
 		})
 	}

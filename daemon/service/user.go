@@ -82,11 +82,16 @@ func (a Account) Become() error {
 const niceness = -5
 
 // Prefer gives this process its niceness, unless it was started with another
-// one. Only root may do so; other users go without.
-func Prefer() {
+// one, and its session, if that is the service's. Only root may do so; other
+// users go without.
+func Prefer(session bool) {
 	const normal = 20 // as the system calls have it
-	if Managed() {    // the unit has it, and does not allow these calls
+	// The unit has it, and does not allow these calls.
+	if now, _ := unix.Getpriority(unix.PRIO_PROCESS, 0); Managed() || now != normal { // 0 after an error
 		return
+	}
+	if session { // Linux may share the processor by sessions (sched_autogroup), and weigh these
+		_ = os.WriteFile("/proc/self/autogroup", []byte("-5"), 0)
 	}
 	// Niceness belongs to a thread, and a new one has that of its maker. So all of
 	// them have it once a look at all finds none without. (AllThreadsSyscall stops
@@ -96,8 +101,8 @@ func Prefer() {
 		threads, _ := os.ReadDir("/proc/self/task") // without /proc it goes without
 		for _, t := range threads {
 			id, _ := strconv.Atoi(t.Name())
-			now, err := unix.Getpriority(unix.PRIO_PROCESS, id)
-			if err == nil && now == normal && unix.Setpriority(unix.PRIO_PROCESS, id, niceness) == nil {
+			now, _ := unix.Getpriority(unix.PRIO_PROCESS, id)
+			if now == normal && unix.Setpriority(unix.PRIO_PROCESS, id, niceness) == nil {
 				done = false
 			}
 		}
