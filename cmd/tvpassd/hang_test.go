@@ -75,7 +75,7 @@ func TestCommandsBesideAFileSystemThatHangs(t *testing.T) {
 	}
 
 	l.write("config.toml", strings.Replace(good, `"sock"`, `"hung/sock"`, 1))
-	l.run("doctor", "--json").expect(t, 2, "lstat "+l.path("hung/sock")+": "+hangs)
+	l.run("doctor", "--json").expect(t, 2, "stat "+l.path("hung/sock")+": "+hangs)
 
 	l.write("config.toml", strings.Replace(good, "accept_volatile_state = true", "", 1))
 	l.must(os.Symlink("hung", l.path("state")))

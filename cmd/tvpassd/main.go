@@ -121,7 +121,7 @@ func (e *env) leave() {
 		within = 12 * time.Second // service managers wait for 15
 	}
 	time.Sleep(within)
-	go e.complain(errors.New("ended by a signal, while a call hung: a file system does not answer"))
+	go fmt.Fprintln(e.stderr, "tvpassd: ended by a signal, while a call hung: a file system does not answer")
 	time.Sleep(time.Second / 10) // standard error may hang, too
 	os.Exit(status)
 }

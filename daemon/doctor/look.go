@@ -108,16 +108,11 @@ func (f *facts) lookAtSocket(ctx context.Context) {
 		part, _ := config.LoadPart(f.cfg.ConfigFile) // the check of the configuration says what is wrong
 		f.socket = part.SocketPath
 	}
-	var info fs.FileInfo
-	f.socketErr = hostfile.Within("lstat", f.socket, func() (err error) {
-		info, err = os.Lstat(f.socket)
-		return err
-	})
-	if errors.Is(f.socketErr, os.ErrDeadlineExceeded) {
+	if _, f.socketErr = hostfile.Stat(f.socket); errors.Is(f.socketErr, os.ErrDeadlineExceeded) {
 		f.statusErr = f.socketErr
 		return
 	}
-	f.socketInfo = info
+	f.socketInfo, f.socketErr = os.Lstat(f.socket)
 	ctx, cancel := context.WithTimeout(ctx, daemonPatience)
 	defer cancel()
 	c := client.Client{Socket: f.socket}
@@ -171,14 +166,13 @@ func (f *facts) lookAtState() {
 	if f.status != nil || f.stateErr != nil {
 		return
 	}
-	var kept storage.Inspection
-	f.keptErr = hostfile.Within("read", dir, func() (err error) {
-		kept, err = storage.Inspect(dir)
-		return err
-	})
-	if !errors.Is(f.keptErr, os.ErrDeadlineExceeded) {
-		f.kept = kept
+	for _, name := range []string{"/tvpassd.db", "/tvpassd.copy"} {
+		if _, err := hostfile.Stat(dir + name); errors.Is(err, os.ErrDeadlineExceeded) {
+			f.keptErr = err
+			return
+		}
 	}
+	f.kept, f.keptErr = storage.Inspect(dir)
 }
 
 // shut returns for how long the throttle is shut, by the daemon's status or its

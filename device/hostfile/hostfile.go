@@ -38,31 +38,24 @@ func late() error {
 // Patience is the usual time limit of a call.
 const Patience = 2 * time.Second
 
-// Within runs do, which looks at the file or folder of that name, and returns
-// without it after [Patience]: a call that hangs in the kernel can't be ended. What
-// do wrote may be read unless the error is [os.ErrDeadlineExceeded].
-func Within(op, name string, do func() error) error {
-	done := make(chan error, 1)
-	go func() { done <- do() }()
-	select {
-	case err := <-done:
-		return err
-	case <-time.After(Patience):
-		return &fs.PathError{Op: op, Path: name, Err: late()}
-	}
-}
-
-// Stat is os.Stat in limited time.
+// Stat is os.Stat in limited time: a call that hangs in the kernel can't be ended,
+// and goes on alone. The error is then [os.ErrDeadlineExceeded].
 func Stat(name string) (fs.FileInfo, error) {
-	var info fs.FileInfo
-	err := Within("stat", name, func() (err error) {
-		info, err = os.Stat(name)
-		return err
-	})
-	if err != nil {
-		return nil, err
+	type outcome struct {
+		info fs.FileInfo
+		err  error
 	}
-	return info, nil
+	done := make(chan outcome, 1)
+	go func() {
+		info, err := os.Stat(name)
+		done <- outcome{info, err}
+	}()
+	select {
+	case o := <-done:
+		return o.info, o.err
+	case <-time.After(Patience):
+		return nil, &fs.PathError{Op: "stat", Path: name, Err: late()}
+	}
 }
 
 // Rule says what may be read. The zero Rule reads regular files of any owner,
