@@ -8,7 +8,6 @@
 package service
 
 import (
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -32,15 +31,6 @@ const packagedExecutable = "/usr/bin/tvpassd"
 
 // systemd is the name that kardianos/service has for it.
 const systemd = "linux-systemd"
-
-var (
-	//go:embed tvpassd.service
-	unit string
-	//go:embed tvpassd.socket
-	socketUnit string
-	//go:embed prepare.sh
-	prepare string
-)
 
 // Options say what the service runs. Only install uses more than Stdout.
 type Options struct {
@@ -151,7 +141,7 @@ func unitTemplate() string {
 	return strings.NewReplacer(
 		packagedExecutable+" run", "{{Path | cmdEscape}}{{range Arguments}} {{. | cmd}}{{end}}",
 		packagedExecutable, "{{Path | cmdEscape}}",
-	).Replace(unit)
+	).Replace(shipped("tvpassd.service"))
 }
 
 func (l library) control(action string) error { return service.Control(l.Service, action) }
@@ -169,7 +159,7 @@ func (l library) install(o Options) error {
 		return err
 	}
 	if l.Platform() == systemd {
-		if err := os.WriteFile(unitFolder+name+".socket", []byte(socketUnit), 0o644); err != nil {
+		if err := os.WriteFile(unitFolder+name+".socket", []byte(shipped("tvpassd.socket")), 0o644); err != nil {
 			return err
 		}
 	}
@@ -180,7 +170,7 @@ func install(m installer, o Options) error {
 	if err := o.check(); err != nil {
 		return err
 	}
-	if out, err := exec.Command("sh", "-c", prepare).CombinedOutput(); err != nil {
+	if out, err := exec.Command("sh", "-c", shipped("prepare.sh")).CombinedOutput(); err != nil {
 		return errors.New(strings.TrimSpace(string(out)))
 	}
 	if path := packagedUnit(); path != "" && service.ChosenSystem().String() == systemd {

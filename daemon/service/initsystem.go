@@ -1,7 +1,6 @@
 package service
 
 import (
-	_ "embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,20 +13,14 @@ import (
 	"github.com/kardianos/service"
 )
 
-var (
-	//go:embed tvpassd.init
-	initScript string
-	//go:embed tvpassd.openrc
-	openRCScript string
-	//go:embed tvpassd.procd
-	procdScript string
-)
+// initScript is the script for SysV and busybox.
+const initScript = "tvpassd.init"
 
 // initSystem is an init system other than systemd: a script that it runs, and what
 // makes the boot run it.
 type initSystem struct {
 	name   string
-	script string // as the packages ship it
+	script string // its name among those that the packages ship
 	path   string // where the script belongs
 
 	enable [][]string   // commands that make the boot run the script; the first that works is enough
@@ -56,13 +49,13 @@ func otherInit() *initSystem {
 		return nil
 	case platform == "linux-openrc":
 		return &initSystem{
-			name: "OpenRC", script: openRCScript, path: etcInit,
+			name: "OpenRC", script: "tvpassd.openrc", path: etcInit,
 			enable: [][]string{{"rc-update", "add", name, "default"}},
 			boots:  linkedBy("/etc/runlevels/default/"+name, "rc-update add tvpassd default"),
 		}
 	case platform == "linux-procd":
 		return &initSystem{
-			name: "procd", script: procdScript, path: etcInit,
+			name: "procd", script: "tvpassd.procd", path: etcInit,
 			enable: [][]string{{etcInit, "enable"}},
 			boots:  linkedBy("/etc/rc.d/S[0-9][0-9]"+name, "/etc/init.d/tvpassd enable"),
 		}
@@ -86,7 +79,7 @@ func (i *initSystem) text(o Options) string {
 	return strings.NewReplacer(
 		"exe="+packagedExecutable+"\n", "exe="+o.Executable+"\n",
 		`arguments="run --user tvpass"`, `arguments="`+arguments+`"`,
-	).Replace(i.script)
+	).Replace(shipped(i.script))
 }
 
 // install writes the script and makes the boot run it. If it can't be sure that

@@ -3,6 +3,8 @@
 # alone, because the smallest devices have nothing else. Packages run it when
 # they are installed, and so does `tvpassd install`. It may be run again.
 
+umask 022 # whoever runs it may have another: nobody but root may write to /etc/tvpassd, and all must read it
+
 fail() {
 	echo "$1" >&2
 	exit 1

@@ -28,8 +28,8 @@ func units(t *testing.T) (serviceFile, socketFile string) {
 	}
 	serviceFile, socketFile = filepath.Join(folder, name+".service"), filepath.Join(folder, name+".socket")
 	for path, text := range map[string]string{
-		serviceFile: strings.ReplaceAll(unit, packagedExecutable, program),
-		socketFile:  socketUnit,
+		serviceFile: strings.ReplaceAll(shipped("tvpassd.service"), packagedExecutable, program),
+		socketFile:  shipped("tvpassd.socket"),
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
 			t.Fatal(err)
@@ -63,7 +63,7 @@ func TestSandboxIsTight(t *testing.T) {
 func TestSandboxLeavesTheJobPossible(t *testing.T) {
 	for _, option := range []string{"PrivateUsers=", "ProcSubset=pid", "PrivateTmp=", "ProtectClock=",
 		"network-online.target", "time-sync.target"} {
-		for line := range strings.Lines(unit) {
+		for line := range strings.Lines(shipped("tvpassd.service")) {
 			if !strings.HasPrefix(line, "#") && strings.Contains(line, option) {
 				t.Errorf("tvpassd.service has %s", strings.TrimSpace(line))
 			}
@@ -76,7 +76,7 @@ func TestInstalledUnitIsTheShippedOne(t *testing.T) {
 		"{{Path | cmdEscape}}{{range Arguments}} {{. | cmd}}{{end}}", packagedExecutable+" run",
 		"{{Path | cmdEscape}}", packagedExecutable,
 	).Replace(unitTemplate())
-	if got != unit {
+	if got != shipped("tvpassd.service") {
 		t.Errorf("the template of the unit is not the unit:\n%s", got)
 	}
 	if strings.Contains(unitTemplate(), packagedExecutable) {
@@ -107,5 +107,44 @@ func TestServiceFilesMustBeThere(t *testing.T) {
 	}
 	if err := (&Options{Executable: "/bin/sh", ConfigFile: "/etc/none.toml"}).check(); err == nil {
 		t.Error("no error for a configuration that is missing")
+	}
+}
+
+// What install writes is what the packages ship.
+func TestThePackedFilesAreThoseOfThePackages(t *testing.T) {
+	files, err := filepath.Glob("tvpassd.*")
+	if err != nil || len(files) < 5 {
+		t.Fatalf("found only %q: %v", files, err)
+	}
+	for _, file := range append(files, "prepare.sh") {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if shipped(file) != string(content) {
+			t.Errorf("%s has changed: run `go generate ./daemon/service`", file)
+		}
+	}
+}
+
+// Nobody but root may write to the configuration's directory, and everybody may
+// read it, whatever the umask of the person who installs.
+func TestPrepareUnderAnyUmask(t *testing.T) {
+	for _, umask := range []string{"000", "077"} {
+		dir := t.TempDir()
+		script := strings.NewReplacer("/etc/tvpassd", dir+"/etc", "/var/lib", dir+"/lib").Replace(shipped("prepare.sh"))
+		const users = "getent() { :; }; groupadd() { :; }; useradd() { :; }; chown() { :; }; umask " // it changes none
+		if out, err := exec.Command("sh", "-c", users+umask+"\n"+script).CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		for _, folder := range []string{"etc", "etc/apps.d", "lib"} {
+			fi, err := os.Stat(filepath.Join(dir, folder))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if fi.Mode().Perm() != 0o755 {
+				t.Errorf("umask %s: %s has mode %o", umask, folder, fi.Mode().Perm())
+			}
+		}
 	}
 }

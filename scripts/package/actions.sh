@@ -6,6 +6,7 @@
 # $D (Yocto) and $IPKG_INSTROOT (OpenWrt) are the root of an image that is being
 # built. There, and in a root that is not this system's own, nothing is started.
 set -e
+umask 022
 root=${D:-}${IPKG_INSTROOT:-}
 
 complain() { echo "tvpassd: $*" >&2; }
