@@ -41,8 +41,23 @@ func (d *document) read() error {
 	return d.parse(file.Data)
 }
 
+// maxSigns is how many signs a file may have that make tables, keys or values. A
+// hundred apps have a few thousand, and each can take 200 times its own memory.
+const maxSigns = 16384
+
 func (d *document) parse(data []byte) error {
 	d.root = newTable(0)
+	count := 0
+	for _, c := range data {
+		if strings.IndexByte("=.,[{", c) >= 0 {
+			count++
+		}
+	}
+	if count > maxSigns {
+		err := fmt.Errorf("has more than %d of the signs = . , [ and {, and no configuration needs so many", maxSigns)
+		d.fault(0, "%v", err)
+		return err
+	}
 	err := build(data, d.root)
 	if fault, ok := errors.AsType[*Error](err); ok {
 		fault.File = d.file

@@ -31,6 +31,7 @@ func expectFaults(t *testing.T, files []faulty) {
 
 // TestSyntaxFaults reads files that are not TOML.
 func TestSyntaxFaults(t *testing.T) {
+	const tooMany = "FILE: has more than 16384 of the signs = . , [ and {, and no configuration needs so many"
 	expectFaults(t, []faulty{
 		{"syntax", "log_level = \"info\"\nstate_dir = /var/lib\n",
 			"FILE:2: is not valid TOML: unexpected character U+002F '/' at start of value: put text in quotes"},
@@ -38,12 +39,15 @@ func TestSyntaxFaults(t *testing.T) {
 		{"an unknown escape", "state_dir = \"\\\u00e9\"", `FILE:1: is not valid TOML: invalid escape character U+00C3 'Ã'`},
 		{"a key twice", "log_level = \"info\"\n\nlog_level = \"warn\"\n",
 			"FILE:3: is not valid TOML: key log_level is already defined"},
+		{"too many keys", "a" + strings.Repeat(".a", 17000) + " = 1\n", tooMany},
+		{"too many tables", strings.Repeat("[[app]]\n", 9000), tooMany},
+		{"too many values", "a = [" + strings.Repeat("1,", 17000) + "]\n", tooMany},
 		{"a table twice", "[http]\n[socket]\n[http]\n", "FILE:3: is not valid TOML: table http already exists"},
 		{"a table after its value", "http = 1\n[http]\n",
 			"FILE:2: is not valid TOML: key http should be a table, not a value"},
 		{"not UTF-8", "# \xff\n", "FILE:1: is not valid TOML: invalid UTF-8 character in comment"},
 		{"UTF-16", "\xff\xfea\x00", "FILE:1: is not valid TOML: invalid character at start of key: U+00FF 'ÿ'"},
-		{"nested without end", "a = " + strings.Repeat("[", 100_000),
+		{"nested without end", "a = " + strings.Repeat("[", 12_000),
 			"FILE:1: is not valid TOML: arrays and inline tables are nested more than the maximum of 10000 levels deep"},
 		{"too long", "#" + strings.Repeat("x", maxFile), "FILE: can't be read: it is longer than 256 KiB"},
 	})
