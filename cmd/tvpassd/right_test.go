@@ -33,3 +33,20 @@ func TestAReloadEndsTheWatchesWhoseRightItTakes(t *testing.T) {
 		t.Errorf("the other one was told of it too\n%s", goes.stderr)
 	}
 }
+
+// To list the groups of a caller with 65,536 takes milliseconds for each
+// connection.
+func TestACallerInManyGroups(t *testing.T) {
+	needRoot(t)
+	l := newLab(t)
+	l.addApp("grouped", `allow_groups = ["61500"]`)
+	l.up()
+	for count, want := range map[uint32]int{200: 200, 300: 403} {
+		who := &syscall.Credential{Uid: 61002, Gid: 61002}
+		for i := range count {
+			who.Groups = append(who.Groups, 61500+i)
+		}
+		l.curlAs(who, "/v1/apps/grouped/token?wait=60s").expect(t, want)
+	}
+	l.daemon.stop()
+}

@@ -59,22 +59,25 @@ func listedGroups(uid uint32) []uint32 {
 	return groups
 }
 
+// maxGroups is how many supplementary groups a caller may have that count. To
+// list 65,536 takes milliseconds, and users with a range of group numbers
+// (/etc/subgid) can have so many.
+const maxGroups = 256
+
 // peerGroups asks for the supplementary groups, for which x/sys has no function.
+// A caller with too many has none.
 func peerGroups(fd int) ([]uint32, error) {
-	const each = unsafe.Sizeof(uint32(0))
-	groups := make([]uint32, 32)
-	for {
-		size := uint32(uintptr(len(groups)) * each)
-		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERGROUPS,
-			uintptr(unsafe.Pointer(&groups[0])), uintptr(unsafe.Pointer(&size)), 0)
-		got := int(uintptr(size) / each)
-		switch {
-		case errno == unix.ERANGE && got > len(groups): // size is now what is needed
-			groups = make([]uint32, got)
-		case errno != 0:
-			return nil, errno
-		default:
-			return groups[:got:got], nil
-		}
+	var all [maxGroups]uint32
+	size := uint32(unsafe.Sizeof(all))
+	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERGROUPS,
+		uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&size)), 0)
+	switch errno {
+	case 0:
+		groups := make([]uint32, uintptr(size)/unsafe.Sizeof(all[0]))
+		copy(groups, all[:])
+		return groups, nil
+	case unix.ERANGE:
+		return nil, nil
 	}
+	return nil, errno
 }
