@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -85,4 +86,22 @@ func TestASlowRegistration(t *testing.T) {
 	if len(requests) != 2 || requests[0].RemoteAddr != requests[1].RemoteAddr {
 		t.Errorf("the requests came from %v, want one connection", requests)
 	}
+}
+
+// Each line of a header costs the daemon much more than its bytes.
+func TestAHeaderOfManyLines(t *testing.T) {
+	l := newLab(t)
+	l.up()
+	for lines, want := range map[int]int{100: 200, 200: 431} {
+		var flags []string
+		for i := range lines {
+			flags = append(flags, "-H", fmt.Sprintf("X%d: y", i))
+		}
+		r := l.curl("/v1/status", flags...)
+		r.expect(t, want)
+		if want == 431 {
+			r.expect(t, want, `"code":"too_large"`, "more than 128 lines")
+		}
+	}
+	l.daemon.stop()
 }

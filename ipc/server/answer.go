@@ -106,7 +106,8 @@ func refusal(answer []byte, gateway bool) []byte {
 	p := ipc.NewProblem(ipc.CodeInvalidParameter, "the request can't be read: "+reason)
 	switch status {
 	case http.StatusRequestHeaderFieldsTooLarge:
-		p = ipc.NewProblem(ipc.CodeTooLarge, fmt.Sprintf("the headers are larger than %d KiB", maxHeader>>10))
+		p = ipc.NewProblem(ipc.CodeTooLarge,
+			fmt.Sprintf("the headers are larger than %d KiB or have more than %d lines", maxHeader>>10, maxLines))
 	case http.StatusExpectationFailed:
 		p.Detail = "the only Expect that is understood is 100-continue"
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"syscall"
@@ -41,7 +42,14 @@ type conn struct {
 	body  int64  // bytes of the request's body still to come; [untilTheEnd] if it is chunked
 	held  []byte // what came together with a header, and follows it
 	match int    // how much of hostName the line of the header begins with, or otherLine
+	lines int    // of the header, so far
 }
+
+// maxLines is how many lines a header may have. net/http makes much more of
+// each than it has bytes.
+const maxLines = 128
+
+var errTooManyLines = errors.New("the header has too many lines")
 
 const (
 	hostName    = "host:"
@@ -77,7 +85,11 @@ func (c *conn) Read(b []byte) (int, error) {
 			line, _, c.begun = bytes.Cut(b[:n], []byte("\n"))
 			c.line = append(c.line, line[:min(len(line), maxLine-len(c.line))]...)
 		}
-		if end := c.hideHost(b[:n]); end < n {
+		end := c.hideHost(b[:n])
+		if c.lines > maxLines {
+			return 0, errTooManyLines
+		}
+		if end < n {
 			if len(held) == 0 {
 				held = bytes.Clone(b[:n])
 			}
@@ -108,7 +120,7 @@ func (c *conn) answered() {
 	c.yield()
 	c.become(idle)
 	c.serving, c.begun, c.line = false, false, c.line[:0]
-	c.body, c.match = 0, otherLine // a request begins with a line that is not Host
+	c.body, c.match, c.lines = 0, otherLine, 0 // a request begins with a line that is not Host
 }
 
 // hideHost rewrites what is a header, and returns where it ends.
@@ -119,6 +131,7 @@ func (c *conn) hideHost(b []byte) int {
 			return i + 1
 		case char == '\n':
 			c.match = 0
+			c.lines++
 		case char == '\r':
 		case c.match == otherLine:
 			end := bytes.IndexByte(b[i:], '\n')
@@ -182,6 +195,9 @@ func ended(fd uintptr) (bool, error) {
 func (c *conn) Write(b []byte) (int, error) {
 	if !c.serving {
 		c.serving = true // an answer in several pieces is replaced as one
+		if c.lines > maxLines {
+			b = []byte("HTTP/1.1 431 ") // net/http takes the error of Read for a bad request
+		}
 		_, err := c.write(refusal(b, bytes.Contains(c.line, []byte("/"+gatewayName))))
 		return len(b), err
 	}
