@@ -45,7 +45,10 @@ func listenerOf(l net.Listener) (*listener, error) {
 	}
 	made, err := newListener(f)
 	if err == nil {
-		err = made.raw.Control(func(fd uintptr) { _ = unix.Listen(int(fd), backlog) })
+		err = made.raw.Control(func(fd uintptr) {
+			refuseRights(int(fd))
+			_ = unix.Listen(int(fd), backlog)
+		})
 	}
 	return made, err
 }

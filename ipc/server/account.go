@@ -60,7 +60,10 @@ func (d *door) dropDead(uid uint32, now time.Time) {
 	d.mu.Unlock()
 	for _, c := range conns {
 		if c.hungUp() {
-			_ = c.Close() // nobody is there
+			d.mu.Lock()
+			d.remove(c) // nobody is there
+			d.mu.Unlock()
+			go c.Close()
 		}
 	}
 }

@@ -29,6 +29,7 @@ type conn struct {
 	serving bool      // a request has reached the server: what is written is its answer
 
 	deadline readDeadline
+	raw      syscall.RawConn // of Conn; nil if it has none
 
 	// The door's mutex guards these.
 	state  state
@@ -155,15 +156,10 @@ func (c *conn) hideHost(b []byte) int {
 // to learn that its caller has left, and would mistake a half-closed connection
 // (shutdown(SHUT_WR), as `nc -N` does) for a caller who left.
 func (c *conn) gone() error {
-	sc, ok := c.Conn.(syscall.Conn)
-	if !ok {
+	if c.raw == nil {
 		return io.EOF
 	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return err
-	}
-	err = raw.Read(func(fd uintptr) bool {
+	err := c.raw.Read(func(fd uintptr) bool {
 		gone, err := ended(fd)
 		return gone || err != nil && err != unix.EINTR
 	})
@@ -172,15 +168,10 @@ func (c *conn) gone() error {
 
 // hungUp reports whether the caller has closed the connection.
 func (c *conn) hungUp() (is bool) {
-	sc, ok := c.Conn.(syscall.Conn)
-	if !ok {
+	if c.raw == nil {
 		return false
 	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return false
-	}
-	err = raw.Control(func(fd uintptr) { is, _ = ended(fd) })
+	err := c.raw.Control(func(fd uintptr) { is, _ = ended(fd) })
 	return err == nil && is
 }
 
@@ -261,6 +252,10 @@ func (c *conn) Close() error {
 			c.cancel()
 		}
 		c.door.mu.Unlock()
+	}
+	if c.raw != nil {
+		c.door.goInside()
+		defer c.door.inside.Add(-1)
 	}
 	return c.Conn.Close()
 }

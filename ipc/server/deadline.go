@@ -51,7 +51,7 @@ func (c *conn) read(b []byte, watching bool) (int, error) {
 		if err := c.begin(); err != nil {
 			return 0, err
 		}
-		n, err := c.Conn.Read(b)
+		n, err := c.readSocket(b)
 		if err == io.EOF && watching {
 			err = c.gone()
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -54,6 +55,8 @@ type door struct {
 	leaving  leaving
 	accepted int
 
+	inside atomic.Int32 // system calls that a caller may delay
+
 	mu     sync.Mutex // guards what follows, and all accounts
 	users  map[uint32]*account
 	sweep  int                  // look for users who can be forgotten when there are so many
@@ -83,13 +86,19 @@ func newDoor(l *Socket, callers *patient, s *Server) *door {
 		s.cfg.Log.Warn("a flood of connections delays players: let the daemon open 4096 files (ulimit -n)",
 			"code", "few_files", "total", files)
 	}
-	return &door{
+	d := &door{
 		socket: l, callers: callers, late: newLate(), identify: s.identify,
 		admin:  func(peer Peer) bool { return s.cfg.Policy().Admin(peer) },
 		limits: limits{s.cfg.PerUID, max(s.cfg.PerUID, adminConns), s.cfg.Total},
 		log:    s.cfg.Log, leaving: leaving{most: leavingFor(files, s.cfg.Total), word: lastWord(p, nil)},
 		users: make(map[uint32]*account), told: make(map[notice]time.Time),
 	}
+	d.leaving.close = func(fd int) {
+		d.goInside()
+		_ = unix.Close(fd)
+		d.inside.Add(-1)
+	}
+	return d
 }
 
 // Accept waits for a caller who is known and within the limits. It closes the
@@ -138,6 +147,9 @@ func (d *door) enter(fd int, peer Peer, now time.Time) net.Conn {
 		defer d.mu.Unlock()
 		d.remove(in)
 		return nil
+	}
+	if sc, ok := in.Conn.(syscall.Conn); ok {
+		in.raw, _ = sc.SyscallConn() // it can't fail
 	}
 	if wait > 0 {
 		d.late.after(wait, in)
@@ -212,7 +224,7 @@ func (d *door) remove(c *conn) {
 
 // makeRoom closes a connection, and names its user in the log.
 func (d *door) makeRoom(out *conn, comer Peer, now time.Time) {
-	_ = out.Close() // whoever is answered there is cut off
+	go out.Close() // whoever is answered there is cut off
 	if d.news(notice{out.peer.UID, "room"}, now) {
 		d.log.Warn("a connection was closed to make room, of the user with most", "code", ipc.CodeTooManyRequests,
 			"uid", out.peer.UID, "pid", out.peer.PID, "for", comer.UID, "total", d.limits.total)

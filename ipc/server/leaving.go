@@ -22,9 +22,10 @@ func leavingFor(files uint64, total int) int {
 // leaving are connections too many. To refuse one and to close it costs more than
 // to accept the next one: while callers wait, the refused ones wait instead.
 type leaving struct {
-	fds  []int // the oldest first
-	most int
-	word []byte // the answer
+	fds   []int // the oldest first
+	most  int
+	word  []byte // the answer
+	close func(fd int)
 }
 
 // add refuses a connection later, and the oldest one now if there are too many.
@@ -38,7 +39,7 @@ func (l *leaving) add(fd int) {
 func (l *leaving) refuse(n int) {
 	for n = min(n, len(l.fds)); n > 0; n-- {
 		_, _ = syscall.SendmsgN(l.fds[0], l.word, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-		_ = unix.Close(l.fds[0])
+		go l.close(l.fds[0])
 		l.fds = l.fds[1:]
 	}
 }

@@ -150,6 +150,7 @@ func bind(o SocketOptions) (_ *listener, own fs.FileInfo, err error) {
 	if own, err = permit(o); err != nil {
 		return nil, nil, err
 	}
+	refuseRights(fd)
 	if err := unix.Listen(fd, backlog); err != nil {
 		return nil, nil, os.NewSyscallError("listen", err)
 	}

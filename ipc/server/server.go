@@ -91,6 +91,9 @@ func (s *Server) Run(ctx context.Context, l *Socket) error {
 		return err
 	case <-ctx.Done():
 	}
+	if door.inside.Load() > 0 {
+		interrupt() // or closing a connection would wait for a read that waits
+	}
 	defer time.AfterFunc(grace, cancel).Stop() // who still waits then gets a problem
 	end, cancelEnd := context.WithTimeout(context.WithoutCancel(ctx), grace+lastWords)
 	defer cancelEnd()

@@ -1,0 +1,70 @@
+package server
+
+import (
+	"io"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A caller may send descriptors along with bytes (SCM_RIGHTS). Nobody takes them
+// here: the kernel closes them when the bytes are read, or when the connection is
+// closed. That takes as long as the caller likes: a TCP socket with SO_LINGER
+// waits for its peer. So the goroutine that accepts connections never closes
+// one, and no more than a few threads wait in the kernel.
+
+// refuseRights has the kernel refuse descriptors that come with bytes, for the
+// connections of a listening socket. Kernels before 6.16 can't.
+func refuseRights(listening int) {
+	_ = unix.SetsockoptInt(listening, unix.SOL_SOCKET, unix.SO_PASSRIGHTS, 0)
+}
+
+const (
+	maxInside  = 32                     // system calls at once; the service may have 256 threads
+	insideWait = 100 * time.Millisecond // for one of them to end
+)
+
+// goInside counts a system call that reads from or closes a connection; the
+// caller counts it out. If there are too many, it interrupts those that wait.
+func (d *door) goInside() {
+	for until := time.Now().Add(insideWait); d.inside.Load() >= maxInside && time.Now().Before(until); {
+		interrupt()
+		time.Sleep(time.Millisecond)
+	}
+	d.inside.Add(1)
+}
+
+// interrupt ends the waits of this process in the kernel, as far as a signal
+// can end them. The runtime itself sends this signal to its threads.
+func interrupt() {
+	threads, _ := os.ReadDir("/proc/self/task") // as many as could be read
+	for _, thread := range threads {
+		number, _ := strconv.Atoi(thread.Name())
+		_ = unix.Tgkill(os.Getpid(), number, unix.SIGURG) // it may have ended
+	}
+}
+
+// readSocket is Conn.Read.
+func (c *conn) readSocket(b []byte) (n int, err error) {
+	if c.raw == nil {
+		return c.Conn.Read(b)
+	}
+	ended := c.raw.Read(func(fd uintptr) bool {
+		c.door.goInside()
+		n, err = syscall.Read(int(fd), b)
+		c.door.inside.Add(-1)
+		return err != unix.EAGAIN
+	})
+	switch {
+	case ended != nil: // the deadline has passed, or the connection was closed
+		return 0, ended
+	case err != nil:
+		return 0, err
+	case n == 0:
+		return 0, io.EOF
+	}
+	return n, nil
+}
