@@ -86,6 +86,7 @@ func (f *files) read(name string, limit int, by reader) (*hostfile.File, error) 
 type reader struct {
 	uid   uint32
 	plain bool // the file must be the user's own, and not a link
+	way   bool // nobody but root may change which file is read: it is named by a link of root's
 }
 
 // allow returns an error unless the file is the reader's, or everybody may read
@@ -109,7 +110,7 @@ func (f *files) readNow(name string, limit int, by reader) (*hostfile.File, erro
 	if err != nil {
 		return nil, err
 	}
-	rule.Allow = by.allow
+	rule.Allow, rule.Way = by.allow, by.way
 	read := hostfile.Read
 	if by.plain {
 		read = readPlain

@@ -122,6 +122,48 @@ func TestWhoseStatement(t *testing.T) {
 	}
 }
 
+// A link of root's in apps.d is not followed through a folder or a link that others
+// may change: it would lead wherever they like, for root.
+func TestARootsLinkThroughAnothersFolder(t *testing.T) {
+	asRoot(t)
+	for _, tt := range []struct {
+		name   string
+		change func(dir string) error // of the folder player, where the link leads
+		want   string
+	}{
+		{"root's folder", func(string) error { return nil }, ""},
+		{"another's folder", func(dir string) error { return os.Chown(dir+"/player", other, other) },
+			fmt.Sprintf(`"player" belongs to user %d`, other)},
+		{"a folder for everybody", func(dir string) error { return os.Chmod(dir+"/player", 0o777) },
+			`"player" is writable for everybody`},
+		{"a sticky one", func(dir string) error { return os.Chmod(dir+"/player", 0o777|fs.ModeSticky) }, ""},
+		{"another's link in a sticky one", func(dir string) error {
+			must(t, os.Chmod(dir+"/player", 0o777|fs.ModeSticky))
+			must(t, os.Rename(dir+"/player/app.toml", dir+"/app.toml"))
+			must(t, os.Symlink(dir+"/app.toml", dir+"/player/app.toml"))
+			return os.Lchown(dir+"/player/app.toml", other, other)
+		}, fmt.Sprintf(`"app.toml" belongs to user %d`, other)},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := layOwned(t, "own.jwt")
+			must(t, os.Remove(dir+"/apps.d/a.toml"))
+			must(t, os.Mkdir(dir+"/player", 0o755))
+			must(t, os.Chmod(dir+"/player", 0o755)) // whatever the umask
+			must(t, os.WriteFile(dir+"/player/app.toml", []byte(labApp("x")), 0o644))
+			must(t, os.Chown(dir+"/player/app.toml", author, author))
+			must(t, os.Symlink("../player/app.toml", dir+"/apps.d/a.toml"))
+			must(t, tt.change(dir))
+			c, err := loadDir(dir)
+			must(t, err)
+			if refused := len(c.Bad) == 1 && strings.Contains(c.Bad[0].Detail, tt.want); refused != (tt.want != "") ||
+				len(c.Apps) != 1-len(c.Bad) {
+				t.Errorf("%d apps, %v, want %q", len(c.Apps), c.Bad, tt.want)
+			}
+			expect(t, c.changed(), "")
+		})
+	}
+}
+
 // A user may put another file, or a link to one, in the place of a file that the
 // daemon has just seen in apps.d.
 func TestAFileIsSwappedAfterItIsSeen(t *testing.T) {

@@ -85,6 +85,7 @@ func isApps(name string) bool {
 func (top *document) readSource(path string, entry hostfile.Entry) *source {
 	d := &document{file: path, inApps: true, files: top.files, names: top.names}
 	d.by = reader{uid: entry.Owner, plain: entry.Mode&fs.ModeSymlink == 0}
+	d.by.way = entry.Owner == 0 && !d.by.plain
 	err := d.read()
 	if err == nil && (d.by.plain || entry.Owner == 0) {
 		d.files.author = d.stat.Owner // else whoever made the link chose the file

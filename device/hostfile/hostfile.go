@@ -69,6 +69,10 @@ type Rule struct {
 	// procfs and sysfs passes whoever owns it.
 	Trusted bool
 
+	// Way is Trusted for the folders and links on the way: the file itself may be
+	// anybody's.
+	Way bool
+
 	NoLinks bool          // refuse symbolic links instead of following them
 	Special bool          // read FIFOs and character devices too
 	Tail    bool          // read the end of a file that is longer than the limit

@@ -231,10 +231,13 @@ func (s *dirStack) close() {
 // trust returns an error if other users could have put the file or link that the
 // walk is at into the folder, or changed it.
 func (s *dirStack) trust(name string) error {
-	if !s.dir.rule.Trusted {
+	rule, why := s.dir.rule, ""
+	if !rule.Trusted && !rule.Way {
 		return nil
 	}
-	why := s.dir.doubt(&s.stat)
+	if rule.Trusted || s.stat.Mode&unix.S_IFMT == unix.S_IFLNK {
+		why = s.dir.doubt(&s.stat)
+	}
 	if why == "" && s.here().shared && s.stat.Mode&unix.S_IFMT == unix.S_IFREG && s.stat.Nlink > 1 {
 		why = "has a second name" // another user's link to a file of root's
 	}
@@ -247,7 +250,7 @@ func (s *dirStack) trust(name string) error {
 // trustFolder is trust for a folder. It reports whether others may write to a
 // folder that is trusted.
 func (d *Dir) trustFolder(fd int, name string, stat *unix.Stat_t) (shared bool, err error) {
-	if !d.rule.Trusted {
+	if !d.rule.Trusted && !d.rule.Way {
 		return false, nil
 	}
 	if stat.Uid == 0 && stat.Mode&unix.S_ISVTX != 0 && stat.Mode&otherWriters != 0 {
