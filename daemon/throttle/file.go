@@ -16,7 +16,8 @@ import (
 type File struct {
 	Path string
 
-	file *os.File // as Save made it; nil before
+	file *os.File    // as Save made it; nil before
+	info fs.FileInfo // of file
 }
 
 // maxFile is more than any State needs, in bytes.
@@ -83,16 +84,17 @@ func marshal(s State) ([]byte, error) {
 }
 
 // overwrite writes content over that of the file, and reports whether it did: the
-// file must be the one that replace made, and of the same length. Mostly it is.
-// Each call to the server waits for this: a new file takes ten times as long,
-// and wakes up who watches the folder for the socket. No kill tears a write of
-// less than a page.
+// file must be the one that replace made, still at its path, with no other name
+// and of the same length. Mostly it is. Each call to the server waits for this: a
+// new file takes ten times as long, and wakes up who watches the folder for the
+// socket. A kill does not tear a write of less than a page, and what a power cut
+// leaves on a disk is of another boot.
 func (f *File) overwrite(content []byte) bool {
 	if f.file == nil {
 		return false
 	}
-	now, err := f.file.Stat()
-	if err != nil || stat(now).Nlink != 1 || now.Size() != int64(len(content)) {
+	now, err := os.Lstat(f.Path)
+	if err != nil || !os.SameFile(now, f.info) || stat(now).Nlink != 1 || now.Size() != int64(len(content)) {
 		return false
 	}
 	_, err = f.file.WriteAt(content, 0)
@@ -112,7 +114,11 @@ func (f *File) replace(content []byte) error {
 	if err != nil {
 		return err
 	}
-	if _, err = file.Write(content); err == nil {
+	info, err := file.Stat()
+	if err == nil {
+		_, err = file.Write(content)
+	}
+	if err == nil {
 		err = os.Rename(temporary, f.Path)
 	}
 	if err != nil {
@@ -121,7 +127,7 @@ func (f *File) replace(content []byte) error {
 	if f.file != nil {
 		err = f.file.Close()
 	}
-	f.file = file
+	f.file, f.info = file, info
 	return err
 }
 
