@@ -118,7 +118,6 @@ func (c *call) exchange() (*http.Response, error) {
 		if refusal == nil || !c.renew(refusal) {
 			return resp, c.ctx.Err()
 		}
-		_ = resp.Body.Close() // it was read to its end
 		c.outcome.Renewed++
 		c.sent = false
 	}
@@ -210,10 +209,12 @@ const maxRefusal = 16 << 10
 // before.
 func readRefusal(resp *http.Response) []byte {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal+1))
-	resp.Body = &partRead{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
 	if err != nil || len(body) > maxRefusal {
+		resp.Body = &partRead{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
 		return nil
 	}
+	_ = resp.Body.Close() // it was read to its end
+	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return body
 }
 

@@ -121,8 +121,12 @@ func TestTheNewestTokenLeaves(t *testing.T) {
 	r := newRig(t)
 	r.tokens.asked = func() { r.tokens.reports = min(len(r.tokens.waits)-1, 1) }
 	r.get(t)
-	if seen := r.take(); len(seen) != 1 || seen[0].Header.Get("Authorization") != "Bearer t0ken+" {
-		t.Errorf("%d calls left, the first with %q", len(seen), seen[0].Header["Authorization"])
+	seen := r.take()
+	if len(seen) != 1 {
+		t.Fatalf("%d calls left", len(seen))
+	}
+	if got := seen[0].Header.Get("Authorization"); got != "Bearer t0ken+" {
+		t.Errorf("it left with %q", got)
 	}
 }
 

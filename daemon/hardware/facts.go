@@ -60,7 +60,7 @@ func (f *facts) infoFrom(applicationID string, local netip.AddrPort) device.Info
 	return info
 }
 
-// headerFrom is the header of a call of the daemon's own.
+// headerFrom is the header of a call that leaves from a local address.
 func (f *facts) headerFrom(applicationID string, local netip.AddrPort) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
