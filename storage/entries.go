@@ -115,8 +115,9 @@ func checksum(key string, value []byte) uint32 {
 	return crc32.Update(crc32.Checksum([]byte(key), &castagnoli), &castagnoli, value)
 }
 
-// castagnoli is the table of CRC-32C. crc32.MakeTable makes others as well: that
-// takes longer than all checksums of a start.
+// castagnoli is the table of CRC-32C. crc32.MakeTable also makes what sums up
+// megabytes faster: 8 KiB of tables on ARM, and more work than all checksums of a
+// start.
 var castagnoli = func() (t crc32.Table) {
 	for i := range t {
 		sum := uint32(i)
