@@ -262,8 +262,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.cfg.Notifier.Ready("serving")
 
+	parts.Add(1)
+	context.AfterFunc(ctx, func() {
+		defer parts.Done()
+		d.cfg.Notifier.Stopping()
+	})
 	d.settle(ctx) // here, because this goroutine's stack is large already
-	d.cfg.Notifier.Stopping()
 	parts.Wait()
 	d.janitor.close()
 	err := d.store.Close()
