@@ -62,7 +62,7 @@ const memoryLimit = 32 << 20
 // frugal limits the Go runtime's share of a small device, beyond what package
 // oneproc does. The environment variables of the runtime win.
 func frugal() {
-	if n, err := strconv.Atoi(os.Getenv("GOMAXPROCS")); err == nil && n > 0 { // oneproc has ignored it
+	if n, err := strconv.Atoi(os.Getenv("GOMAXPROCS")); err == nil && n > 0 { // in place of oneproc's
 		runtime.GOMAXPROCS(n)
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {

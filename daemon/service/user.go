@@ -94,17 +94,21 @@ func Prefer(session bool) {
 		_ = os.WriteFile("/proc/self/autogroup", []byte("-5"), 0)
 	}
 	// Niceness belongs to a thread, and a new one has that of its maker. So all of
-	// them have it once a look at all finds none without. (AllThreadsSyscall stops
-	// the program and signals each thread: that takes a tenth of a start.)
-	for done := false; !done; {
-		done = true
+	// them have it once a look at all finds none without, which the second does
+	// unless a thread starts in between. (AllThreadsSyscall stops the program and
+	// signals each thread: that takes a tenth of a start.)
+	for range 10 {
 		threads, _ := os.ReadDir("/proc/self/task") // without /proc it goes without
+		changed := false
 		for _, t := range threads {
 			id, _ := strconv.Atoi(t.Name())
 			now, _ := unix.Getpriority(unix.PRIO_PROCESS, id)
 			if now == normal && unix.Setpriority(unix.PRIO_PROCESS, id, niceness) == nil {
-				done = false
+				changed = true
 			}
+		}
+		if !changed {
+			return
 		}
 	}
 }
