@@ -151,20 +151,14 @@ func (s *Store) build(name string, all []entry, whole bool) error {
 // only fill the disk. What anybody else wrote, or an earlier process, is kept.
 const keptAside = 8
 
-// isOwn reports whether the database is as this process has written it, whatever
-// the disk makes of its content.
-func (s *Store) isOwn() bool {
-	now, err := os.Stat(s.path(dbName))
-	return err == nil && s.wrote != nil && os.SameFile(now, s.wrote) &&
-		now.Size() == s.wrote.Size() && now.ModTime().Equal(s.wrote.ModTime())
-}
-
 // aside sets a file aside if it is bad.
 func (s *Store) aside(name, what string, bad *error) error {
 	if *bad == nil {
 		return nil
 	}
-	own := name == dbName && s.isOwn()
+	now, err := os.Stat(s.path(name))
+	own := name == dbName && err == nil && s.wrote != nil && os.SameFile(now, s.wrote) &&
+		now.Size() == s.wrote.Size() && now.ModTime().Equal(s.wrote.ModTime())
 	kept, err := setAside(s.path(name), s.now())
 	if errors.Is(err, fs.ErrNotExist) { // somebody else took it away
 		*bad = nil
@@ -173,10 +167,11 @@ func (s *Store) aside(name, what string, bad *error) error {
 	if err != nil {
 		return fmt.Errorf("set %s aside, which is damaged: %w", what, err)
 	}
-	said := fmt.Sprintf("%s was not usable (%v); it is kept as %s", what, *bad, kept)
+	became := "it is kept as " + kept
 	if own && countAside(s.path(name)) > keptAside && os.Remove(kept) == nil {
-		said = fmt.Sprintf("%s was not usable (%v); %d such files are kept already", what, *bad, keptAside)
+		became = "others are kept already"
 	}
+	said := fmt.Sprintf("%s was not usable (%v); %s", what, *bad, became)
 	if !slices.Contains(s.mended, said) {
 		s.mended = append(s.mended, said)
 	}

@@ -106,7 +106,7 @@ func (s *Store) health() health {
 	defer s.showing.Unlock()
 	h := s.shown
 	if !s.began.IsZero() && s.now().Sub(s.began) > slowAfter {
-		h.unwritten = fmt.Errorf("the disk has not taken it since %s: it is failing or overloaded, see dmesg",
+		h.unwritten = fmt.Errorf("the disk has not taken it since %s: see dmesg",
 			s.began.UTC().Format(time.RFC3339))
 	}
 	return h
@@ -233,21 +233,16 @@ func (s *Store) ready() error {
 	}
 	if s.lock != nil {
 		s.dbStale, s.copyStale, s.unsynced = true, true, false
-		s.mended = append(s.mended, s.moved())
+		text := "the state directory was replaced; the state was written there anew"
+		place, _ := Locate(s.dir) // what is not known is left out
+		if detail, _ := place.Loss(); detail != "" {
+			text += ": " + detail
+		}
+		s.mended = append(s.mended, text)
 		err = s.lock.Close()
 	}
 	s.lock = lock
 	return err
-}
-
-// moved describes a new place of the state for people.
-func (s *Store) moved() string {
-	text := "the state directory was removed, or something was mounted over it; all of the state was written there anew"
-	place, err := Locate(s.dir)
-	if detail, advice := place.Loss(); err == nil && detail != "" {
-		text += ": " + detail + ": " + advice
-	}
-	return text
 }
 
 // Mended describes what had to be repaired since Open began, in words for
