@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // A start whose file system never answers says which file it waits for, on
@@ -34,6 +35,7 @@ func TestAStartThatHangs(t *testing.T) {
 			manager, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: l.path("notify"), Net: "unixgram"})
 			l.must(err)
 			defer manager.Close()
+			l.must(manager.SetReadDeadline(time.Now().Add(patience)))
 			d := l.start("env", "NOTIFY_SOCKET="+l.path("notify"), programs.tvpassd, "run", "--config", l.path("config.toml"))
 			t.Cleanup(d.kill)
 			const what = "the start waits for a file system that does not answer"

@@ -40,7 +40,7 @@ func TestReloadsBesideFilesThatHang(t *testing.T) {
 				counts[c.author != 0] += c.hangs.Load()
 			}
 		}
-		if counts[true] > maxHung || counts[false] != maxHung {
+		if counts[true] > maxHung || counts[false] > maxHung || counts[false] == 0 {
 			t.Errorf("%d files of users and %d of root's hang", counts[true], counts[false])
 		}
 	}
