@@ -30,6 +30,14 @@ func TestInfoFrom(t *testing.T) {
 			f.report.Info = f.report.Info.With(key, value)
 		}
 		info := f.infoFrom("APP", netip.MustParseAddrPort(tc.local))
+		for _, call := range []struct{ app, local string }{ // each header but the last one is kept for the next
+			{"APP", tc.local}, {"APP", tc.local}, {"OTHER", tc.local}, {"OTHER", "93.184.216.35:1"}, {"APP", tc.local},
+		} {
+			from := netip.MustParseAddrPort(call.local)
+			if got := f.headerFrom(call.app, from); got != f.infoFrom(call.app, from).Header() {
+				t.Errorf("%+v: the header of %v is %q", tc, call, got)
+			}
+		}
 		ip, _ := info.Get("connectionIp")
 		port, _ := info.Get("connectionPort")
 		if app, _ := info.Get("applicationId"); ip != tc.ip || port != tc.port || app != "APP" {

@@ -65,7 +65,12 @@ func TestFileIsOverwritten(t *testing.T) {
 		"longer":       {func(*File, string) error { return nil }, 430 * time.Second, false},
 		"removed":      {func(f *File, _ string) error { return os.Remove(f.Path) }, 43 * time.Second, false},
 		"cut short":    {func(f *File, _ string) error { return os.Truncate(f.Path, 9) }, 43 * time.Second, false},
-		"a hard link":  {func(f *File, dir string) error { return moveAndLink(os.Link, f, dir) }, 43 * time.Second, false},
+		"moved":        {func(f *File, _ string) error { return os.Rename(f.Path, f.Path+".old") }, 43 * time.Second, false},
+		"a copy": {func(f *File, _ string) error {
+			raw, err := os.ReadFile(f.Path)
+			return errors.Join(err, os.Rename(f.Path, f.Path+".old"), os.WriteFile(f.Path, raw, 0o600))
+		}, 43 * time.Second, false},
+		"a hard link": {func(f *File, dir string) error { return moveAndLink(os.Link, f, dir) }, 43 * time.Second, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, dir := fileIn(t)
