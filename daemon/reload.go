@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/tvpassd/tvpassd/daemon/broker"
@@ -41,9 +40,13 @@ func (d *Daemon) Reload(ctx context.Context, accept string) error {
 // refuse adds a refused configuration to the items of the one in force.
 func (d *Daemon) refuse(err error) {
 	s := d.api.Settings()
-	s.Items = slices.DeleteFunc(slices.Clone(s.Items),
-		func(it localapi.Item) bool { return it.Code == ipc.CodeInvalidConfiguration })
-	s.Items = append(s.Items, localapi.Item{Code: ipc.CodeInvalidConfiguration, Admin: true,
+	var items []localapi.Item
+	for _, it := range s.Items {
+		if it.Code != ipc.CodeInvalidConfiguration {
+			items = append(items, it)
+		}
+	}
+	s.Items = append(items, localapi.Item{Code: ipc.CodeInvalidConfiguration, Admin: true,
 		Detail: "the configuration on disk was refused, and an older one is in force: " + oneLine(err)})
 	d.api.Adopt(s)
 }

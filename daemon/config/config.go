@@ -104,10 +104,7 @@ func (e *Error) place() string {
 
 // Faults returns the faults that an error of Load joins.
 func Faults(err error) []error {
-	if joined, ok := errors.AsType[interface {
-		error
-		Unwrap() []error
-	}](err); ok {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		return joined.Unwrap()
 	}
 	return []error{err}

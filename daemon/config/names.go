@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"os/user"
@@ -34,7 +33,7 @@ func (e *missingError) Unwrap() error { return e.err }
 
 func lookupUser(name string) (uint32, error) {
 	u, err := user.Lookup(name)
-	if _, unknown := errors.AsType[user.UnknownUserError](err); unknown {
+	if _, unknown := err.(user.UnknownUserError); unknown {
 		return 0, &missingError{what: "user", name: name}
 	}
 	if err != nil {
@@ -45,7 +44,7 @@ func lookupUser(name string) (uint32, error) {
 
 func lookupGroup(name string) (uint32, error) {
 	g, err := user.LookupGroup(name)
-	if _, unknown := errors.AsType[user.UnknownGroupError](err); unknown {
+	if _, unknown := err.(user.UnknownGroupError); unknown {
 		return 0, &missingError{what: "group", name: name}
 	}
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/tvpassd/tvpassd/device/hostfile"
@@ -72,7 +71,11 @@ func (c *Config) readApps(dir string, top *document) {
 			}
 		}
 	}
-	c.sources = append(c.sources, slices.DeleteFunc(found, func(s *source) bool { return s == nil })...)
+	for _, s := range found {
+		if s != nil {
+			c.sources = append(c.sources, s)
+		}
+	}
 }
 
 // isApps reports whether a name in apps.d is that of a file to read. Editors and

@@ -87,7 +87,7 @@ func (c *Client) whole(
 		err = context.Cause(ctx)
 	}
 	slow, isNet := errors.AsType[net.Error](err)
-	coding, isCoding := errors.AsType[codingError](err)
+	coding, isCoding := err.(codingError)
 	switch {
 	case isNet && slow.Timeout(), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return nil, c.noAnswer(err, &progress{})

@@ -123,13 +123,13 @@ func (c *Client) pathTrouble(host string, err error, p *progress) string {
 		return fmt.Sprintf("the name %s%s can't be resolved: %s: check the network and its DNS server",
 			lookup.Host, of, lookup.Reason)
 	}
-	if refusal, ok := errors.AsType[proxyRefusal](err); ok {
+	if refusal, ok := errors.AsType[*proxyRefusal](err); ok {
 		check := ""
-		if refusal == http.StatusProxyAuthRequired {
+		if refusal.status == http.StatusProxyAuthRequired {
 			check = "the user and password in "
 		}
 		return fmt.Sprintf("the proxy refuses to connect to %s (HTTP %d): check %s[http] proxy, or HTTPS_PROXY",
-			c.endpoint.Host, int(refusal), check)
+			c.endpoint.Host, refusal.status, check)
 	}
 	_, plain := errors.AsType[tls.RecordHeaderError](err)
 	switch {

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -22,7 +21,7 @@ type Account struct {
 // stays root needs no account.
 func FindAccount(name string) (Account, error) {
 	u, err := user.Lookup(name)
-	if _, unknown := errors.AsType[user.UnknownUserError](err); unknown {
+	if _, unknown := err.(user.UnknownUserError); unknown {
 		if _, number := strconv.Atoi(name); number == nil {
 			u, err = user.LookupId(name)
 		}
