@@ -134,9 +134,7 @@ func (s *Socket) Keep(ctx context.Context, log *slog.Logger, changed func()) err
 	defer followMounts(wake)()
 	events := make([]byte, 512) // one fits, and the others are read next
 	for retry := time.Second; ctx.Err() == nil; {
-		if err := folder.SetReadDeadline(time.Time{}); err != nil { // whoever wakes this from here on does
-			return fmt.Errorf("watch the directory of the socket: %w", err)
-		}
+		_ = folder.SetReadDeadline(time.Time{}) // whoever wakes this from here on does; Read has the error
 		// The directory may be another one by now. Adding the same one again changes nothing.
 		_, watching := unix.InotifyAddWatch(inotify, dir, unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MOVED_TO|
 			unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_ONLYDIR)
