@@ -30,6 +30,7 @@ type conn struct {
 
 	deadline readDeadline
 	raw      syscall.RawConn // of Conn; nil if it has none
+	reading  reading         // for Read, too
 
 	// The door's mutex guards these.
 	state  state

@@ -149,7 +149,8 @@ func (d *door) enter(fd int, peer Peer, now time.Time) net.Conn {
 		return nil
 	}
 	if sc, ok := in.Conn.(syscall.Conn); ok {
-		in.raw, _ = sc.SyscallConn() // it can't fail
+		raw, _ := sc.SyscallConn() // it can't fail
+		in.readBy(raw)
 	}
 	if wait > 0 {
 		d.late.after(wait, in)

@@ -23,14 +23,14 @@ func refuseRights(listening int) {
 }
 
 const (
-	maxInside  = 32                     // system calls at once; the service may have 256 threads
-	insideWait = 100 * time.Millisecond // for one of them to end
+	maxInside   = 32  // system calls at once; the service may have 256 threads
+	insideTries = 100 // to end one of them, a millisecond apart
 )
 
 // goInside counts a system call that reads from or closes a connection; the
 // caller counts it out. If there are too many, it interrupts those that wait.
 func (d *door) goInside() {
-	for until := time.Now().Add(insideWait); d.inside.Load() >= maxInside && time.Now().Before(until); {
+	for tries := 0; d.inside.Load() >= maxInside && tries < insideTries; tries++ {
 		interrupt()
 		time.Sleep(time.Millisecond)
 	}
@@ -52,19 +52,38 @@ func (c *conn) readSocket(b []byte) (n int, err error) {
 	if c.raw == nil {
 		return c.Conn.Read(b)
 	}
-	ended := c.raw.Read(func(fd uintptr) bool {
-		c.door.goInside()
-		n, err = syscall.Read(int(fd), b)
-		c.door.inside.Add(-1)
-		return err != unix.EAGAIN
-	})
+	r := &c.reading
+	r.into = b
+	err = c.raw.Read(r.once)
+	r.into = nil
 	switch {
-	case ended != nil: // the deadline has passed, or the connection was closed
-		return 0, ended
-	case err != nil:
+	case err != nil: // the deadline has passed, or the connection was closed
 		return 0, err
-	case n == 0:
+	case r.err != nil:
+		return 0, r.err
+	case r.n == 0:
 		return 0, io.EOF
 	}
-	return n, nil
+	return r.n, nil
+}
+
+// reading is one read of a socket. It belongs to the connection, and so does its
+// function: reads never overlap, and a request needs several.
+type reading struct {
+	once func(fd uintptr) (done bool)
+	into []byte
+	n    int
+	err  error
+}
+
+// readBy prepares reads of a socket by a function that raw.Read takes.
+func (c *conn) readBy(raw syscall.RawConn) {
+	c.raw = raw
+	r := &c.reading
+	r.once = func(fd uintptr) bool {
+		c.door.goInside()
+		r.n, r.err = syscall.Read(int(fd), r.into)
+		c.door.inside.Add(-1)
+		return r.err != unix.EAGAIN
+	}
 }
