@@ -13,7 +13,7 @@ import (
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
-	"github.com/tvpassd/tvpassd/fserr"
+	"github.com/tvpassd/tvpassd/storage/fserr"
 )
 
 // bucket is the name of the one bucket. Everything is small and has few keys,

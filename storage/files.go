@@ -13,7 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/tvpassd/tvpassd/fserr"
+	"github.com/tvpassd/tvpassd/storage/fserr"
 )
 
 // maxFile is more than any state needs, in bytes. A larger file was not written

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tvpassd/tvpassd/fserr"
+	"github.com/tvpassd/tvpassd/storage/fserr"
 )
 
 const (

@@ -27,8 +27,8 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/doctor"
 	_ "github.com/tvpassd/tvpassd/daemon/oneproc" // before all others
-	"github.com/tvpassd/tvpassd/fserr"
 	"github.com/tvpassd/tvpassd/ipc/client"
+	"github.com/tvpassd/tvpassd/storage/fserr"
 )
 
 // Exit statuses beside those that a single command has.

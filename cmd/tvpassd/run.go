@@ -20,8 +20,8 @@ import (
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/daemon/hardware"
 	"github.com/tvpassd/tvpassd/daemon/service"
-	"github.com/tvpassd/tvpassd/fserr"
 	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/storage/fserr"
 )
 
 func runCommand(set *flag.FlagSet) func(*env, []string) error {

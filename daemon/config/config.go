@@ -25,8 +25,8 @@ import (
 	"time"
 
 	"github.com/tvpassd/tvpassd/device"
-	"github.com/tvpassd/tvpassd/fserr"
 	"github.com/tvpassd/tvpassd/ipc"
+	"github.com/tvpassd/tvpassd/storage/fserr"
 )
 
 // DefaultFile is the configuration file unless another one is named.

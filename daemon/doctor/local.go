@@ -17,8 +17,8 @@ import (
 
 	"github.com/tvpassd/tvpassd/daemon/config"
 	"github.com/tvpassd/tvpassd/device"
-	"github.com/tvpassd/tvpassd/fserr"
 	"github.com/tvpassd/tvpassd/storage"
+	"github.com/tvpassd/tvpassd/storage/fserr"
 )
 
 // configAdvice returns what to do about faults of the configuration.
