@@ -63,7 +63,7 @@ func (d *door) dropDead(uid uint32, now time.Time) {
 			d.mu.Lock()
 			d.remove(c) // nobody is there
 			d.mu.Unlock()
-			go c.Close()
+			d.closeLater(c.Close)
 		}
 	}
 }

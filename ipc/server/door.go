@@ -55,7 +55,9 @@ type door struct {
 	leaving  leaving
 	accepted int
 
-	inside atomic.Int32 // system calls that a caller may delay
+	inside  atomic.Int32   // system calls that a caller may delay
+	closers sync.WaitGroup // goroutines that close what was accepted
+	closing atomic.Int32   // connections that wait for these goroutines
 
 	mu     sync.Mutex // guards what follows, and all accounts
 	users  map[uint32]*account
@@ -94,9 +96,7 @@ func newDoor(l *Socket, callers *patient, s *Server) *door {
 		users: make(map[uint32]*account), told: make(map[notice]time.Time),
 	}
 	d.leaving.close = func(fd int) {
-		d.goInside()
-		_ = unix.Close(fd)
-		d.inside.Add(-1)
+		d.closeInside(func() error { return unix.Close(fd) })
 	}
 	return d
 }
@@ -105,6 +105,7 @@ func newDoor(l *Socket, callers *patient, s *Server) *door {
 // connections of all others.
 func (d *door) Accept() (net.Conn, error) {
 	for {
+		d.letClose()
 		fd, err := d.next()
 		if err != nil {
 			d.leaving.refuse(len(d.leaving.fds))
@@ -225,7 +226,7 @@ func (d *door) remove(c *conn) {
 
 // makeRoom closes a connection, and names its user in the log.
 func (d *door) makeRoom(out *conn, comer Peer, now time.Time) {
-	go out.Close() // whoever is answered there is cut off
+	d.closeLater(out.Close) // whoever is answered there is cut off
 	if d.news(notice{out.peer.UID, "room"}, now) {
 		d.log.Warn("a connection was closed to make room, of the user with most", "code", ipc.CodeTooManyRequests,
 			"uid", out.peer.UID, "pid", out.peer.PID, "for", comer.UID, "total", d.limits.total)

@@ -24,8 +24,8 @@ func leavingFor(files uint64, total int) int {
 type leaving struct {
 	fds   []int // the oldest first
 	most  int
-	word  []byte // the answer
-	close func(fd int)
+	word  []byte       // the answer
+	close func(fd int) // does not wait
 }
 
 // add refuses a connection later, and the oldest one now if there are too many.
@@ -39,7 +39,7 @@ func (l *leaving) add(fd int) {
 func (l *leaving) refuse(n int) {
 	for n = min(n, len(l.fds)); n > 0; n-- {
 		_, _ = syscall.SendmsgN(l.fds[0], l.word, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
-		go l.close(l.fds[0])
+		l.close(l.fds[0])
 		l.fds = l.fds[1:]
 	}
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"io"
 	"os"
+	"runtime"
 	"strconv"
 	"syscall"
 	"time"
@@ -35,6 +36,38 @@ func (d *door) goInside() {
 		time.Sleep(time.Millisecond)
 	}
 	d.inside.Add(1)
+}
+
+const (
+	maxClosing = maxInside // connections that wait to be closed
+	closeTurns = 16        // of other goroutines before the next caller is let in anyway
+)
+
+// closeLater closes a connection in a goroutine of the door's: see [door.letClose].
+func (d *door) closeLater(shut func() error) {
+	d.closing.Add(1)
+	d.closers.Go(func() {
+		_ = shut()
+		d.closing.Add(-1)
+	})
+}
+
+// closeInside closes a connection later that is not a [conn] yet.
+func (d *door) closeInside(shut func() error) {
+	d.closeLater(func() error {
+		d.goInside()
+		defer d.inside.Add(-1)
+		return shut()
+	})
+}
+
+// letClose gives the closing goroutines their turn while many connections wait
+// for them: each holds a descriptor that the next caller may need. Callers may
+// delay a close as long as they like, so the turns are limited.
+func (d *door) letClose() {
+	for turns := 0; d.closing.Load() >= maxClosing && turns < closeTurns; turns++ {
+		runtime.Gosched()
+	}
 }
 
 // interrupt ends the waits of this process in the kernel, as far as a signal
