@@ -153,7 +153,10 @@ func (disk *Disk) open(file, otherwise string) (d *document, missing bool, err e
 		return &document{}, false, &Error{File: file, Detail: reason(err), Err: err}
 	}
 	d = &document{file: path, files: disk.files()}
-	if err := d.read(); file == "" && errors.Is(err, fs.ErrNotExist) {
+	d.files.vital = true
+	err = d.read()
+	d.files.vital = false
+	if file == "" && errors.Is(err, fs.ErrNotExist) {
 		d.faults = nil
 		return d, true, nil
 	}

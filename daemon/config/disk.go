@@ -8,9 +8,10 @@ import (
 	"time"
 )
 
-// maxHung is how many files of root's may hang at a time, beside those that were
-// read before, and how many of other users'. Each holds a thread until its file
-// system answers, perhaps forever, and the service manager allows 256.
+// maxHung is how many files of root's may hang at a time, and how many of other
+// users'. As many more of each may hang that were read before, and as many vital
+// ones. Each holds a thread until its file system answers, perhaps forever, and
+// the service manager allows 256.
 const maxHung = 8
 
 // Disk reads configurations again and again, and notices that the files are no
@@ -18,7 +19,7 @@ const maxHung = 8
 // for it still hangs. The zero Disk is ready to use.
 type Disk struct {
 	mu   sync.Mutex
-	hung [4 * maxHung]*call // those that ran out of time, and may have ended
+	hung [5 * maxHung]*call // those that ran out of time, and may have ended
 	last seen               // of the last configuration
 
 	// of Changed
@@ -59,22 +60,26 @@ func (disk *Disk) files() *files {
 }
 
 // begin begins a call for a file. The error says that the file hangs, or that too
-// many do to try one that was not read before and is not vital. Those of users do
-// not use up root's share.
+// many do to try another one. Those of users do not use up root's share.
 func (disk *Disk) begin(name string, author uint32, vital bool) (*call, error) {
 	disk.mu.Lock()
 	defer disk.mu.Unlock()
-	others := 0
+	others, free := 0, 0
 	for _, c := range disk.hung {
 		switch {
 		case c == nil || c.hangs.Load() == 0:
+			free++
 		case c.name == name:
 			return nil, &fs.PathError{Op: "read", Path: name, Err: os.ErrDeadlineExceeded}
 		case (c.author == 0) == (author == 0):
 			others++
 		}
 	}
-	if others >= maxHung && !vital && !disk.last.has(name) {
+	most := maxHung
+	if disk.last.has(name) {
+		most += maxHung
+	}
+	if free == 0 || others >= most && !vital {
 		return nil, errLate
 	}
 	return &call{name: name, author: author}, nil

@@ -45,3 +45,33 @@ func TestReloadsBesideFilesThatHang(t *testing.T) {
 		}
 	}
 }
+
+// Files that were read before may hang, too, all at once. They keep a limited number
+// of threads however often they are tried, and leave some for those that are vital.
+func TestManyKnownFilesHang(t *testing.T) {
+	var disk Disk
+	calls := 0
+	try := func(format string, vital bool) {
+		for i := range 10 * maxHung {
+			c, err := disk.begin(fmt.Sprintf(format, i), 0, vital)
+			if err != nil {
+				continue
+			}
+			calls++
+			c.hangs.Store(1)
+			disk.end(c)
+		}
+	}
+	for i := range 10 * maxHung {
+		disk.last = append(disk.last, trace{name: fmt.Sprintf("known%d", i)})
+	}
+	for range 3 {
+		try("known%d", false)
+		try("new%d", false)
+		expect(t, calls, 2*maxHung)
+	}
+	for range 3 {
+		try("vital%d", true)
+		expect(t, calls, len(disk.hung))
+	}
+}

@@ -66,8 +66,8 @@ func (s *seen) folder(dir string, folder *hostfile.Folder, err error) {
 // leaves out the files that hang.
 func (c *Config) changed() string {
 	f := c.disk.files()
-	for _, was := range c.seen {
-		f.seen, f.author = nil, was.by.uid
+	for i, was := range c.seen {
+		f.seen, f.author, f.vital = nil, was.by.uid, i == 0 // config.toml
 		if was.limit > 0 {
 			_, _ = f.read(was.name, was.limit, was.by) // an error is part of what is compared
 		} else {

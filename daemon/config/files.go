@@ -50,7 +50,7 @@ var errLate = fmt.Errorf("other files took too long: %w", os.ErrDeadlineExceeded
 // rule returns how the file of that name may be read, or an error if it hangs, or
 // if others took too long. A user with a file that hangs spends the time of that
 // one only.
-func (f *files) rule(name string) (hostfile.Rule, *call, error) {
+func (f *files) rule(name string, vital bool) (hostfile.Rule, *call, error) {
 	left := time.Until(f.deadline)
 	if left <= 0 || f.hung[f.author] {
 		return hostfile.Rule{}, nil, errLate
@@ -58,7 +58,7 @@ func (f *files) rule(name string) (hostfile.Rule, *call, error) {
 	if f.late > 0 {
 		left = min(left, nextTime)
 	}
-	c, err := f.disk.begin(name, f.author, f.vital)
+	c, err := f.disk.begin(name, f.author, vital)
 	if err != nil {
 		return hostfile.Rule{}, nil, err
 	}
@@ -106,7 +106,7 @@ func (e *borrowedError) Error() string {
 }
 
 func (f *files) readNow(name string, limit int, by reader) (*hostfile.File, error) {
-	rule, call, err := f.rule(name)
+	rule, call, err := f.rule(name, f.vital)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +141,7 @@ func readPlain(name string, limit int, rule hostfile.Rule) (*hostfile.File, erro
 
 // list returns a folder. The error is fs.ErrNotExist if there is none.
 func (f *files) list(folder string) (*hostfile.Folder, error) {
-	rule, call, err := f.rule(folder)
+	rule, call, err := f.rule(folder, true)
 	if err != nil {
 		return nil, err
 	}
