@@ -79,7 +79,7 @@ type env struct {
 
 	configFile, socket string // as flags gave them; "" otherwise
 
-	stage *atomic.Int32 // plain, starting or serving
+	stage *atomic.Int32 // plain, installing, starting or serving
 }
 
 // run is the whole program except for the process. It returns the exit status.
@@ -105,23 +105,26 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 
 // What a command is, to be ended by a signal.
 const (
-	plain    int32 = iota
-	starting       // the daemon
-	serving        // the daemon, which may be writing to worn flash
+	plain      int32 = iota
+	installing       // a change of the system, which must not stop halfway
+	starting         // the daemon
+	serving          // the daemon, which may be writing to worn flash
 )
 
-// leave ends the process if it goes on after a signal: a call that hangs in the
-// kernel can't be ended. The state is then as after a kill.
+// leave ends the process if it goes on after a signal: it may wait for its standard
+// input, or for a call that hangs in the kernel. The state is then as after a kill.
 func (e *env) leave() {
-	stage, within, status := e.stage.Load(), time.Second/2, 0
-	switch stage {
+	within, status, why := time.Second/2, 0, ", because a call did not end"
+	switch e.stage.Load() {
 	case plain:
-		status = exitFailure
+		status, why = exitFailure, ""
+	case installing:
+		within, status, why = time.Minute, exitFailure, ", halfway: run it again"
 	case serving:
 		within = 12 * time.Second // service managers wait for 15
 	}
 	time.Sleep(within)
-	go fmt.Fprintln(e.stderr, "tvpassd: ended by a signal, while a call hung: a file system does not answer")
+	go fmt.Fprintf(e.stderr, "tvpassd: ended by a signal%s\n", why)
 	time.Sleep(time.Second / 10) // standard error may hang, too
 	os.Exit(status)
 }

@@ -11,6 +11,7 @@ import (
 func serviceCommand(action string) func(*flag.FlagSet) func(*env, []string) error {
 	return func(*flag.FlagSet) func(*env, []string) error {
 		return alone(func(e *env) error {
+			e.stage.Store(installing)
 			if err := service.Control(action, service.Options{ConfigFile: e.configFile, Stdout: e.stdout}); err != nil {
 				return err
 			}
