@@ -81,7 +81,7 @@ func (a Account) Become() error {
 const niceness = -5
 
 // Prefer gives this process its niceness, unless it was started with another
-// one, and its session, if that is the service's. Only root may do so; other
+// one, and its session, if it was started as a service. Only root may do so; other
 // users go without.
 func Prefer(session bool) {
 	const normal = 20 // as the system calls have it
@@ -89,7 +89,7 @@ func Prefer(session bool) {
 	if now, _ := unix.Getpriority(unix.PRIO_PROCESS, 0); Managed() || now != normal { // 0 after an error
 		return
 	}
-	if session { // Linux may share the processor by sessions (sched_autogroup), and weigh these
+	if session && ownSession() { // Linux may share the processor by sessions (sched_autogroup), and weigh these
 		_ = os.WriteFile("/proc/self/autogroup", []byte("-5"), 0)
 	}
 	// Niceness belongs to a thread, and a new one has that of its maker. So all of
@@ -110,6 +110,24 @@ func Prefer(session bool) {
 			return
 		}
 	}
+}
+
+// ownSession reports whether the session of this process is a service's: its leader
+// is this process, or the loop that started it. A login shell leads its session,
+// too, but from a terminal.
+func ownSession() bool {
+	leader, _ := unix.Getsid(0)
+	if leader == os.Getpid() {
+		return true
+	}
+	if leader <= 0 || leader != os.Getppid() { // 0 is outside of our namespace
+		return false
+	}
+	tty, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err == nil {
+		_ = unix.Close(tty)
+	}
+	return err != nil
 }
 
 // Managed reports whether a service manager started this process and listens to
