@@ -116,6 +116,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 		}
 	}()
 	d.logState(conf)
+	d.next("") // the state is open: a later wait has another cause
 	if err := d.resolve(conf, ""); err != nil {
 		return nil, err
 	}
@@ -133,6 +134,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 	}
 	d.next(cmp.Or(cfg.RuntimeDir, d.socketPath(conf.Socket)))
 	gate := d.gate(conf.Socket)
+	d.next("")
 	if d.broker, err = broker.New(d.brokerConfig(gate), setup); err != nil {
 		return nil, errors.Join(err, d.socket.Close())
 	}
