@@ -161,7 +161,7 @@ func (d *Daemon) logMended() {
 	mended := d.store.Mended()
 	if mended != d.mended {
 		more := strings.TrimPrefix(strings.TrimPrefix(mended, d.mended), "; ")
-		d.cfg.Log.Error("the state was damaged: "+more, "code", ipc.WarnStateMended)
+		d.cfg.Log.Error("the state had to be mended: "+more, "code", ipc.WarnStateMended)
 		d.mended = mended
 	}
 }

@@ -106,8 +106,7 @@ func (s *Store) health() health {
 	defer s.showing.Unlock()
 	h := s.shown
 	if !s.began.IsZero() && s.now().Sub(s.began) > slowAfter {
-		h.unwritten = fmt.Errorf("the disk has not taken it since %s: see dmesg",
-			s.began.UTC().Format(time.RFC3339))
+		h.unwritten = errors.New("the disk has not taken it for more than 20 s: see dmesg")
 	}
 	return h
 }
@@ -233,7 +232,7 @@ func (s *Store) ready() error {
 	}
 	if s.lock != nil {
 		s.dbStale, s.copyStale, s.unsynced = true, true, false
-		text := "the state directory was replaced; the state was written there anew"
+		text := "the state directory was replaced, and the state is written there anew"
 		place, _ := Locate(s.dir) // what is not known is left out
 		if detail, _ := place.Loss(); detail != "" {
 			text += ": " + detail
