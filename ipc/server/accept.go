@@ -79,15 +79,18 @@ func (l *listener) try() (fd int, ok bool) {
 }
 
 // connOf makes a net.Conn of a descriptor, which it closes. If that fails, such as
-// because no descriptor is left, it answers with the refusal.
-func connOf(fd int, refusal []byte) (net.Conn, error) {
+// because no descriptor is left, it answers with the refusal, and closes the
+// connection later.
+func (d *door) connOf(fd int) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), "")
-	defer f.Close() // FileConn has a copy
 	c, err := net.FileConn(f)
 	if err != nil {
-		_, _ = syscall.SendmsgN(fd, refusal, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		_, _ = syscall.SendmsgN(fd, d.leaving.word, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		d.closeInside(f.Close)
+		return nil, err
 	}
-	return c, err
+	_ = f.Close() // c has a copy
+	return c, nil
 }
 
 // patient accepts connections and waits out every error that may pass, such as a

@@ -119,7 +119,7 @@ func (d *door) Accept() (net.Conn, error) {
 			if d.news(notice{what: "unknown"}, time.Now()) {
 				d.log.Warn("connections are closed", "code", ipc.CodeInternal, "err", fmt.Errorf("identify the caller: %w", err))
 			}
-			_ = unix.Close(fd) // nothing was written that could be lost
+			d.leaving.close(fd)
 			continue
 		}
 		if in := d.enter(fd, peer, time.Now()); in != nil {
@@ -140,7 +140,7 @@ func (d *door) enter(fd int, peer Peer, now time.Time) net.Conn {
 		return nil
 	}
 	var err error
-	if in.Conn, err = connOf(fd, d.leaving.word); err != nil {
+	if in.Conn, err = d.connOf(fd); err != nil {
 		if d.news(notice{what: "unserved"}, now) {
 			d.log.Warn("connection closed", "code", ipc.CodeInternal, "err", fmt.Errorf("take the connection in: %w", err))
 		}

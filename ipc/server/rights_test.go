@@ -2,8 +2,10 @@ package server
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -62,5 +64,36 @@ func TestALongCloseKeepsNobodyOut(t *testing.T) {
 	})
 	if most < maxClosing || accepted != callers {
 		t.Errorf("%d were accepted, %d waited to be closed", accepted, most)
+	}
+}
+
+// The goroutine that accepts connections closes none, not even one whose caller is
+// unknown, or one that can't be served.
+func TestFailuresAreClosedLater(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	for name, identify := range map[string]func(int) (Peer, error){
+		"unknown": func(int) (Peer, error) { return Peer{}, unix.EINVAL },
+		"unserved": func(fd int) (Peer, error) {
+			null, err := os.Open(os.DevNull) // net.FileConn fails for it
+			if err == nil {
+				err = errors.Join(unix.Dup3(int(null.Fd()), fd, unix.O_CLOEXEC), null.Close())
+			}
+			return person(stranger), err
+		},
+	} {
+		const callers = 100
+		var log safeBuffer
+		most, accepted := flooded(t, callers, func(d *door) {
+			d.limits, d.identify = limits{1, 1, 1}, identify
+			d.log = slog.New(slog.NewTextHandler(&log, nil))
+			t.Cleanup(d.closers.Wait)
+		})
+		if most == 0 || accepted != callers {
+			t.Errorf("%s: %d were accepted, %d waited to be closed", name, accepted, most)
+		}
+		if want := map[string]string{"unknown": "identify", "unserved": "take the connection in"}[name]; !strings.Contains(
+			log.String(), want) {
+			t.Errorf("%s: the log: %s", name, &log)
+		}
 	}
 }
