@@ -75,3 +75,22 @@ func TestManyKnownFilesHang(t *testing.T) {
 		expect(t, calls, len(disk.hung))
 	}
 }
+
+// The configuration and the folder of the apps are read however many files hang.
+func TestConfigurationBesideManyFilesThatHang(t *testing.T) {
+	dir := lay(t, map[string]string{"config.toml": "", "apps.d/a.toml": labApp("a")})
+	file := filepath.Join(dir, "config.toml")
+	var disk Disk
+	for i := range 2 * maxHung {
+		c := &call{name: fmt.Sprint(i)}
+		c.hangs.Store(1)
+		disk.end(c)
+	}
+	for written, changed := range map[string]string{"config.toml": "config.toml", "apps.d/b.toml": "apps.d"} {
+		c, err := disk.load(file, "", labNames)
+		must(t, err)
+		expect(t, c.changed(), "")
+		must(t, os.WriteFile(filepath.Join(dir, written), []byte(labApp(filepath.Base(written)[:1])), 0o600))
+		expect(t, c.changed(), filepath.Join(dir, changed))
+	}
+}
