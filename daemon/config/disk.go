@@ -14,9 +14,13 @@ import (
 // the service manager allows 256.
 const maxHung = 8
 
+// maxTries is how many calls for one vital file may hang at a time: the file may be
+// another one by now, which somebody put in the place of the one that hangs.
+const maxTries = 3
+
 // Disk reads configurations again and again, and notices that the files are no
 // longer those of the one in force. It does not read a file while an earlier call
-// for it still hangs. The zero Disk is ready to use.
+// for it still hangs; for a vital one, while maxTries do. The zero Disk is ready to use.
 type Disk struct {
 	mu   sync.Mutex
 	hung [5 * maxHung]*call // those that ran out of time, and may have ended
@@ -64,13 +68,13 @@ func (disk *Disk) files() *files {
 func (disk *Disk) begin(name string, author uint32, vital bool) (*call, error) {
 	disk.mu.Lock()
 	defer disk.mu.Unlock()
-	others, free := 0, 0
+	others, same, free := 0, 0, 0
 	for _, c := range disk.hung {
 		switch {
 		case c == nil || c.hangs.Load() == 0:
 			free++
 		case c.name == name:
-			return nil, &fs.PathError{Op: "read", Path: name, Err: os.ErrDeadlineExceeded}
+			same++
 		case (c.author == 0) == (author == 0):
 			others++
 		}
@@ -79,7 +83,10 @@ func (disk *Disk) begin(name string, author uint32, vital bool) (*call, error) {
 	if disk.last.has(name) {
 		most += maxHung
 	}
-	if free == 0 || others >= most && !vital {
+	switch {
+	case same == maxTries || same > 0 && !vital:
+		return nil, &fs.PathError{Op: "read", Path: name, Err: os.ErrDeadlineExceeded}
+	case free == 0 || others >= most && !vital:
 		return nil, errLate
 	}
 	return &call{name: name, author: author}, nil

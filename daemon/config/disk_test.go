@@ -13,7 +13,8 @@ func load(file, otherwise string, n names) (*Config, error) {
 }
 
 // However often a configuration is read, a file that hangs keeps one thread, and
-// all of them keep a limited number. Files of users leave root's their share.
+// all of them keep a limited number. Files of users leave root's their share. A
+// vital one may keep maxTries.
 func TestReloadsBesideFilesThatHang(t *testing.T) {
 	asRoot(t)
 	dir := lay(t, map[string]string{"config.toml": labApp("own"), "apps.d/00.toml": labApp("first")})
@@ -40,7 +41,7 @@ func TestReloadsBesideFilesThatHang(t *testing.T) {
 				counts[c.author != 0] += c.hangs.Load()
 			}
 		}
-		if counts[true] > maxHung || counts[false] > maxHung || counts[false] == 0 {
+		if counts[true] > maxHung || counts[false] > maxHung+maxTries || counts[false] == 0 {
 			t.Errorf("%d files of users and %d of root's hang", counts[true], counts[false])
 		}
 	}

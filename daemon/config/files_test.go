@@ -304,11 +304,11 @@ func TestRootsThatHang(t *testing.T) {
 	dir := t.TempDir()
 	hang(t, filepath.Join(dir, "hung"))
 	var disk Disk
-	for range 3 {
+	for n := range maxTries + 2 {
 		if _, err := disk.ReadRoots(dir + "/hung/x"); !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("got %v", err)
 		}
-		expectHung(t, &disk, dir+"/hung/x")
+		expectHung(t, &disk, slices.Repeat([]string{dir + "/hung/x"}, min(n+1, maxTries))...)
 	}
 	must(t, os.WriteFile(dir+"/good", []byte("x"), 0o600))
 	if data, err := disk.ReadRoots(dir + "/good"); string(data) != "x" {
