@@ -114,7 +114,7 @@ const (
 // leave ends the process if it goes on after a signal: it may wait for its standard
 // input, or for a call that hangs in the kernel. The state is then as after a kill.
 func (e *env) leave() {
-	within, status, why := time.Second/2, 0, ", because a call did not end"
+	within, status, why := 5*time.Second, 0, ", because a call did not end"
 	switch e.stage.Load() {
 	case plain:
 		status, why = exitFailure, ""
