@@ -109,12 +109,8 @@ func readInto(path string, mapped bool) (content []byte, err error) {
 	}
 	_, err = io.ReadFull(f, content)
 	err = errors.Join(err, f.Close())
-	for _, sector := range []syscall.Errno{
-		syscall.EIO, syscall.EUCLEAN, syscall.EBADMSG, syscall.ENODATA, syscall.EREMOTEIO,
-	} {
-		if errors.Is(err, sector) {
-			err = fmt.Errorf("%w: %w", ErrDamaged, err)
-		}
+	if fserr.BadSector(err) {
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return content, err
 }

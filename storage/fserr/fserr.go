@@ -66,6 +66,13 @@ func MayPass(err error) bool {
 	return may || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
+// BadSector reports whether an error says that a part of a file can't be read
+// from its disk, or is damaged there.
+func BadSector(err error) bool {
+	advice, _ := find(err)
+	return advice == disk || advice == check
+}
+
 // Advice returns what a person can do about an error; "" if that is unknown.
 func Advice(err error) string {
 	advice, _ := find(err)

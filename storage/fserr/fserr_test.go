@@ -60,3 +60,15 @@ func TestAdvice(t *testing.T) {
 		}
 	}
 }
+
+func TestBadSector(t *testing.T) {
+	for err, want := range map[error]bool{
+		syscall.EIO: true, syscall.ENODATA: true, syscall.EREMOTEIO: true, syscall.EUCLEAN: true,
+		&fs.PathError{Err: syscall.EBADMSG}: true,
+		syscall.ENOSPC:                      false, syscall.ESTALE: false, syscall.EACCES: false, nil: false,
+	} {
+		if got := BadSector(err); got != want {
+			t.Errorf("%v: %t", err, got)
+		}
+	}
+}
