@@ -20,7 +20,7 @@ type Store interface {
 	SaveApp(endpoint, app string, a storage.App) error
 	Gate() (storage.Gate, error)
 	SaveGate(storage.Gate) error
-	Flush() error // reports whether a save would succeed after one that failed
+	Flush() error // syncs what Open found, and looks for room after a save that failed
 }
 
 // engine holds the machines of all apps, the gate that they share and what is

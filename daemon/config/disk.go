@@ -14,13 +14,14 @@ import (
 // the service manager allows 256.
 const maxHung = 8
 
-// maxTries is how many calls for one vital file may hang at a time: the file may be
-// another one by now, which somebody put in the place of the one that hangs.
+// maxTries is how many calls for one vital file may hang at a time: by now the file
+// may be another one, in the place of the one that hangs.
 const maxTries = 3
 
 // Disk reads configurations again and again, and notices that the files are no
 // longer those of the one in force. It does not read a file while an earlier call
-// for it still hangs; for a vital one, while maxTries do. The zero Disk is ready to use.
+// for it still hangs; for a vital one, while maxTries do. The zero Disk is ready to
+// use.
 type Disk struct {
 	mu   sync.Mutex
 	hung [5 * maxHung]*call // those that ran out of time, and may have ended
