@@ -115,9 +115,10 @@ func (c *call) exchange() (*http.Response, error) {
 		}
 		refusal := readRefusal(resp)
 		c.done()
-		if refusal == nil || !c.renew(refusal) {
+		if !c.renew(refusal) {
 			return resp, c.ctx.Err()
 		}
+		_ = resp.Body.Close() // nobody reads the rest of a long one
 		c.outcome.Renewed++
 		c.sent = false
 	}
@@ -204,14 +205,13 @@ func (c *call) done() {
 // maxRefusal is the longest body of a 401 that is looked at, in bytes.
 const maxRefusal = 16 << 10
 
-// readRefusal reads the body of a 401, whose connection is free then. It returns
-// nil if the body is too long, or cut short. The answer can be passed on as
-// before.
+// readRefusal returns the beginning of a 401's body: mostly all of it, and the
+// connection is free then. The answer can be passed on as before.
 func readRefusal(resp *http.Response) []byte {
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal+1))
-	if err != nil || len(body) > maxRefusal {
+	if err != nil || len(body) > maxRefusal { // it is cut short, or long
 		resp.Body = &partRead{io.MultiReader(bytes.NewReader(body), resp.Body), resp.Body}
-		return nil
+		return body
 	}
 	_ = resp.Body.Close() // it was read to its end
 	resp.Body = io.NopCloser(bytes.NewReader(body))

@@ -18,8 +18,12 @@ import (
 
 const (
 	unauthorized  = "HTTP/1.1 401 Unauthorized\r\n"
+	cutPage       = unauthorized + "Content-Length: 50\r\n\r\nhello"
 	otherProvider = unauthorized + "Content-Length: 39\r\n\r\n" + `{"invalid_access_token_service_provider`
 )
+
+// longPage is a 401 of which the gateway reads only the beginning.
+var longPage = unauthorized + "Content-Length: 20000\r\n\r\n" + strings.Repeat("x", 20000)
 
 // inTurn answers one call after the other, each over a connection of its own, and
 // the last one again and again.
@@ -44,7 +48,8 @@ func TestConnectionsCanBeDropped(t *testing.T) {
 		{"a redirect", []string{"HTTP/1.1 302 Found\r\nLocation: /\r\n" + hello}},
 		{"a 500", []string{"HTTP/1.1 500 Odd\r\n" + hello}},
 		{"a 401", []string{unauthorized + hello}},
-		{"a long 401", []string{unauthorized + "Content-Length: 20000\r\n\r\n" + strings.Repeat("x", 20000)}},
+		{"a long 401", []string{longPage}},
+		{"another token after a long 401", []string{longPage, fine + hello}},
 		{"another token", []string{unauthorized + hello, fine + hello}},
 		{"a 429", []string{"HTTP/1.1 429 Odd\r\n" + hello, fine + hello}},
 		{"a cut body", []string{fine + "Content-Length: 50\r\n\r\nhello"}},
@@ -79,6 +84,9 @@ func TestRefusedTokens(t *testing.T) {
 		{"again", false, []string{unauthorized + hello, unauthorized + hello, fine + hello}, 401, 2, 1},
 		{"other provider", true, []string{otherProvider}, 401, 1, 0},
 		{"other provider of a token that was never taken", false, []string{otherProvider}, 401, 2, 1},
+		{"with a long page", false, []string{longPage, fine + hello}, 200, 2, 1},
+		{"with a page that is cut", false, []string{cutPage, fine + hello}, 200, 2, 1},
+		{"again with a long page", false, []string{longPage}, 401, 2, 1},
 		{"another code of a token that was taken", true, []string{unauthorized + hello, fine + hello}, 200, 2, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
