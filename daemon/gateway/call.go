@@ -164,8 +164,11 @@ func (c *call) leave() (*http.Response, error) {
 		c.token = token
 	}
 	s := c.settings.Load()
-	if s == nil || s.Endpoint != c.endpoint || !s.Enabled {
+	switch {
+	case s == nil || s.Endpoint != c.endpoint:
 		return nil, paused()
+	case !s.Enabled:
+		return nil, ipc.NewProblem(ipc.CodeNotFound, "the gateway has been switched off")
 	}
 	if err := c.admit(); err != nil {
 		return nil, err

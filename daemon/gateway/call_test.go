@@ -141,21 +141,31 @@ func TestTheNewestTokenLeaves(t *testing.T) {
 // A reload may come while a call waits for a token. The call does not leave for
 // an endpoint whose token it does not have, nor through a gateway that is gone.
 func TestReloadsDuringAWait(t *testing.T) {
-	for name, reload := range map[string]func(*rig, *gateway.Settings){
-		"under way":      func(r *rig, _ *gateway.Settings) { r.gateway.Pause() },
-		"other endpoint": func(r *rig, s *gateway.Settings) { s.Endpoint += "0"; r.gateway.Adopt(s) },
-		"disabled":       func(r *rig, s *gateway.Settings) { s.Enabled = false; r.gateway.Adopt(s) },
+	for _, tc := range []struct {
+		name   string
+		reload func(*rig, *gateway.Settings)
+		status int
+		code   string
+		proxy  string
+	}{
+		{"under way", func(r *rig, _ *gateway.Settings) { r.gateway.Pause() },
+			503, ipc.CodeNotReady, "proxy_internal_error"},
+		{"other endpoint", func(r *rig, s *gateway.Settings) { s.Endpoint += "0"; r.gateway.Adopt(s) },
+			503, ipc.CodeNotReady, "proxy_internal_error"},
+		{"disabled", func(r *rig, s *gateway.Settings) { s.Enabled = false; r.gateway.Adopt(s) },
+			404, ipc.CodeNotFound, "http_request_error"},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(tc.name, func(t *testing.T) {
 			r := newRig(t)
-			r.tokens.asked = func() { reload(r, r.settings()) }
+			r.tokens.asked = func() { tc.reload(r, r.settings()) }
 			resp, body, _ := r.get(t)
 			var p ipc.Problem
 			if err := json.Unmarshal([]byte(body), &p); err != nil {
 				t.Fatal(err)
 			}
-			if resp.StatusCode != 503 || p.Code != ipc.CodeNotReady || p.Sent == nil || *p.Sent || p.RetryAfterMS == 0 ||
-				resp.Header.Get("Proxy-Status") != "tvpassd; error=proxy_internal_error" {
+			retry := tc.code == ipc.CodeNotReady
+			if resp.StatusCode != tc.status || p.Code != tc.code || p.Sent == nil || *p.Sent ||
+				(p.RetryAfterMS > 0) != retry || resp.Header.Get("Proxy-Status") != "tvpassd; error="+tc.proxy {
 				t.Errorf("%s %v %s", resp.Status, resp.Header, body)
 			}
 			if seen := r.take(); len(seen) > 0 {
