@@ -167,6 +167,8 @@ func TestOddRequests(t *testing.T) {
 		{"bytes behind the body", post + "Content-Length: 5\r\n\r\nhelloGARBAGE /y\r\n\r\n", 200, "hello"},
 		{"a GET with a body", get + "Content-Length: 5\r\n\r\nhello", 200, "hello"},
 		{"two Expects", post + "Expect: 100-continue\r\nExpect: 200-ok\r\nContent-Length: 0\r\n\r\n", 417, "-"},
+		{"another Expect in the list", post + "Expect: 100-continue, x\r\nContent-Length: 0\r\n\r\n", 417, "-"},
+		{"an empty Expect", post + "Expect:\r\nContent-Length: 0\r\n\r\n", 200, ""},
 		{"Expect without a body", get + "Expect: 100-continue\r\n\r\n", 200, ""},
 		{"a space in a name", get + "AP-X : y\r\n\r\n", 400, "-"},
 		{"a CR in a value", get + "AP-X: a\rX-Device-Info: y\r\n\r\n", 400, "-"},

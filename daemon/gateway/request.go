@@ -22,10 +22,11 @@ const (
 // invalid returns the problem of a request that does not leave the device.
 func invalid(detail string) error { return ipc.NewProblem(ipc.CodeInvalidParameter, detail) }
 
-// checkFraming refuses what net/http lets pass: a second Expect, and chunks in
-// HTTP/1.0, which net/http takes for an empty body.
+// checkFraming refuses what net/http lets pass: another Expect beside
+// 100-continue, and chunks in HTTP/1.0, which net/http takes for an empty body.
 func checkFraming(r *http.Request) error {
-	if len(r.Header["Expect"]) > 1 {
+	expect := strings.Join(r.Header["Expect"], ",")
+	if expect != "" && !strings.EqualFold(expect, "100-continue") {
 		p := ipc.NewProblem(ipc.CodeInvalidParameter, "the only Expect that is understood is 100-continue")
 		p.Status = http.StatusExpectationFailed
 		return p
