@@ -9,6 +9,8 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 // apiPrefix begins the path of every call of the REST API V2.
@@ -98,7 +100,7 @@ func (g *Gateway) client() *Client { return cmp.Or(g.Client, &g.own) }
 // and reports whether the URL is such a one.
 func behind(endpoint string, u *url.URL) (path string, ok bool) {
 	base, err := url.Parse(endpoint)
-	if err != nil || !strings.EqualFold(u.Scheme, base.Scheme) || !strings.EqualFold(u.Host, base.Host) {
+	if err != nil || !strings.EqualFold(u.Scheme, base.Scheme) || !strings.EqualFold(host(u), host(base)) {
 		return "", false
 	}
 	path, ok = strings.CutPrefix(u.EscapedPath(), base.EscapedPath()+apiPrefix)
@@ -106,6 +108,12 @@ func behind(endpoint string, u *url.URL) (path string, ok bool) {
 		path += "?" + u.RawQuery
 	}
 	return path, ok
+}
+
+// host returns the host of a URL, without the port that its scheme implies.
+func host(u *url.URL) string {
+	usual := map[string]string{"http": ":80", "https": ":443"}
+	return strings.TrimSuffix(u.Host, usual[strings.ToLower(u.Scheme)])
 }
 
 // Call sends a call of the REST API V2 through the daemon's gateway, and returns
@@ -126,6 +134,11 @@ func (c *Client) Call(ctx context.Context, app, method, path string, header http
 // each: on one that was kept, net/http would repeat a request whose connection
 // breaks, and a repeated logout, for example, acts at the server.
 func (c *Client) forward(req *http.Request, app, path string) (*http.Response, error) {
+	if req.Method == http.MethodHead { // its answer has no body to say so
+		p := ipc.NewProblem(ipc.CodeMethodNotAllowed, "the gateway takes GET and POST")
+		p.Sent = new(false)
+		return nil, p
+	}
 	to, err := url.Parse("http://tvpassd" + appPath(app, "api/v2/") + path)
 	if err != nil {
 		return nil, fmt.Errorf("ask tvpassd: %w", err)

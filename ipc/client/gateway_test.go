@@ -152,6 +152,24 @@ func TestGatewayFollowsTheEndpoint(t *testing.T) {
 	}
 }
 
+// A URL may name the port that its scheme implies, and so may the endpoint.
+func TestGatewayKnowsTheUsualPort(t *testing.T) {
+	g, pass := newGateway(t, "ref30")
+	for endpoint, url := range map[string]string{
+		"https://sp.example":     "https://sp.example:443",
+		"https://sp.example:443": "HTTPS://sp.example",
+		"http://[::1]":           "http://[::1]:80",
+	} {
+		g.move(endpoint)
+		resp, err := pass.Get(url + "/api/v2/REF30/configuration")
+		if err != nil {
+			t.Errorf("%s at the endpoint %s: %v", url, endpoint, err)
+			continue
+		}
+		resp.Body.Close()
+	}
+}
+
 // closed notes that a body was closed.
 type closed struct {
 	io.Reader
@@ -200,6 +218,10 @@ func TestGatewayTellsAnswersFromErrors(t *testing.T) {
 	}
 	if _, err = pass.Get("https://sp.example/api/v2/old-daemon"); err == nil {
 		t.Error("an answer that does not say whose it is was taken for the server's")
+	}
+	_, err = pass.Head("https://sp.example/api/v2/x") // an answer to it would have no body
+	if p, ok := errors.AsType[*ipc.Problem](err); !ok || p.Code != ipc.CodeMethodNotAllowed || p.Sent == nil {
+		t.Errorf("HEAD: %v, want a problem", err)
 	}
 	nobody := http.Client{Transport: &Gateway{Client: &Client{Socket: filepath.Join(t.TempDir(), "s")}}}
 	if _, err := nobody.Get("https://sp.example/api/v2/x"); !errors.Is(err, ErrNotRunning) {
