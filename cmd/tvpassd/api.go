@@ -21,13 +21,13 @@ import (
 const (
 	apiWithin  = 5 * time.Minute // a call waits for the throttle, a TV provider, a slow line
 	maxAPIBody = 256 << 10       // bytes that the gateway takes
-	maxRefusal = 1 << 20         // bytes that are read of an answer other than 2xx
+	maxWords   = 64 << 10        // bytes of a refusal in which its words are looked for
 )
 
 // apiCall is a call of the REST API V2 as the command line describes it.
 type apiCall struct {
 	app, method string
-	data        *string // nil if there is none
+	data        []string // of each -d
 	header      http.Header
 }
 
@@ -37,8 +37,8 @@ func apiCommand(set *flag.FlagSet) func(*env, []string) error {
 	set.StringVar(&call.app, "app", "", "`id` of the app; not needed if you may use only one")
 	set.StringVar(&call.method, "X", "", "`method`: GET, or POST if there is a body")
 	set.Func("H", "`header` such as 'Prefer: wait=30'; may be repeated", call.addHeader)
-	set.Func("d", "`body`, @FILE that has it, or - for standard input", func(data string) error {
-		call.data = &data
+	set.Func("d", "`body`, @FILE that has it, or - for standard input; several are joined by &", func(data string) error {
+		call.data = append(call.data, data)
 		return nil
 	})
 	return func(e *env, args []string) error {
@@ -69,14 +69,18 @@ func (a *apiCall) body(stdin io.Reader) ([]byte, error) {
 		return nil, nil
 	}
 	a.method = cmp.Or(a.method, http.MethodPost)
-	body := []byte(*a.data)
-	name, isFile := strings.CutPrefix(*a.data, "@")
-	if isFile || name == "-" {
-		var err error
-		if body, err = readBody(name, stdin); err != nil {
-			return nil, fmt.Errorf("read the body: %w", err)
+	var parts [][]byte
+	for _, data := range a.data {
+		part := []byte(data)
+		if name, isFile := strings.CutPrefix(data, "@"); isFile || name == "-" {
+			var err error
+			if part, err = readBody(name, stdin); err != nil {
+				return nil, fmt.Errorf("read the body: %w", err)
+			}
 		}
+		parts = append(parts, part)
 	}
+	body := bytes.Join(parts, []byte("&"))
 	if a.header.Get("Content-Type") == "" {
 		a.header.Set("Content-Type", "application/x-www-form-urlencoded") // as curl does
 		if json.Valid(body) {
@@ -112,20 +116,15 @@ func (e *env) api(call apiCall, path string, body []byte) error {
 			return err
 		}
 		defer resp.Body.Close()
-		if resp.StatusCode/100 == 2 {
-			if _, err = io.Copy(e.body(), resp.Body); err != nil {
-				return fmt.Errorf("read the server's answer: %w", err)
-			}
-			return nil
-		}
-		refusal, err := io.ReadAll(io.LimitReader(resp.Body, maxRefusal))
-		if err != nil {
+		var head bytes.Buffer
+		body := io.MultiReader(io.TeeReader(io.LimitReader(resp.Body, maxWords), &head), resp.Body)
+		if _, err := io.Copy(e.body(), body); err != nil {
 			return fmt.Errorf("read the server's answer: %w", err)
 		}
-		if _, err := e.body().Write(refusal); err != nil {
-			return err
+		if resp.StatusCode/100 == 2 {
+			return nil
 		}
-		return errors.New("the server answered " + resp.Status + words(refusal))
+		return errors.New("the server answered " + resp.Status + words(head.Bytes()))
 	})
 }
 

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -43,7 +45,9 @@ func TestAPICommand(t *testing.T) {
 		t.Errorf("the server's answer was not printed: %q", r.stdout)
 	}
 	api(1, "", "405 Method Not Allowed", "-X", "POST", "REF30/configuration")
-	api(1, "", "tvpassd: method_not_allowed", "-X", "PUT", "REF30/configuration")
+	for _, method := range []string{"PUT", "HEAD"} {
+		api(1, "", "tvpassd: method_not_allowed", "-X", method, "REF30/configuration")
+	}
 	api(1, "", "tvpassd: not_for_gateway", "authenticate/REF30/"+code)
 	api(1, "", "tvpassd: invalid_parameter", "REF30/../x")
 	api(1, "", "tvpassd: unknown_app", "--app", "none", "REF30/configuration")
@@ -54,6 +58,26 @@ func TestAPICommand(t *testing.T) {
 	api(1, "", "400 Bad Request: malformed_authz_request", "-H", "Content-Type: text/plain", "-d", form, "REF30/sessions")
 	l.order("POST", "/fault", `{"path":"api","kind":"status","status":500,"count":1}`)
 	api(1, "", "tvpassd: the server answered 500 Internal Server Error\n", "REF30/configuration")
+}
+
+// Several bodies are one form, and a long refusal is printed whole.
+func TestAPICommandBodies(t *testing.T) {
+	page := strings.Repeat("a long page ", 200<<10)
+	l := newAPILab(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusForbidden)
+		io.WriteString(w, page)
+	})
+	l.up()
+	l.token()
+	l.write("part", "b=2")
+	r := l.run("api", "-d", "a=1", "-d", "@"+l.path("part"), "-d", "c=3", "REF30/sessions")
+	r.expect(t, 1, "tvpassd: the server answered 403 Forbidden\n")
+	if r.stdout != page {
+		t.Errorf("%d bytes of %d were printed", len(r.stdout), len(page))
+	}
+	if got := l.calls()[0].body; got != "a=1&b=2&c=3" {
+		t.Errorf("the server got %q", got)
+	}
 }
 
 // Headers go along, and Prefer is the daemon's.
