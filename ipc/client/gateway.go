@@ -135,9 +135,7 @@ func (c *Client) Call(ctx context.Context, app, method, path string, header http
 // breaks, and a repeated logout, for example, acts at the server.
 func (c *Client) forward(req *http.Request, app, path string) (*http.Response, error) {
 	if req.Method == http.MethodHead { // its answer has no body to say so
-		p := ipc.NewProblem(ipc.CodeMethodNotAllowed, "the gateway takes GET and POST")
-		p.Sent = new(false)
-		return nil, p
+		return nil, ipc.NewProblem(ipc.CodeMethodNotAllowed, "the gateway takes GET and POST")
 	}
 	to, err := url.Parse("http://tvpassd" + appPath(app, "api/v2/") + path)
 	if err != nil {
