@@ -69,18 +69,16 @@ func (a *apiCall) body(stdin io.Reader) ([]byte, error) {
 		return nil, nil
 	}
 	a.method = cmp.Or(a.method, http.MethodPost)
-	var parts [][]byte
-	for _, data := range a.data {
-		part := []byte(data)
+	for i, data := range a.data {
 		if name, isFile := strings.CutPrefix(data, "@"); isFile || name == "-" {
-			var err error
-			if part, err = readBody(name, stdin); err != nil {
+			part, err := readBody(name, stdin)
+			if err != nil {
 				return nil, fmt.Errorf("read the body: %w", err)
 			}
+			a.data[i] = string(part)
 		}
-		parts = append(parts, part)
 	}
-	body := bytes.Join(parts, []byte("&"))
+	body := []byte(strings.Join(a.data, "&"))
 	if a.header.Get("Content-Type") == "" {
 		a.header.Set("Content-Type", "application/x-www-form-urlencoded") // as curl does
 		if json.Valid(body) {
@@ -116,15 +114,23 @@ func (e *env) api(call apiCall, path string, body []byte) error {
 			return err
 		}
 		defer resp.Body.Close()
-		var head bytes.Buffer
-		body := io.MultiReader(io.TeeReader(io.LimitReader(resp.Body, maxWords), &head), resp.Body)
-		if _, err := io.Copy(e.body(), body); err != nil {
+		var head []byte // of a refusal
+		if resp.StatusCode/100 != 2 {
+			head, err = io.ReadAll(io.LimitReader(resp.Body, maxWords))
+			if _, err := e.body().Write(head); err != nil {
+				return err
+			}
+		}
+		if err == nil {
+			_, err = io.Copy(e.body(), resp.Body)
+		}
+		if err != nil {
 			return fmt.Errorf("read the server's answer: %w", err)
 		}
 		if resp.StatusCode/100 == 2 {
 			return nil
 		}
-		return errors.New("the server answered " + resp.Status + words(head.Bytes()))
+		return errors.New("the server answered " + resp.Status + words(head))
 	})
 }
 
