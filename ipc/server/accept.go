@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -76,6 +77,13 @@ func (l *listener) try() (fd int, ok bool) {
 		return true
 	})
 	return fd, closed == nil && err == nil
+}
+
+// close turns away the callers who wait. What they have sent is closed, too.
+func (l *listener) close() error {
+	var inside atomic.Int32
+	inside.Store(1)
+	return hurry(&inside, l.file.Close)
 }
 
 // connOf makes a net.Conn of a descriptor, which it closes. If that fails, such as

@@ -5,6 +5,8 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -15,7 +17,7 @@ import (
 // here: the kernel closes them when the bytes are read, or when the connection is
 // closed. That takes as long as the caller likes: a TCP socket with SO_LINGER
 // waits for its peer. So the goroutine that accepts connections never closes
-// one, and no more than a few threads wait in the kernel.
+// one, no more than a few threads wait in the kernel, and none does at the end.
 
 // refuseRights has the kernel refuse descriptors that come with bytes, for the
 // connections of a listening socket. Kernels before 6.16 can't.
@@ -68,6 +70,27 @@ func (d *door) letClose() {
 	for turns := 0; d.closing.Load() >= maxClosing && turns < closeTurns; turns++ {
 		runtime.Gosched()
 	}
+}
+
+// hurry calls f, and interrupts what waits inside as long as f runs.
+func hurry(inside *atomic.Int32, f func() error) error {
+	var interrupts sync.WaitGroup
+	defer interrupts.Wait()
+	done := make(chan struct{})
+	defer close(done)
+	interrupts.Go(func() {
+		for tick := time.Tick(10 * time.Millisecond); ; {
+			select {
+			case <-tick:
+				if inside.Load() > 0 {
+					interrupt()
+				}
+			case <-done:
+				return
+			}
+		}
+	})
+	return f()
 }
 
 // interrupt ends the waits of this process in the kernel, as far as a signal

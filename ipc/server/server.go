@@ -84,25 +84,35 @@ func (s *Server) Run(ctx context.Context, l *Socket) error {
 	failed, late := make(chan error, 1), make(chan error, 1)
 	go func() { failed <- srv.Serve(door) }()
 	go func() { late <- srv.Serve(door.late) }()
+	var broken error
 	select {
-	case err := <-failed:
-		err = errors.Join(fmt.Errorf("serve the socket: %w", err), srv.Close())
-		<-late
-		return err
+	case broken = <-failed:
+		broken = fmt.Errorf("serve the socket: %w", broken)
+		close(failed)
 	case <-ctx.Done():
 	}
-	if door.inside.Load() > 0 {
-		interrupt() // or closing a connection would wait for a read that waits
-	}
-	defer time.AfterFunc(grace, cancel).Stop() // who still waits then gets a problem
+	return hurry(&door.inside, func() error {
+		if broken != nil {
+			broken = errors.Join(broken, srv.Close())
+		} else {
+			s.shutDown(ctx, srv, cancel)
+		}
+		<-failed
+		<-late
+		door.closers.Wait()
+		return broken
+	})
+}
+
+// shutDown ends watches and gives other requests 2 s. Then cancel ends them with
+// a problem.
+func (s *Server) shutDown(ctx context.Context, srv *http.Server, cancel func()) {
+	defer time.AfterFunc(grace, cancel).Stop()
 	end, cancelEnd := context.WithTimeout(context.WithoutCancel(ctx), grace+lastWords)
 	defer cancelEnd()
 	if err := srv.Shutdown(end); err != nil {
 		s.cfg.Log.Debug("connections cut at the end", "err", errors.Join(err, srv.Close()))
 	}
-	<-failed
-	<-late
-	return nil
 }
 
 // http returns a server for connections that are a [*conn].

@@ -94,7 +94,7 @@ func (s *Socket) Close() error {
 	if !s.passed && s.leadsHere() {
 		err = os.Remove(s.options.Path)
 	}
-	return errors.Join(err, s.listener.file.Close())
+	return errors.Join(err, s.listener.close())
 }
 
 // leadsHere reports whether the path leads to this socket. While the socket is
@@ -190,8 +190,14 @@ func followMounts(f func()) (stop func()) {
 // must be called again later.
 func (s *Socket) restore(log *slog.Logger, changed func()) (again bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	was := s.gone
+	was, old := s.gone, s.listener
+	defer func() {
+		replaced := s.listener != old
+		s.mu.Unlock()
+		if replaced {
+			_ = old.close() // nobody can find it any more
+		}
+	}()
 	switch {
 	case s.closed || s.leadsHere():
 		s.gone = nil
@@ -204,9 +210,7 @@ func (s *Socket) restore(log *slog.Logger, changed func()) (again bool) {
 			s.gone = fmt.Errorf("the socket %s was removed, and can't be made again: %w", s.options.Path, err)
 			break
 		}
-		old := s.listener
 		s.listener, s.own, s.gone = l, own, nil
-		_ = old.file.Close() // nobody can find it any more
 		log.Warn("the socket was removed: it was made again", "code", ipc.WarnSocketRemoved, "socket", s.options.Path)
 	}
 	if fmt.Sprint(was) != fmt.Sprint(s.gone) {
