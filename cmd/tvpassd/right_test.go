@@ -35,7 +35,8 @@ func TestAReloadEndsTheWatchesWhoseRightItTakes(t *testing.T) {
 }
 
 // To list the groups of a caller with 65,536 takes milliseconds for each
-// connection.
+// connection. So those of a caller with too many do not count, and both sides
+// learn why.
 func TestACallerInManyGroups(t *testing.T) {
 	needRoot(t)
 	l := newLab(t)
@@ -46,7 +47,14 @@ func TestACallerInManyGroups(t *testing.T) {
 		for i := range count {
 			who.Groups = append(who.Groups, 61500+i)
 		}
-		l.curlAs(who, "/v1/apps/grouped/token?wait=60s").expect(t, want)
+		a := l.curlAs(who, "/v1/apps/grouped/token?wait=60s")
+		a.expect(t, want)
+		if strings.Contains(a.stdout, "more than 256 groups") != (want == 403) {
+			t.Errorf("a caller in %d groups is told: %s", count, a.stdout)
+		}
+	}
+	if log := l.daemon.stderr.String(); !strings.Contains(log, "code=too_many_groups uid=61002") {
+		t.Errorf("the log: %s", log)
 	}
 	l.daemon.stop()
 }

@@ -17,13 +17,15 @@ func peerOf(fd int) (Peer, error) {
 		return Peer{}, os.NewSyscallError("getsockopt SO_PEERCRED", err)
 	}
 	groups, err := peerGroups(fd)
-	if err == unix.ENOPROTOOPT {
-		groups, err = listedGroups(cred.Uid), nil
-	}
-	if err != nil {
+	peer := Peer{UID: cred.Uid, GID: cred.Gid, Groups: groups, TooMany: err == unix.ERANGE, PID: cred.Pid}
+	switch err {
+	case nil, unix.ERANGE:
+	case unix.ENOPROTOOPT:
+		peer.Groups = listedGroups(cred.Uid)
+	default:
 		return Peer{}, os.NewSyscallError("getsockopt SO_PEERGROUPS", err)
 	}
-	return Peer{UID: cred.Uid, GID: cred.Gid, Groups: groups, PID: cred.Pid}, nil
+	return peer, nil
 }
 
 // GroupsKnown reports whether the kernel reports the supplementary groups of a
@@ -65,19 +67,16 @@ func listedGroups(uid uint32) []uint32 {
 const maxGroups = 256
 
 // peerGroups asks for the supplementary groups, for which x/sys has no function.
-// A caller with too many has none.
+// The error is ERANGE if there are too many.
 func peerGroups(fd int) ([]uint32, error) {
 	var all [maxGroups]uint32
 	size := uint32(unsafe.Sizeof(all))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_PEERGROUPS,
 		uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&size)), 0)
-	switch errno {
-	case 0:
-		groups := make([]uint32, uintptr(size)/unsafe.Sizeof(all[0]))
-		copy(groups, all[:])
-		return groups, nil
-	case unix.ERANGE:
-		return nil, nil
+	if errno != 0 {
+		return nil, errno
 	}
-	return nil, errno
+	groups := make([]uint32, uintptr(size)/unsafe.Sizeof(all[0]))
+	copy(groups, all[:])
+	return groups, nil
 }

@@ -10,6 +10,7 @@ import (
 type Peer struct {
 	UID, GID uint32
 	Groups   []uint32 // supplementary
+	TooMany  bool     // more than count: Groups is empty
 	PID      int32    // for logs only: it may be another process by now
 }
 

@@ -160,7 +160,7 @@ func (c *call) admit(who access) error {
 		return c.findSole()
 	case admins, appAdmins:
 		if !c.policy.Admin(c.conn.peer) {
-			return ipc.NewProblem(ipc.CodeForbidden,
+			return c.denied(ipc.CodeForbidden,
 				"this is for admins: root, the daemon's own user and the members of admin_group")
 		}
 		if who == admins {
@@ -203,8 +203,20 @@ func (c *call) noApp() error {
 		return ipc.NewProblem(ipc.CodeUnknownApp,
 			"no app of that id is configured; `tvpassd status` lists those that are")
 	}
-	return ipc.NewProblem(ipc.CodeForbidden,
+	return c.denied(ipc.CodeForbidden,
 		"you may not use this app: allow_users and allow_groups in its configuration say who may")
+}
+
+// denied returns the problem of a caller without a right that a group may give.
+func (c *call) denied(code, detail string) error {
+	if peer := c.conn.peer; peer.TooMany {
+		const why = "of a process in more than 256 groups, only the primary group counts"
+		detail += "; " + why
+		if c.conn.door.news(notice{peer.UID, "groups"}, c.cfg.Now()) {
+			c.cfg.Log.Warn(why, "code", "too_many_groups", "uid", peer.UID, "pid", peer.PID)
+		}
+	}
+	return ipc.NewProblem(code, detail)
 }
 
 func (c *call) findSole() error {
@@ -220,7 +232,7 @@ func (c *call) findSole() error {
 		c.app = app
 	}
 	if c.app == "" {
-		return ipc.NewProblem(ipc.CodeAmbiguousApp,
+		return c.denied(ipc.CodeAmbiguousApp,
 			"there is no app that you may use: [[app]] in the configuration sets up apps and who may use them")
 	}
 	return nil
