@@ -41,6 +41,7 @@ type conn struct {
 	// What follows is for Read. Reads never overlap.
 	line  []byte // the request's first line as far as it was read, at most maxLine bytes
 	begun bool   // that is all of it
+	whole bool   // and so was the rest of its header
 	body  int64  // bytes of the request's body still to come; [untilTheEnd] if it is chunked
 	held  []byte // what came together with a header, and follows it
 	match int    // how much of hostName the line of the header begins with, or otherLine
@@ -65,7 +66,14 @@ const (
 // name; nobody here asks for the value. Bodies pass untouched: a Read that
 // returns the end of a header returns nothing of what follows it, so that the
 // server has called [conn.expect] before the body is read.
+//
+// While a request is answered net/http reads a byte, to learn that its caller
+// has left. Such a Read leaves the next request where it is: net/http would
+// look no further.
 func (c *conn) Read(b []byte) (int, error) {
+	if len(b) == 1 && c.whole && c.body == 0 && c.raw != nil {
+		return c.read(nil, true)
+	}
 	room := b
 	if c.body > 0 {
 		room = b[:min(c.body, int64(len(b)))]
@@ -121,7 +129,7 @@ func (c *conn) expect(size int64) {
 func (c *conn) answered() {
 	c.yield()
 	c.become(idle)
-	c.serving, c.begun, c.line = false, false, c.line[:0]
+	c.serving, c.begun, c.whole, c.line = false, false, false, c.line[:0]
 	c.body, c.match, c.lines = 0, otherLine, 0 // a request begins with a line that is not Host
 }
 
@@ -130,6 +138,7 @@ func (c *conn) hideHost(b []byte) int {
 	for i := 0; i < len(b); i++ {
 		switch char := b[i]; {
 		case char == '\n' && c.match == 0:
+			c.whole = true
 			return i + 1
 		case char == '\n':
 			c.match = 0
@@ -152,10 +161,8 @@ func (c *conn) hideHost(b []byte) int {
 	return len(b)
 }
 
-// gone waits until a caller who has shut its writing side leaves, and then
-// returns io.EOF. While a request is answered net/http reads a byte at a time
-// to learn that its caller has left, and would mistake a half-closed connection
-// (shutdown(SHUT_WR), as `nc -N` does) for a caller who left.
+// gone waits until the caller leaves, and then returns io.EOF. One who has shut
+// its writing side (shutdown(SHUT_WR), as `nc -N` does) is still there.
 func (c *conn) gone() error {
 	if c.raw == nil {
 		return io.EOF

@@ -55,6 +55,34 @@ func TestAHalfClosedCallerIsServed(t *testing.T) {
 	}
 }
 
+// The request of a caller who leaves ends, also if the caller has sent another
+// one, or anything else, behind it.
+func TestALeaverWithMoreToSay(t *testing.T) {
+	t.Parallel()
+	l := startLab(t, nil)
+	release := make(chan struct{})
+	defer close(release)
+	l.blocks(release)
+	const request = "GET /v1/token HTTP/1.1\r\nHost: x\r\n\r\n"
+	var leavers []net.Conn
+	for together, more := range map[bool]string{true: request, false: strings.Repeat("x", 100<<10)} {
+		c := l.dial(alice)
+		if together {
+			io.WriteString(c, request+more)
+		} else {
+			io.WriteString(c, request)
+			l.until("waiters", func() bool { return l.waiters() == len(leavers)+1 })
+			io.WriteString(c, more)
+		}
+		leavers = append(leavers, c)
+		l.until("waiters", func() bool { return l.waiters() == len(leavers) })
+	}
+	for i, c := range leavers {
+		c.Close()
+		l.until("leaving", func() bool { return l.waiters() == len(leavers)-i-1 })
+	}
+}
+
 // Some clients send the socket's path as Host, or other text.
 func TestAnyHost(t *testing.T) {
 	t.Parallel()

@@ -45,13 +45,16 @@ func (c *conn) enforce() error {
 func sooner(a, b time.Time) bool { return !a.IsZero() && (b.IsZero() || a.Before(b)) }
 
 // read reads until the wanted deadline. watching says that the caller waits for
-// nothing but the end of the connection.
+// nothing but the end of the connection; b may be empty then.
 func (c *conn) read(b []byte, watching bool) (int, error) {
 	for {
 		if err := c.begin(); err != nil {
 			return 0, err
 		}
-		n, err := c.readSocket(b)
+		n, err := 0, io.EOF
+		if len(b) > 0 {
+			n, err = c.readSocket(b)
+		}
 		if err == io.EOF && watching {
 			err = c.gone()
 		}
