@@ -77,7 +77,7 @@ type Daemon struct {
 	cfg      Config
 	first    *config.Config // the configuration at the start
 	store    *storage.Store
-	place    storage.Place // of the state
+	loss     func() string // why the state does not last, and what to do; "" if it lasts
 	mended   string        // what was logged of its repairs; for New, then for followChanges
 	hardware *hardware.Hardware
 	broker   *broker.Broker
@@ -115,7 +115,8 @@ func New(cfg Config) (_ *Daemon, err error) {
 			err = errors.Join(err, d.store.Close())
 		}
 	}()
-	d.logState(conf)
+	d.logMended()
+	d.loss = sync.OnceValue(d.locate)
 	d.next("") // the state is open: a later wait has another cause
 	if err := d.resolve(conf, ""); err != nil {
 		return nil, err
@@ -143,17 +144,30 @@ func New(cfg Config) (_ *Daemon, err error) {
 	return d, nil
 }
 
-// logState logs what is wrong with the state and where it lies.
-func (d *Daemon) logState(conf *config.Config) {
-	log := d.cfg.Log
-	d.logMended()
-	var err error
-	if d.place, err = storage.Locate(conf.StateDir); err != nil {
-		log.Warn("it is unknown whether the state lasts", "code", ipc.WarnStateVolatile, "err", err)
+// locate finds out whether the state lasts, and logs why it does not. Nobody who
+// wants a token waits for that: it takes a tenth of a start, and may hang.
+func (d *Daemon) locate() string {
+	place, err := storage.Locate(d.first.StateDir)
+	if err != nil {
+		d.cfg.Log.Warn("it is unknown whether the state lasts", "code", ipc.WarnStateVolatile, "err", err)
 	}
-	if detail, advice := d.place.Loss(); detail != "" && !conf.AcceptVolatileState {
-		log.Warn(detail+": "+advice, "code", ipc.WarnStateVolatile)
+	detail, advice := place.Loss()
+	if detail == "" {
+		return ""
 	}
+	detail += ": " + advice
+	if !d.first.AcceptVolatileState {
+		d.cfg.Log.Warn(detail, "code", ipc.WarnStateVolatile)
+	}
+	return detail
+}
+
+// volatile returns what status says of a state that does not last.
+func (d *Daemon) volatile() string {
+	if d.conf.Load().AcceptVolatileState {
+		return ""
+	}
+	return d.loss()
 }
 
 // logMended logs what had to be repaired since the last call.
@@ -181,7 +195,8 @@ func (d *Daemon) join(gate *throttle.Gate) {
 		Broker: d.broker, Hardware: d.hardware, Store: d.store, Line: line, Log: d.cfg.Log,
 		Version: d.cfg.Version, Undated: d.cfg.Undated,
 		Started: boot(), Reload: d.Reload, Socket: d.socket.Gone,
-		Changed: func() string { return d.disk.Changed(d.conf.Load()) },
+		Volatile: d.volatile,
+		Changed:  func() string { return d.disk.Changed(d.conf.Load()) },
 	})
 }
 

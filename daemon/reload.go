@@ -120,10 +120,6 @@ func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
 		d.cfg.Log.Error("an app or a file in apps.d is disabled", "code", ipc.WarnAppDisabled, "err", bad)
 		settings.Items = append(settings.Items, localapi.Item{Code: ipc.WarnAppDisabled, Detail: bad.Error(), Admin: true})
 	}
-	if detail, advice := d.place.Loss(); detail != "" && !conf.AcceptVolatileState {
-		settings.Items = append(settings.Items, localapi.Item{Code: ipc.WarnStateVolatile, Detail: detail + ": " + advice,
-			Public: "the state of this device does not last: as root, tvpassd status says why"})
-	}
 	if what := needsRestart(d.first, conf); what != "" {
 		settings.Items = append(settings.Items, localapi.Item{Code: ipc.WarnRestartNeeded, Admin: true,
 			Detail: what + " changed in the configuration, which takes a restart: tvpassd restart"})

@@ -23,16 +23,23 @@ type account struct {
 	History     History      `json:"history"`
 }
 
-// readCopy reads the second copy. Its errors are those of readFile.
-func readCopy(path string) (identity, error) {
+// readCopy reads the second copy, for decodeCopy. Its errors are those of
+// readFile.
+func readCopy(path string) ([]byte, error) {
 	raw, err := readFile(path)
 	if err != nil {
-		return identity{}, err
+		return nil, err
 	}
-	var id identity
 	value, ok := unseal(copyName, raw)
-	if !ok || json.Unmarshal(value, &id) != nil {
-		return identity{}, fmt.Errorf("%w: its checksum is wrong", ErrDamaged)
+	if !ok {
+		return nil, fmt.Errorf("%w: its checksum is wrong", ErrDamaged)
+	}
+	return value, nil
+}
+
+func decodeCopy(value []byte) (id identity, err error) {
+	if json.Unmarshal(value, &id) != nil {
+		return identity{}, fmt.Errorf("%w: it is not an identity", ErrDamaged)
 	}
 	return id, nil
 }
@@ -67,8 +74,14 @@ func (s *Store) writeCopy() error {
 // leaves the copy behind, and a database that fell back to its older meta page
 // is behind the copy. If the database is damaged, each supplies what the other
 // lacks.
-func (s *Store) reconcile(found entries, dbErr error, kept identity, copyErr error) error {
+func (s *Store) reconcile(found entries, dbErr error, copied []byte, copyErr error) error {
 	id := identityOf(found)
+	kept := id
+	encoded, err := json.Marshal(id)
+	same := copyErr == nil && err == nil && bytes.Equal(encoded, copied) // as usual: decoding takes longer
+	if copyErr == nil && !same {
+		kept, copyErr = decodeCopy(copied)
+	}
 	behind := copyErr == nil && kept.Generation > id.Generation
 	_, hasMeta := found[keyMeta]
 	switch {
@@ -81,7 +94,7 @@ func (s *Store) reconcile(found entries, dbErr error, kept identity, copyErr err
 	}
 	s.identity = id
 	s.dbStale = behind || dbErr != nil
-	s.copyStale = copyErr != nil || !sameJSON(id, kept)
+	s.copyStale = copyErr != nil || !same && !sameJSON(id, kept)
 	if errors.Is(dbErr, ErrDamaged) {
 		s.dbBad = dbErr
 	}

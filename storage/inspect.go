@@ -28,7 +28,11 @@ func Inspect(dir string) (_ Inspection, err error) {
 	var found Inspection
 	entries, err := readDB(s.path(dbName))
 	found.Database = err
-	kept, err := readCopy(s.path(copyName))
+	copied, err := readCopy(s.path(copyName))
+	var kept identity
+	if err == nil {
+		kept, err = decodeCopy(copied)
+	}
 	found.Copy = err
 	found.Refused = refusal(found.Database, found.Copy)
 	id := identityOf(entries).filled(kept)

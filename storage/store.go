@@ -152,7 +152,7 @@ func (s *Store) start(opening func(path string)) error {
 	err := prepareDir(s.dir)
 	if _, statErr := os.Stat(s.dir); fserr.MayPass(err) && errors.Is(statErr, fs.ErrNotExist) {
 		s.unwritten = advise(err) // there is no state yet, and ready makes the directory later
-		return s.reconcile(nil, fs.ErrNotExist, identity{}, fs.ErrNotExist)
+		return s.reconcile(nil, fs.ErrNotExist, nil, fs.ErrNotExist)
 	}
 	if err != nil {
 		return advise(err)
@@ -170,11 +170,11 @@ func (s *Store) load(opening func(path string)) error {
 	opening(s.path(dbName))
 	found, err := readDB(s.path(dbName))
 	opening(s.path(copyName))
-	kept, copyErr := readCopy(s.path(copyName))
+	copied, copyErr := readCopy(s.path(copyName))
 	if err := refusal(err, copyErr); err != nil {
 		return err
 	}
-	if err := s.reconcile(found, err, kept, copyErr); err != nil {
+	if err := s.reconcile(found, err, copied, copyErr); err != nil {
 		return err
 	}
 	bad := errors.Join(s.dbBad, s.copyBad)

@@ -66,6 +66,10 @@ func (a *API) items(o broker.Overview) []Item {
 	for _, w := range a.cfg.Hardware.Warnings() {
 		list = append(list, Item{Code: w.Code, Detail: w.Detail})
 	}
+	if loss := a.cfg.Volatile(); loss != "" {
+		list = append(list, Item{Code: ipc.WarnStateVolatile, Detail: loss,
+			Public: "the state of this device does not last: as root, tvpassd status says why"})
+	}
 	set := a.settings.Load().Items
 	refused := slices.ContainsFunc(set, func(it Item) bool { return it.Code == ipc.CodeInvalidConfiguration })
 	if file := a.cfg.Changed(); file != "" && !refused {

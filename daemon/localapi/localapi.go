@@ -66,6 +66,7 @@ type Config struct {
 	Started  time.Duration // of the boot clock
 	Line     Line
 	Reload   func(ctx context.Context, accept string) error // reads the configuration again
+	Volatile func() string                                  // why the state does not last, or ""
 	Changed  func() string                                  // a file of the configuration that changed since, or ""
 	Socket   func() error                                   // why players can't find the socket, or nil
 }

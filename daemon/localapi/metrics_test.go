@@ -68,7 +68,7 @@ func newAPI(t *testing.T) *API {
 	a := New(Config{
 		Broker: b, Hardware: plainDevice{}, Store: store, Line: emptyLine{},
 		Log: slog.New(slog.DiscardHandler), Version: "1.2.3",
-		Socket: func() error { return nil }, Changed: func() string { return "" },
+		Socket: func() error { return nil }, Volatile: func() string { return "" }, Changed: func() string { return "" },
 	})
 	a.Adopt(Settings{Endpoint: "http://127.0.0.1:1", Policy: &server.Policy{Replaced: make(chan struct{})}})
 	return a

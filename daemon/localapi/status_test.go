@@ -62,7 +62,7 @@ func newStatus(t *testing.T, apps map[string]storage.App, change func(*broker.Ov
 	a := New(Config{
 		Broker: told{b, change}, Hardware: plainDevice{}, Store: store, Line: emptyLine{},
 		Log:    slog.New(slog.DiscardHandler),
-		Socket: func() error { return nil }, Changed: func() string { return "" },
+		Socket: func() error { return nil }, Volatile: func() string { return "" }, Changed: func() string { return "" },
 	})
 	a.Adopt(Settings{Endpoint: statusEndpoint, Policy: &server.Policy{Replaced: make(chan struct{})}})
 	return a
