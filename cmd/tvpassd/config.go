@@ -46,7 +46,7 @@ func (e *env) checkConfig() error {
 	for _, fault := range faults {
 		e.complain(fault)
 	}
-	for _, risk := range conf.Risks {
+	for _, risk := range conf.Risks() {
 		e.complain(fmt.Errorf("warning: %v", risk))
 	}
 	for _, id := range conf.Useless() {

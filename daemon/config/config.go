@@ -44,10 +44,9 @@ type Config struct {
 	Socket   Socket
 	HTTP     HTTP
 	Gateway  Gateway
-	Device   map[string]any // X-Device-Info keys as device.CheckOverride returned them
-	Apps     []App          // those that can be used, by id
-	Bad      []*Error       // why a file in apps.d or a single app is disabled, one each
-	Risks    []Risk
+	Device   map[string]any    // X-Device-Info keys as device.CheckOverride returned them
+	Apps     []App             // those that can be used, by id
+	Bad      []*Error          // why a file in apps.d or a single app is disabled, one each
 	Late     bool              // a file could not be read for a reason that may pass: read again later
 	Holders  map[string]Holder // the files that have the ids, to be remembered for Resolve
 
@@ -55,6 +54,7 @@ type Config struct {
 	// does not survive a reboot.
 	AcceptVolatileState bool
 
+	risks   []Risk    // but those of the directory of config.toml
 	unread  []*Error  // the part of Bad that does not depend on who has which id
 	sources []*source // config.toml, then the files in apps.d by name
 	seen    seen      // what was read
@@ -135,7 +135,7 @@ func (disk *Disk) load(file, otherwise string, n names) (*Config, error) {
 		d.judge(c)
 	}
 	c.readApps(filepath.Join(filepath.Dir(d.file), "apps.d"), d)
-	c.Risks, c.seen, c.disk = d.files.risks, d.files.seen, disk
+	c.risks, c.seen, c.disk = d.files.risks, d.files.seen, disk
 	disk.mu.Lock()
 	disk.last = c.seen
 	disk.mu.Unlock()

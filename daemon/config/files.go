@@ -163,6 +163,18 @@ type Risk struct {
 
 func (r Risk) String() string { return r.Detail + ": " + r.Todo }
 
+// Risks returns the risks of the files, and of the directory of config.toml.
+func (c *Config) Risks() []Risk {
+	if c.File == "" {
+		return c.risks
+	}
+	f, dir := c.disk.files(), filepath.Dir(c.File)
+	if folder, err := f.list(dir); err == nil {
+		f.judge(dir, folder.Mode, folder.Group, "")
+	}
+	return append(f.risks, c.risks...)
+}
+
 // judge notes the risks of a file or folder. secret names what is in it that
 // others should not read, if anything.
 func (f *files) judge(name string, mode fs.FileMode, group uint32, secret string) {

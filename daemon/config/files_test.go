@@ -262,7 +262,7 @@ func TestRisks(t *testing.T) {
 				want = []string{path + ": " + tt.want + " " + path}
 			}
 			var got []string
-			for _, risk := range c.Risks {
+			for _, risk := range c.Risks() {
 				got = append(got, risk.String())
 			}
 			expect(t, got, want)

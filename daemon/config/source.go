@@ -21,16 +21,13 @@ type source struct {
 	partial bool   // it could not be read to its end, so it may claim more ids
 }
 
-// judge notes what others may do to config.toml and its directory.
+// judge notes what others may do to config.toml.
 func (d *document) judge(c *Config) {
 	secret := inlineStatement(c.sources[0].claims)
 	if c.HTTP.Proxy != nil && c.HTTP.Proxy.User != nil {
 		secret = "the password of the proxy"
 	}
 	d.files.judge(d.file, d.stat.Mode, d.stat.Group, secret)
-	if folder, err := d.files.list(filepath.Dir(d.file)); err == nil {
-		d.files.judge(filepath.Dir(d.file), folder.Mode, folder.Group, "")
-	}
 }
 
 // inlineStatement names the secret of a file with these claims, if it has one.

@@ -82,7 +82,7 @@ func judgeApps(f *facts) Check {
 // judgePermissions warns of what other users may do to the configuration.
 func judgePermissions(f *facts) Check {
 	var found, todo []string
-	for _, risk := range f.conf.Risks {
+	for _, risk := range f.conf.Risks() {
 		found, todo = append(found, risk.Detail), append(todo, risk.Todo)
 	}
 	switch {
