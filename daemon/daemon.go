@@ -264,8 +264,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 			}
 		})
 	}
+	start(func(ctx context.Context) error { return api.Run(ctx, d.socket) }) // first: a token may be at hand
 	start(d.broker.Run)
-	start(func(ctx context.Context) error { return api.Run(ctx, d.socket) })
 	start(func(ctx context.Context) error { return d.socket.Keep(ctx, d.cfg.Log, d.changed) })
 	start(d.followNetwork)
 	start(d.followHangups)

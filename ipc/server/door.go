@@ -80,9 +80,6 @@ const enoughFiles = 1024
 
 // newDoor returns a door in front of a socket.
 func newDoor(l *Socket, callers *patient, s *Server) *door {
-	p := ipc.NewProblem(ipc.CodeTooManyRequests,
-		"too many connections are open: close some, or keep one alive and use it again")
-	p.RetryAfterMS = 1000
 	files := openFiles()
 	if files < enoughFiles {
 		s.cfg.Log.Warn("a flood of connections delays players: let the daemon open 4096 files (ulimit -n)",
@@ -92,13 +89,21 @@ func newDoor(l *Socket, callers *patient, s *Server) *door {
 		socket: l, callers: callers, late: newLate(), identify: s.identify,
 		admin:  func(peer Peer) bool { return s.cfg.Policy().Admin(peer) },
 		limits: limits{s.cfg.PerUID, max(s.cfg.PerUID, adminConns), s.cfg.Total},
-		log:    s.cfg.Log, leaving: leaving{most: leavingFor(files, s.cfg.Total), word: lastWord(p, nil)},
+		log:    s.cfg.Log, leaving: leaving{most: leavingFor(files, s.cfg.Total), word: sync.OnceValue(tooMany)},
 		users: make(map[uint32]*account), told: make(map[notice]time.Time),
 	}
 	d.leaving.close = func(fd int) {
 		d.closeInside(func() error { return unix.Close(fd) })
 	}
 	return d
+}
+
+// tooMany is the answer to one connection too many.
+func tooMany() []byte {
+	p := ipc.NewProblem(ipc.CodeTooManyRequests,
+		"too many connections are open: close some, or keep one alive and use it again")
+	p.RetryAfterMS = 1000
+	return lastWord(p, nil)
 }
 
 // Accept waits for a caller who is known and within the limits. It closes the

@@ -24,8 +24,8 @@ func leavingFor(files uint64, total int) int {
 type leaving struct {
 	fds   []int // the oldest first
 	most  int
-	word  []byte       // the answer
-	close func(fd int) // does not wait
+	word  func() []byte // the answer
+	close func(fd int)  // does not wait
 }
 
 // add refuses a connection later, and the oldest one now if there are too many.
@@ -38,7 +38,7 @@ func (l *leaving) add(fd int) {
 // refuse answers and closes the n oldest connections.
 func (l *leaving) refuse(n int) {
 	for n = min(n, len(l.fds)); n > 0; n-- {
-		_, _ = syscall.SendmsgN(l.fds[0], l.word, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		_, _ = syscall.SendmsgN(l.fds[0], l.word(), nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		l.close(l.fds[0])
 		l.fds = l.fds[1:]
 	}

@@ -82,8 +82,8 @@ func (s *Server) Run(ctx context.Context, l *Socket) error {
 	}))
 	door := newDoor(l, &patient{accept: l.accept, log: s.cfg.Log, done: ctx.Done()}, s)
 	failed, late := make(chan error, 1), make(chan error, 1)
-	go func() { failed <- srv.Serve(door) }()
 	go func() { late <- srv.Serve(door.late) }()
+	go func() { failed <- srv.Serve(door) }() // last: Go runs it next, and callers wait
 	var broken error
 	select {
 	case broken = <-failed:
