@@ -72,7 +72,7 @@ type Config struct {
 type check struct {
 	id    string
 	needs string // checks that must have come out well for this one to say anything of its own
-	judge func(*facts) Check
+	judge func(*facts) *Check
 }
 
 // checks returns the checks in the order in which they are shown.
@@ -83,7 +83,7 @@ func (f *facts) checks() []check {
 		{"permissions", "config", judgePermissions},
 	}
 	for _, app := range f.apps() {
-		list = append(list, check{"statement:" + app.ID, "", func(*facts) Check { return judgeStatement(app) }})
+		list = append(list, check{"statement:" + app.ID, "", func(*facts) *Check { return judgeStatement(app) }})
 	}
 	list = append(list, []check{
 		{"state_dir", "config", judgeStateDir},
@@ -108,7 +108,7 @@ func (f *facts) checks() []check {
 	}...)
 	if f.status != nil {
 		for _, app := range f.status.Apps {
-			list = append(list, check{"token:" + app.App, "", func(f *facts) Check { return judgeToken(f, app) }})
+			list = append(list, check{"token:" + app.App, "", func(f *facts) *Check { return judgeToken(f, app) }})
 		}
 		return list
 	}
@@ -124,14 +124,14 @@ func Run(ctx context.Context, cfg Config) Report {
 	f := look(ctx, cfg)
 	r := Report{Worst: Pass}
 	for _, c := range f.checks() {
-		var done Check
+		var done *Check
 		if cause := f.hidden(c); cause != "" {
 			done = behind(cause)
 		} else {
 			done = c.judge(f)
 		}
 		done.ID, done.Detail, done.Todo = c.id, clean(done.Detail), clean(done.Todo)
-		f.done = append(f.done, done)
+		f.done = append(f.done, *done)
 	}
 	for _, done := range f.done {
 		if done.Status == Failed || done.Status == Warning && r.Worst == Pass {
@@ -167,7 +167,7 @@ const behindWords = "see "
 
 // behind is the outcome of a check whose failure would be a consequence of
 // another one's.
-func behind(cause string) Check { return skip(behindWords + cause) }
+func behind(cause string) *Check { return skip(behindWords + cause) }
 
 // among reports whether a word is one of some words.
 func among(words, word string) bool { return slices.Contains(strings.Fields(words), word) }
@@ -203,18 +203,18 @@ func (f *facts) failed(id string) bool {
 	return slices.ContainsFunc(f.done, func(c Check) bool { return c.ID == id && c.Status == Failed })
 }
 
-func pass(format string, args ...any) Check {
-	return Check{Status: Pass, Detail: fmt.Sprintf(format, args...)}
+func pass(format string, args ...any) *Check {
+	return &Check{Status: Pass, Detail: fmt.Sprintf(format, args...)}
 }
 
-func skip(why string) Check { return Check{Status: Skipped, Detail: why} }
+func skip(why string) *Check { return &Check{Status: Skipped, Detail: why} }
 
-func warn(todo, format string, args ...any) Check {
-	return Check{Status: Warning, Detail: fmt.Sprintf(format, args...), Todo: todo}
+func warn(todo, format string, args ...any) *Check {
+	return &Check{Status: Warning, Detail: fmt.Sprintf(format, args...), Todo: todo}
 }
 
-func fail(todo, format string, args ...any) Check {
-	return Check{Status: Failed, Detail: fmt.Sprintf(format, args...), Todo: todo}
+func fail(todo, format string, args ...any) *Check {
+	return &Check{Status: Failed, Detail: fmt.Sprintf(format, args...), Todo: todo}
 }
 
 // clean removes control characters: some texts come from others, such as the

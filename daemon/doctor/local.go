@@ -36,7 +36,7 @@ func (f *facts) denied(err error) bool {
 	return f.cfg.UID != 0 && strings.Contains(err.Error(), "permission denied")
 }
 
-func judgeConfig(f *facts) Check {
+func judgeConfig(f *facts) *Check {
 	if f.conf != nil {
 		if f.conf.File == "" {
 			return pass("%s does not exist, so the defaults apply; endpoint %s", config.DefaultFile, f.conf.Endpoint)
@@ -49,7 +49,7 @@ func judgeConfig(f *facts) Check {
 	return fail(f.configAdvice(), "%s", list(config.Faults(f.confErr)...))
 }
 
-func judgeApps(f *facts) Check {
+func judgeApps(f *facts) *Check {
 	var faults, hidden []error
 	for _, bad := range f.conf.Bad {
 		if f.denied(bad) {
@@ -80,7 +80,7 @@ func judgeApps(f *facts) Check {
 }
 
 // judgePermissions warns of what other users may do to the configuration.
-func judgePermissions(f *facts) Check {
+func judgePermissions(f *facts) *Check {
 	var found, todo []string
 	for _, risk := range f.conf.Risks() {
 		found, todo = append(found, risk.Detail), append(todo, risk.Todo)
@@ -96,7 +96,7 @@ func judgePermissions(f *facts) Check {
 
 // judgeStatement says what can be known of a statement without its issuer's key. A
 // statement that is not a JWT disables its app.
-func judgeStatement(app config.App) Check {
+func judgeStatement(app config.App) *Check {
 	s, err := config.ParseStatement(app.SoftwareStatement)
 	if err != nil {
 		return fail("copy all of it from the TVE Dashboard", "it %v", err)
@@ -115,7 +115,7 @@ func judgeStatement(app config.App) Check {
 	return pass("%s", text)
 }
 
-func judgeStateDir(f *facts) Check {
+func judgeStateDir(f *facts) *Check {
 	dir := f.conf.StateDir
 	switch {
 	case errors.Is(f.stateErr, fs.ErrNotExist):
@@ -144,7 +144,7 @@ func judgeStateDir(f *facts) Check {
 const remount = "mount its file system again, or look for a failing disk (dmesg) and check it (fsck)"
 
 // judgeMissingState says whether the next start can make the directory.
-func (f *facts) judgeMissingState() Check {
+func (f *facts) judgeMissingState() *Check {
 	const missing = "%s does not exist; if this device was registered before, its viewers must sign in again"
 	dir := f.conf.StateDir
 	if target, err := os.Readlink(dir); err == nil {
@@ -190,7 +190,7 @@ func (f *facts) orMount(command string, owner uint32) string {
 
 // judgePersistence judges whether a boot, or a cleaner of old files, takes the
 // state away.
-func judgePersistence(f *facts) Check {
+func judgePersistence(f *facts) *Check {
 	if f.conf.AcceptVolatileState {
 		return pass("accept_volatile_state says that the state need not last")
 	}
@@ -250,7 +250,7 @@ const (
 	someSpace  = 1024
 )
 
-func judgeDisk(f *facts) Check {
+func judgeDisk(f *facts) *Check {
 	if f.stateErr != nil {
 		return behind("state_dir")
 	}
@@ -272,7 +272,7 @@ func judgeDisk(f *facts) Check {
 	return pass("%d MB are free", free*1024/1e6)
 }
 
-func judgeDatabase(f *facts) Check {
+func judgeDatabase(f *facts) *Check {
 	if f.status != nil {
 		if s := f.status.Storage; !s.OK {
 			if cause := f.blame(true, "disk"); cause != "" {
@@ -328,7 +328,7 @@ func kept(err error) error {
 	return err
 }
 
-func judgeDevice(f *facts) Check {
+func judgeDevice(f *facts) *Check {
 	if f.deviceErr != nil {
 		return fail("run this as root; if that does not help, report it with the output of tvpassd bundle",
 			"it can't be looked at: %v", f.deviceErr)
@@ -345,7 +345,7 @@ func judgeDevice(f *facts) Check {
 	return pass("%v, from %s", model, f.device.Sources["model"])
 }
 
-func judgeIdentifier(f *facts) Check {
+func judgeIdentifier(f *facts) *Check {
 	var source, value string
 	switch {
 	case f.status != nil && f.status.Device.Identifier != nil:

@@ -206,7 +206,7 @@ func (f *facts) needsRoot(err error) bool {
 	return f.cfg.UID != 0 && errors.Is(err, fs.ErrPermission)
 }
 
-func skipForRoot(what string) Check {
+func skipForRoot(what string) *Check {
 	return skip(what + " may be read by root only: run this as root")
 }
 

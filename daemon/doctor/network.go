@@ -37,7 +37,7 @@ func (f *facts) loopback() bool {
 	return err == nil && config.Loopback(u.Hostname())
 }
 
-func judgeBuild(f *facts) Check {
+func judgeBuild(f *facts) *Check {
 	if f.cfg.Undated {
 		return warn("build it with SOURCE_DATE_EPOCH set, or install an official build",
 			"tvpassd %s does not know its build date, so a clock that is years behind counts as set", f.cfg.Version)
@@ -45,7 +45,7 @@ func judgeBuild(f *facts) Check {
 	return pass("tvpassd %s, built %s", f.cfg.Version, stamp(f.cfg.BuildDate))
 }
 
-func judgeClock(f *facts) Check {
+func judgeClock(f *facts) *Check {
 	now := f.cfg.Clock.Now().Wall
 	if now.Before(f.cfg.BuildDate) {
 		return fail("set the clock, or wait for the time service: check that NTP gets through (UDP port 123)",
@@ -71,7 +71,7 @@ func judgeClock(f *facts) Check {
 	return pass("%s, set by a time service", stamp(now))
 }
 
-func judgeRoute(f *facts) Check {
+func judgeRoute(f *facts) *Check {
 	switch {
 	case f.deviceErr != nil:
 		return skip(fmt.Sprintf("the routes can't be read: %v", f.deviceErr))
@@ -89,7 +89,7 @@ func judgeRoute(f *facts) Check {
 // judgeProxy finds what net/http does not report: it silently ignores a
 // variable that it can't parse, so that calls leave directly, or takes "http"
 // for the proxy's name.
-func judgeProxy(f *facts) Check {
+func judgeProxy(f *facts) *Check {
 	if p := f.conf.HTTP.Proxy; p != nil {
 		return pass("%s://%s, from [http] proxy", p.Scheme, p.Host)
 	}
@@ -125,7 +125,7 @@ func misread(proxy *url.URL) bool {
 	return proxy.User == nil && strings.Contains(proxy.Path+proxy.RawQuery+proxy.Fragment, "@")
 }
 
-func judgeDNS(f *facts) Check {
+func judgeDNS(f *facts) *Check {
 	const servers = "check the name servers in /etc/resolv.conf, and the name in config.toml"
 	r := f.server
 	name, _, _ := net.SplitHostPort(r.address) // dcr.HostPort made it
@@ -164,7 +164,7 @@ func (r *reach) addresses() string {
 	return strings.Join(r.resolved[:min(len(r.resolved), most)], ", ")
 }
 
-func judgePortal(f *facts) Check {
+func judgePortal(f *facts) *Check {
 	switch {
 	case f.portal != "":
 		return fail("sign this device in to the network, or have the portal let its address through",
@@ -177,7 +177,7 @@ func judgePortal(f *facts) Check {
 	return pass("none found")
 }
 
-func judgeTCP(f *facts) Check {
+func judgeTCP(f *facts) *Check {
 	r := f.server
 	who := r.address
 	if r.proxy != nil {
@@ -198,7 +198,7 @@ func judgeTCP(f *facts) Check {
 	return pass("%s took the connection", r.peer)
 }
 
-func judgeTLS(f *facts) Check {
+func judgeTLS(f *facts) *Check {
 	r := f.server
 	if strings.HasPrefix(f.conf.Endpoint, "http:") {
 		return pass("not used: the endpoint is http://, on this device")
@@ -219,7 +219,7 @@ func judgeTLS(f *facts) Check {
 
 // judgeHandshake describes what went wrong in the handshake with a host that a
 // setting names.
-func judgeHandshake(f *facts, host, setting string) Check {
+func judgeHandshake(f *facts, host, setting string) *Check {
 	r := f.server
 	switch err := r.tlsErr.(type) {
 	case tls.RecordHeaderError:
@@ -289,7 +289,7 @@ func (f *facts) names() string {
 	return named(strings.Join(names[:min(len(names), 3)], ", "))
 }
 
-func judgeEndpoint(f *facts) Check {
+func judgeEndpoint(f *facts) *Check {
 	r := f.server
 	if r.answer == nil {
 		return fail("try again; "+checkNetwork, "%s gives no answer: %s", r.host, reason(r.err, nil))
@@ -331,7 +331,7 @@ func (f *facts) throttled() string {
 	return ""
 }
 
-func judgeThrottle(f *facts) Check {
+func judgeThrottle(f *facts) *Check {
 	const wait = "wait; if it comes back, find out which player or device behind this address sends so many requests"
 	switch r := f.server; {
 	case f.unsent > 0:

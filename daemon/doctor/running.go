@@ -30,7 +30,7 @@ const (
 
 // judgeService compares what the service manager says with what the socket shows.
 // If no daemon runs it finds out why, if the manager knows.
-func judgeService(f *facts) Check {
+func judgeService(f *facts) *Check {
 	s := f.service
 	switch running := f.alive(); {
 	case f.serviceErr != nil:
@@ -57,7 +57,7 @@ func judgeService(f *facts) Check {
 }
 
 // judgeBroken describes why systemd can't start what is installed.
-func (f *facts) judgeBroken(running bool) Check {
+func (f *facts) judgeBroken(running bool) *Check {
 	todo, detail := "systemctl status tvpassd names the fault; mend it, then systemctl daemon-reload and "+startCommand,
 		"systemd can't load the unit of tvpassd ("+f.service.Broken+")"
 	if f.service.Broken == "masked" {
@@ -71,7 +71,7 @@ func (f *facts) judgeBroken(running bool) Check {
 }
 
 // judgeDown finds out why the service does not run.
-func (f *facts) judgeDown() Check {
+func (f *facts) judgeDown() *Check {
 	s := f.service
 	if s.Active == "inactive" && s.ExitStatus == 0 {
 		return fail(startCommand, "it is installed and not started")
@@ -166,7 +166,7 @@ func setupFault(status int, user string) fault {
 
 // judgeSocket judges the socket by connecting to it, whatever the service
 // manager says.
-func judgeSocket(f *facts) Check {
+func judgeSocket(f *facts) *Check {
 	switch {
 	case errors.Is(f.socketErr, fs.ErrNotExist) && f.alive():
 		return fail(f.restart(), "a daemon runs, but %s is gone: players can't find it", f.socket)
@@ -189,7 +189,7 @@ func judgeSocket(f *facts) Check {
 }
 
 // noDaemon is a failure of its own unless another check found the cause.
-func (f *facts) noDaemon(detail string) Check {
+func (f *facts) noDaemon(detail string) *Check {
 	for _, c := range f.done {
 		if c.ID != "service" {
 			continue
@@ -222,7 +222,7 @@ func (f *facts) restart() string {
 }
 
 // judgeAccess compares who may connect with who should.
-func (f *facts) judgeAccess() Check {
+func (f *facts) judgeAccess() *Check {
 	if dir := f.closedFolder(); dir != "" {
 		return warn("chmod 755 "+dir, "players don't get to %s: %s is closed to others", f.socket, dir)
 	}
@@ -288,7 +288,7 @@ func (f *facts) lockedOut() (who, app string) {
 	return "", ""
 }
 
-func judgeDaemon(f *facts) Check {
+func judgeDaemon(f *facts) *Check {
 	if f.status == nil {
 		if errors.Is(f.statusErr, client.ErrPermission) || f.needsRoot(f.socketErr) {
 			return behind("socket")
@@ -343,7 +343,7 @@ func causes(app string, e *ipc.LastError) string {
 // wayToServer are the checks of what lies between the device and the server.
 const wayToServer = "clock route proxy dns captive_portal tcp tls endpoint"
 
-func judgeToken(f *facts, a ipc.AppStatus) Check {
+func judgeToken(f *facts, a ipc.AppStatus) *Check {
 	if a.State == ipc.StateReady {
 		return pass("good")
 	}
