@@ -7,7 +7,8 @@ SHELL       := /bin/bash
 # The same commit is the same binary wherever it is built: scripts/buildflags says
 # how. VERSION, COMMIT and SOURCE_DATE_EPOCH override what it finds out.
 TAGS    := $(shell scripts/buildflags tags)
-GOBUILD  = $(TARGET) CGO_ENABLED=0 go build $(shell $(TARGET) VERSION='$(VERSION)' COMMIT='$(COMMIT)' \
+GOBUILD  = $(TARGET) CGO_ENABLED=0 GOEXPERIMENT=$(shell scripts/buildflags goexperiment) \
+	go build $(shell $(TARGET) VERSION='$(VERSION)' COMMIT='$(COMMIT)' \
 	SOURCE_DATE_EPOCH='$(SOURCE_DATE_EPOCH)' scripts/buildflags)
 ARCHES  := armv5 armv6 armv7 arm64 amd64 mipsle riscv64
 

@@ -85,7 +85,7 @@ for word; do
 	last=$word
 	echo "$word"
 done >"$record"
-env | grep -E '^(CGO_ENABLED|GOFLAGS|GOTOOLCHAIN|GOPROXY|GO111MODULE)=' | sort >>"$record"
+env | grep -E '^(CGO_ENABLED|GOEXPERIMENT|GOFLAGS|GOTOOLCHAIN|GOPROXY|GO111MODULE)=' | sort >>"$record"
 : >"$out"
 `
 
@@ -115,10 +115,12 @@ func TestRecipesHaveTheFlags(t *testing.T) {
 		return string(text)
 	}
 	want := called("want", `export CGO_ENABLED=0 GO111MODULE=on GOTOOLCHAIN=local GOPROXY=off GOFLAGS=-mod=vendor
+		export GOEXPERIMENT=$(scripts/buildflags goexperiment)
 		eval "go build $(scripts/buildflags) -o $program ./cmd/tvpassd"`)
 	for _, flag := range []string{
 		"-X main.version=9.9.9 -X main.commit=0123456789ab -X main.buildDate=1800000000", "-R 16384",
-		must(t, nil, "scripts/buildflags", "tags"), "-gcflags=fmt=-l\n"} {
+		must(t, nil, "scripts/buildflags", "tags"), "-gcflags=fmt=-l\n",
+		"GOEXPERIMENT=nogreenteagc\n"} {
 		if !strings.Contains(want, flag) {
 			t.Errorf("scripts/buildflags does not say %s:\n%s", flag, want)
 		}

@@ -50,7 +50,8 @@ func gatewaySections(ctx context.Context, l *lab) (row, error) {
 	}
 	small := l.files.own("armv7-without-gateway")
 	build := exec.CommandContext(ctx, "sh", "-c",
-		`eval "exec go build -overlay '$1' $(scripts/buildflags) -o '$2' ./cmd/tvpassd"`, "sh", overlay, small)
+		`GOEXPERIMENT=$(scripts/buildflags goexperiment) && export GOEXPERIMENT
+		eval "exec go build -overlay '$1' $(scripts/buildflags) -o '$2' ./cmd/tvpassd"`, "sh", overlay, small)
 	build.Dir = l.files.project
 	build.Env = append(os.Environ(), "GOOS=linux", "GOARCH=arm", "GOARM=7", "CGO_ENABLED=0")
 	if said, err := build.CombinedOutput(); err != nil {
