@@ -144,6 +144,8 @@ func (p *examplePlayer) signsIn() {
 func (p *examplePlayer) saysWhatToDo() {
 	p.t.Helper()
 	p.fails("no-such-app", "unknown_app", "docs/players.md")
+	p.order("POST", "/fault", `{"path":"api","kind":"truncated","count":1}`) // an answer that is cut
+	p.fails("ref30", "start tvpassd")
 	p.order("POST", "/fault", `{"path":"api","kind":"error","code":"network_received_error","count":1}`)
 	p.fails("ref30", "403", "network_received_error", "docs/players.md")
 	p.order("POST", "/fault", `{"path":"api","kind":"429","retry_after":"600","count":1}`)

@@ -17,7 +17,8 @@ if (body) headers["Content-Type"] = body.startsWith("{") ? "application/json" : 
 
 // tvpassd adds the token, waits for the throttle, and repeats what may be repeated.
 const options = { socketPath, method: body ? "POST" : "GET", path: `/v1/apps/${app}/api/v2/${path}`, headers };
-const request = http.request(options, async (answer) => {
+const request = http.request(options, (answer) => show(answer).catch((e) => request.emit("error", e)));
+async function show(answer) {
   const parts = [];
   for await (const part of answer) parts.push(part);
   const content = Buffer.concat(parts).toString();
@@ -26,7 +27,7 @@ const request = http.request(options, async (answer) => {
   const todo = answer.statusCode === 401 ? "have the app checked in the TVE Dashboard" :
     "docs/players.md says what to do";
   die(`${answer.statusCode} ${said.code}: ${said.detail ?? said.message}: ${todo}`);
-});
+}
 request.on("error", (e) =>
   die(`${e.message}: start tvpassd (tvpassd start), or see who may open ${socketPath} (ls -l)`));
 request.setTimeout(120_000, () => request.destroy(new Error("no answer within two minutes"))).end(body);
