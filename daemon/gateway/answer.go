@@ -105,7 +105,7 @@ func (c *call) failed(h http.Header, err error) error {
 		c.outcome.Result = resultLeft
 	case isShut:
 		p = ipc.NewProblem(ipc.CodeThrottled,
-			"the throttle lets no more calls leave in time: wait for retry_after_ms, or longer with Prefer: wait=SECONDS")
+			shut.Error()+": ask again then, or wait longer with Prefer: wait=SECONDS")
 		p.RetryAfterMS = (shut.RetryAfter + time.Millisecond - 1).Milliseconds()
 		c.outcome.Result, kind = resultThrottled, "connection_limit_reached"
 	case isFailure:

@@ -77,7 +77,7 @@ type ShutError struct {
 }
 
 func (e *ShutError) Error() string {
-	return "no call may leave for the next " + e.RetryAfter.Round(time.Millisecond).String()
+	return "a call that came now would wait " + e.RetryAfter.Round(time.Millisecond).String() + " for the throttle"
 }
 
 // NewQueue returns an empty queue in front of a gate.
