@@ -51,7 +51,7 @@ func main() {
 //
 //go:noinline
 func growStack() byte {
-	var room [12 << 10]byte
+	var room [20 << 10]byte
 	return room[len(os.Args)%len(room)]
 }
 
