@@ -56,10 +56,6 @@ func (e *env) runDaemon(user string) (err error) {
 	signal.Notify(hangup, syscall.SIGHUP)
 	defer signal.Stop(hangup)
 
-	var seed [16]byte
-	if _, err := rand.Read(seed[:]); err != nil {
-		return fmt.Errorf("get a seed: %w", err)
-	}
 	this := thisProgram()
 	listener, err := service.Listener()
 	if err != nil {
@@ -78,7 +74,7 @@ func (e *env) runDaemon(user string) (err error) {
 		Version: this.Version, BuildDate: this.builtAfter(), Undated: this.BuildDate == nil,
 		UID:   uint32(os.Geteuid()),
 		Clock: system, Alarm: alarm,
-		Random: mathrand.New(mathrand.NewPCG(binary.NativeEndian.Uint64(seed[:]), binary.NativeEndian.Uint64(seed[8:]))),
+		Random: mathrand.New(random{}),
 		Log:    log, Level: level, Notifier: service.NewNotifier(log), Hangup: hangup,
 	})
 	if fserr.MayPass(err) {
@@ -89,6 +85,17 @@ func (e *env) runDaemon(user string) (err error) {
 	}
 	e.stage.Store(serving)
 	return d.Run(e.ctx)
+}
+
+// random is a source of random numbers that asks the kernel for each of them. They
+// are seldom drawn, and no start with a token at hand waits for the kernel to have
+// gathered randomness after its boot.
+type random struct{}
+
+func (random) Uint64() uint64 {
+	var drawn [8]byte
+	_, _ = rand.Read(drawn[:]) // it never fails
+	return binary.NativeEndian.Uint64(drawn[:])
 }
 
 // giveUpRoot does what takes root, in a safe order: it makes the missing
