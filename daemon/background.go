@@ -97,18 +97,13 @@ func (d *Daemon) followHangups(ctx context.Context) error {
 	}
 }
 
-// settleAfter is how long after a start the device is probed, unless somebody
-// asks for it: the players of a device that boots come first.
+// settleAfter is how long a start puts off what can wait: the players of a device
+// that boots come first. Whoever asks for the device before has it probed at once.
 const settleAfter = 100 * time.Millisecond
 
 // settle does the work that can wait until players are being served, and then
 // follows what changes until ctx is done.
 func (d *Daemon) settle(ctx context.Context) {
-	select {
-	case <-time.After(settleAfter):
-	case <-ctx.Done():
-		return
-	}
 	d.hardware.Settle()
 	if err := d.store.Flush(); err != nil {
 		d.cfg.Log.Error("the state can be read, but not written", "code", ipc.CodeStorage, "err", err)

@@ -266,8 +266,6 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	start(func(ctx context.Context) error { return api.Run(ctx, d.socket) }) // first: a token may be at hand
 	start(d.broker.Run)
-	start(func(ctx context.Context) error { return d.socket.Keep(ctx, d.cfg.Log, d.changed) })
-	start(d.followNetwork)
 	start(d.followHangups)
 	parts.Go(func() { d.cfg.Notifier.Watchdog(ctx, d.alive) })
 
@@ -284,7 +282,13 @@ func (d *Daemon) Run(ctx context.Context) error {
 		defer parts.Done()
 		d.cfg.Notifier.Stopping()
 	})
-	d.settle(ctx) // here, because this goroutine's stack is large already
+	select {
+	case <-time.After(settleAfter):
+		start(func(ctx context.Context) error { return d.socket.Keep(ctx, d.cfg.Log, d.changed) })
+		start(d.followNetwork)
+		d.settle(ctx) // here, because this goroutine's stack is large already
+	case <-ctx.Done():
+	}
 	parts.Wait()
 	d.janitor.close()
 	err := d.store.Close()
