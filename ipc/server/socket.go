@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -127,14 +128,13 @@ func (s *Socket) Keep(ctx context.Context, log *slog.Logger, changed func()) err
 			return nil
 		}
 	}
-	folder := os.NewFile(uintptr(inotify), "inotify")
+	folder := &sleeper{File: os.NewFile(uintptr(inotify), "inotify")}
 	defer folder.Close()
-	wake := func() { _ = folder.SetReadDeadline(time.Unix(1, 0)) }
-	defer context.AfterFunc(ctx, wake)()
-	defer followMounts(wake)()
+	defer context.AfterFunc(ctx, folder.wake)()
+	defer followMounts(folder.wake)()
 	events := make([]byte, 512) // one fits, and the others are read next
 	for retry := time.Second; ctx.Err() == nil; {
-		_ = folder.SetReadDeadline(time.Time{}) // whoever wakes this from here on does; Read has the error
+		folder.until(time.Time{})
 		// The directory may be another one by now. Adding the same one again changes nothing.
 		_, watching := unix.InotifyAddWatch(inotify, dir, unix.IN_DELETE|unix.IN_MOVED_FROM|unix.IN_MOVED_TO|
 			unix.IN_DELETE_SELF|unix.IN_MOVE_SELF|unix.IN_ONLYDIR)
@@ -142,19 +142,39 @@ func (s *Socket) Keep(ctx context.Context, log *slog.Logger, changed func()) err
 			late()
 		}
 		if again := s.restore(log, changed); again || watching != nil {
-			_ = folder.SetReadDeadline(time.Now().Add(retry)) // it has just been set without an error
+			folder.until(time.Now().Add(retry))
 			retry = min(2*retry, time.Minute)
 		} else {
 			retry = time.Second
 		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if _, err := folder.Read(events); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		_, err := folder.Read(events)
+		folder.woken.Store(false)
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
 			return fmt.Errorf("watch the directory of the socket: %w", err)
 		}
 	}
 	return nil
+}
+
+// sleeper is a file on which Read waits until something happens.
+type sleeper struct {
+	*os.File
+	woken atomic.Bool
+}
+
+// wake ends the Read that waits, or the next one.
+func (s *sleeper) wake() {
+	s.woken.Store(true)
+	_ = s.SetReadDeadline(time.Unix(1, 0)) // Read has the error
+}
+
+// until sets when the next Read ends, unless wake ended it. The zero Time means
+// never.
+func (s *sleeper) until(t time.Time) {
+	_ = s.SetReadDeadline(t)
+	if s.woken.Load() {
+		s.wake()
+	}
 }
 
 // followMounts calls f after each mount and unmount, until the returned function

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -195,5 +196,24 @@ func TestAPassedSocketHasALongQueue(t *testing.T) {
 		if err := unix.Connect(caller, address); err != nil {
 			t.Fatalf("caller %d: %v", i, err)
 		}
+	}
+}
+
+// What wakes a sleeper before it sleeps is not lost, whichever deadline is set
+// meanwhile: a mount during an attempt to make the socket again.
+func TestASleeperIsWokenInAdvance(t *testing.T) {
+	t.Parallel()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	s := &sleeper{File: r}
+	defer s.Close()
+	s.until(time.Time{})
+	s.wake()
+	s.until(time.Now().Add(time.Hour))
+	if _, err := s.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%v", err)
 	}
 }
