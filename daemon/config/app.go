@@ -118,7 +118,7 @@ func (d *document) statement(path string) (string, error) {
 	if d.inApps {
 		by.uid = d.files.author
 	}
-	file, err := d.files.read(path, maxStatement, by)
+	file, err := d.files.keep(path, maxStatement, by)
 	if err != nil {
 		return "", unreadable{err}
 	}

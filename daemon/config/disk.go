@@ -61,7 +61,7 @@ func (disk *Disk) ReadRoots(name string) ([]byte, error) {
 func ReadRoots(name string) ([]byte, error) { return new(Disk).ReadRoots(name) }
 
 func (disk *Disk) files() *files {
-	return &files{disk: disk, deadline: time.Now().Add(loadTime), hung: map[uint32]bool{}}
+	return &files{disk: disk, deadline: time.Now().Add(loadTime), hung: map[uint32]bool{}, kept: map[uint32]int{}}
 }
 
 // begin begins a call for a file. The error says that the file hangs, or that too

@@ -31,7 +31,7 @@ type document struct {
 // read reads and parses the file. Each problem is added to d.faults; the error
 // is the first one.
 func (d *document) read() error {
-	file, err := d.files.read(d.file, maxFile, d.by)
+	file, err := d.files.keep(d.file, maxFile, d.by)
 	if err != nil {
 		d.fault(0, "%v", unreadable{err})
 		return err

@@ -24,6 +24,12 @@ const (
 // maxNames is how many names of one user in apps.d are looked at, other than root's.
 const maxNames = 128
 
+// maxUserBytes is how much TOML and software statements one user other than root may
+// have in apps.d, in bytes: it takes time to parse, and memory.
+const maxUserBytes = 1 << 20
+
+var errTooMuch = errors.New("its user has more than 1 MiB in apps.d: delete what is not needed")
+
 // How long one file may take, any other one after a file took too long, and all
 // of them together.
 const (
@@ -39,6 +45,7 @@ type files struct {
 	deadline time.Time
 	hung     map[uint32]bool // users other than root with a file that took too long
 	author   uint32          // the user on whose behalf files are read
+	kept     map[uint32]int  // bytes for users other than root
 	late     int             // files that took too long
 	vital    bool            // read them however many others hang
 	risks    []Risk
@@ -80,6 +87,20 @@ func (f *files) read(name string, limit int, by reader) (*hostfile.File, error) 
 	file, err := f.readNow(name, limit, by)
 	f.seen.file(name, limit, by, file, err)
 	return file, err
+}
+
+// keep is read for what stays in memory. The author may have maxUserBytes of that.
+func (f *files) keep(name string, limit int, by reader) (file *hostfile.File, err error) {
+	if f.kept[f.author] <= maxUserBytes {
+		if file, err = f.read(name, limit, by); err != nil || f.author == 0 {
+			return file, err
+		}
+		f.kept[f.author] += len(file.Data)
+	}
+	if f.kept[f.author] > maxUserBytes {
+		return nil, errTooMuch
+	}
+	return file, nil
 }
 
 // reader is the user for whom a file is read. The zero reader is root.

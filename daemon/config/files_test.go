@@ -223,6 +223,45 @@ func TestACrowdHidesNobodysFiles(t *testing.T) {
 	}
 }
 
+// What one user writes there takes limited time and memory, and nothing from others.
+func TestAUserWithTooMuch(t *testing.T) {
+	asRoot(t)
+	dir := layOwned(t, "own.jwt")
+	must(t, os.Remove(dir+"/apps.d/a.toml"))
+	write := func(name, text string, owner int) {
+		t.Helper()
+		must(t, os.WriteFile(dir+"/apps.d/"+name, []byte(text), 0o644))
+		must(t, os.Chown(dir+"/apps.d/"+name, owner, owner))
+	}
+	for i := range 32 {
+		write(fmt.Sprintf("%02d.toml", i), strings.Repeat("# long\n", 32<<10), author)
+	}
+	must(t, os.WriteFile(dir+"/apps.d/own.jwt", []byte(labStatement+strings.Repeat("\n", 60<<10)), 0o644))
+	must(t, os.Chmod(dir+"/apps.d/own.jwt", 0o644))
+	many := ""
+	for i := range 100 {
+		must(t, os.Symlink("own.jwt", fmt.Sprintf("%s/apps.d/%d.jwt", dir, i)))
+		many += fmt.Sprintf("[[app]]\nid = \"x%d\"\nsoftware_statement_file = \"%[1]d.jwt\"\n", i)
+	}
+	write("a.toml", many, other)
+	write("z.toml", labApp("last"), 0)
+	c, err := loadDir(dir)
+	must(t, err)
+	if len(c.Apps) != 1 || c.Apps[0].ID != "last" {
+		t.Errorf("the apps: %+v", c.Apps)
+	}
+	const want = " has more than 1 MiB in apps.d: delete what is not needed"
+	for _, bad := range c.Bad {
+		if !strings.Contains(bad.Detail, want) {
+			t.Errorf("%v", bad)
+		}
+	}
+	if len(c.Bad) != 32-4+1 || len(c.seen) > 2+5+1+18+2 {
+		t.Errorf("%d faults, and %d files were read", len(c.Bad), len(c.seen))
+	}
+	expect(t, c.changed(), "")
+}
+
 // TestRisks opens files to others and reads the warnings.
 func TestRisks(t *testing.T) {
 	asRoot(t)
