@@ -147,7 +147,7 @@ func (d *Daemon) readLater(ctx context.Context) {
 	for wait := readAgain; d.conf.Load().Late; wait *= 2 {
 		select {
 		case <-time.After(wait):
-			_ = d.Reload(ctx, "") // Reload has logged the error
+			_ = d.readAgain(ctx, "") // it has logged the error
 		case <-ctx.Done():
 			return
 		}

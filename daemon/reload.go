@@ -20,6 +20,11 @@ import (
 // touched. accept is the id of an app that another user's file may take over,
 // with its client credentials, or "".
 func (d *Daemon) Reload(ctx context.Context, accept string) error {
+	d.disk.Again()
+	return d.readAgain(ctx, accept)
+}
+
+func (d *Daemon) readAgain(ctx context.Context, accept string) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
 	d.cfg.Notifier.Reloading()

@@ -14,18 +14,20 @@ import (
 // the service manager allows 256.
 const maxHung = 8
 
-// maxTries is how many calls for one vital file may hang at a time: by now the file
-// may be another one, in the place of the one that hangs.
+// maxTries is how many calls for one file may hang at a time, if it is vital or a
+// person asks for it again: by now the file may be another one, in the place of the
+// one that hangs.
 const maxTries = 3
 
 // Disk reads configurations again and again, and notices that the files are no
 // longer those of the one in force. It does not read a file while an earlier call
-// for it still hangs; for a vital one, while maxTries do. The zero Disk is ready to
-// use.
+// for it still hangs, see [Disk.Again]; for a vital one, while maxTries do. The zero
+// Disk is ready to use.
 type Disk struct {
 	mu   sync.Mutex
 	hung [5 * maxHung]*call // those that ran out of time, and may have ended
 	last seen               // of the last configuration
+	more atomic.Int32       // calls for one file that may hang, beyond the first
 
 	// of Changed
 	conf    *Config       // that changed is about
@@ -45,6 +47,9 @@ type call struct {
 func (disk *Disk) Load(file string) (*Config, error) {
 	return disk.load(file, DefaultFile, systemNames())
 }
+
+// Again has files read again for which calls hang. It helps maxTries-1 times.
+func (disk *Disk) Again() { disk.more.Add(1) }
 
 // ReadRoots reads [http] ca_file, in limited time.
 func (disk *Disk) ReadRoots(name string) ([]byte, error) {
@@ -85,9 +90,9 @@ func (disk *Disk) begin(name string, author uint32, vital bool) (*call, error) {
 		most += maxHung
 	}
 	switch {
-	case same == maxTries || same > 0 && !vital:
+	case same == maxTries || same > int(disk.more.Load()) && !vital:
 		return nil, &fs.PathError{Op: "read", Path: name, Err: os.ErrDeadlineExceeded}
-	case free == 0 || others >= most && !vital:
+	case free == 0 || same+others >= most && !vital:
 		return nil, errLate
 	}
 	return &call{name: name, author: author}, nil

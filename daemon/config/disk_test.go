@@ -1,9 +1,11 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -74,6 +76,43 @@ func TestManyKnownFilesHang(t *testing.T) {
 	for range 3 {
 		try("vital%d", true)
 		expect(t, calls, len(disk.hung))
+	}
+}
+
+// A file that a person asks for again is read again, though calls for it hang: by now
+// it may be another one.
+func TestAFileThatIsAskedForAgain(t *testing.T) {
+	dir := lay(t, map[string]string{"config.toml": labApp("own"), "good.toml": labApp("first")})
+	hung := t.TempDir()
+	hang(t, hung)
+	must(t, os.Mkdir(dir+"/apps.d", 0o755))
+	must(t, os.Symlink(hung+"/x", dir+"/apps.d/a.toml"))
+	var disk Disk
+	load := func(apps, hung int) {
+		t.Helper()
+		c, err := disk.load(filepath.Join(dir, "config.toml"), "", labNames)
+		must(t, err)
+		expect(t, len(c.Apps), apps)
+		expectHung(t, &disk, slices.Repeat([]string{dir + "/apps.d/a.toml"}, hung)...)
+	}
+	load(1, 1)
+	load(1, 1)
+	disk.Again()
+	load(1, 2)
+	must(t, os.Remove(dir+"/apps.d/a.toml"))
+	must(t, os.Rename(dir+"/good.toml", dir+"/apps.d/a.toml"))
+	load(1, 2)
+	disk.Again()
+	load(2, 2)
+	for range 2 * maxTries {
+		disk.Again()
+	}
+	third, err := disk.begin(dir+"/apps.d/a.toml", 0, false)
+	must(t, err)
+	third.hangs.Store(1)
+	disk.end(third)
+	if _, err := disk.begin(third.name, 0, false); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("a fourth call: %v", err)
 	}
 }
 
