@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"slices"
-	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -80,11 +79,7 @@ func (l *listener) try() (fd int, ok bool) {
 }
 
 // close turns away the callers who wait. What they have sent is closed, too.
-func (l *listener) close() error {
-	var inside atomic.Int32
-	inside.Store(1)
-	return hurry(&inside, l.file.Close)
-}
+func (l *listener) close() error { return hurry(nil, l.file.Close) }
 
 // connOf makes a net.Conn of a descriptor, which it closes. If that fails, such as
 // because no descriptor is left, it answers with the refusal, and closes the

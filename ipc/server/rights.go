@@ -5,7 +5,6 @@ import (
 	"os"
 	"runtime"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -72,24 +71,23 @@ func (d *door) letClose() {
 	}
 }
 
-// hurry calls f, and interrupts what waits inside as long as f runs.
+// hurry calls f, and interrupts what waits inside as long as f runs: f itself if
+// inside is nil.
 func hurry(inside *atomic.Int32, f func() error) error {
-	var interrupts sync.WaitGroup
-	defer interrupts.Wait()
 	done := make(chan struct{})
 	defer close(done)
-	interrupts.Go(func() {
+	go func() {
 		for tick := time.Tick(10 * time.Millisecond); ; {
 			select {
 			case <-tick:
-				if inside.Load() > 0 {
+				if inside == nil || inside.Load() > 0 {
 					interrupt()
 				}
 			case <-done:
 				return
 			}
 		}
-	})
+	}()
 	return f()
 }
 

@@ -213,7 +213,7 @@ func (c *call) denied(code, detail string) error {
 		const why = "of a process in more than 256 groups, only the primary group counts"
 		detail += "; " + why
 		if c.conn.door.news(notice{peer.UID, "groups"}, c.cfg.Now()) {
-			c.cfg.Log.Warn(why, "code", "too_many_groups", "uid", peer.UID, "pid", peer.PID)
+			c.cfg.Log.Warn(why, "code", "too_many_groups", "uid", peer.UID)
 		}
 	}
 	return ipc.NewProblem(code, detail)
