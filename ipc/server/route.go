@@ -15,8 +15,8 @@ import (
 
 // route is what a path stands for.
 type route struct {
-	name    string   // what follows /v1/ or /v1/apps/{app}/; a prefix if it ends in a slash
-	allow   []string // the methods
+	name    string    // what follows /v1/ or /v1/apps/{app}/; a prefix if it ends in a slash
+	allow   *[]string // the methods; a pointer makes the tables data, not code
 	who     access
 	serve   func(*call) error
 	maxBody int64 // the longest body that it reads, in bytes; 0 if it reads none
@@ -41,25 +41,25 @@ var (
 )
 
 var plainRoutes = [...]route{
-	{"token", getOnly, soleUser, (*call).token, 0},
-	{"headers", getOnly, soleUser, (*call).headers, 0},
-	{gatewayName, getAndPost, soleUser, (*call).gateway, maxGatewayBody},
-	{"device", getOnly, anyone, (*call).device, 0},
-	{"status", getOnly, anyone, (*call).status, 0},
-	{"healthz", getOnly, anyone, (*call).healthz, 0},
-	{"metrics", getOnly, anyone, (*call).metrics, 0},
-	{"config", getOnly, admins, (*call).configuration, 0},
-	{"reload", postOnly, admins, (*call).reload, 0},
+	{"token", &getOnly, soleUser, (*call).token, 0},
+	{"headers", &getOnly, soleUser, (*call).headers, 0},
+	{gatewayName, &getAndPost, soleUser, (*call).gateway, maxGatewayBody},
+	{"device", &getOnly, anyone, (*call).device, 0},
+	{"status", &getOnly, anyone, (*call).status, 0},
+	{"healthz", &getOnly, anyone, (*call).healthz, 0},
+	{"metrics", &getOnly, anyone, (*call).metrics, 0},
+	{"config", &getOnly, admins, (*call).configuration, 0},
+	{"reload", &postOnly, admins, (*call).reload, 0},
 }
 
 var appRoutes = [...]route{
-	{"token", getOnly, appUsers, (*call).token, 0},
-	{"headers", getOnly, appUsers, (*call).headers, 0},
-	{gatewayName, getAndPost, appUsers, (*call).gateway, maxGatewayBody},
-	{"watch", getOnly, appUsers, (*call).watch, 0},
-	{"report", postOnly, appUsers, (*call).report, maxBody},
-	{"refresh", postOnly, appAdmins, (*call).refresh, 0},
-	{"credentials", deleteOnly, appAdmins, (*call).reset, 0},
+	{"token", &getOnly, appUsers, (*call).token, 0},
+	{"headers", &getOnly, appUsers, (*call).headers, 0},
+	{gatewayName, &getAndPost, appUsers, (*call).gateway, maxGatewayBody},
+	{"watch", &getOnly, appUsers, (*call).watch, 0},
+	{"report", &postOnly, appUsers, (*call).report, maxBody},
+	{"refresh", &postOnly, appAdmins, (*call).refresh, 0},
+	{"credentials", &deleteOnly, appAdmins, (*call).reset, 0},
 }
 
 // find reads a path. It does not look the app up: not everybody may know whether
@@ -132,8 +132,8 @@ func (c *call) answer() error {
 	if err := c.admit(c.route.who); err != nil {
 		return err
 	}
-	if !slices.Contains(c.route.allow, c.r.Method) {
-		allow := strings.Join(c.route.allow, ", ")
+	if !slices.Contains(*c.route.allow, c.r.Method) {
+		allow := strings.Join(*c.route.allow, ", ")
 		c.w.Header().Set("Allow", allow)
 		return ipc.NewProblem(ipc.CodeMethodNotAllowed, "this path takes "+allow)
 	}
