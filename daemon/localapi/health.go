@@ -31,40 +31,41 @@ const replacedFor = 24 * time.Hour
 // no server can be reached.
 func (a *API) items(o broker.Overview) []Item {
 	var list []Item
+	add := func(it Item) { list = append(list, it) }
 	if !o.ClockSet {
-		list = append(list, Item{Code: ipc.CodeClockUnset,
+		add(Item{Code: ipc.CodeClockUnset,
 			Detail: "the clock is not set, so the server's certificate can't be checked: set it, or wait for the time service"})
 	}
 	if a.cfg.Undated {
-		list = append(list, Item{Code: ipc.WarnBuildDateMissing, Detail: UndatedDetail})
+		add(Item{Code: ipc.WarnBuildDateMissing, Detail: UndatedDetail})
 	}
 	if err := a.unwritten(o); err != nil {
-		list = append(list, Item{Code: ipc.CodeStorage, Public: unwrittenPublic,
+		add(Item{Code: ipc.CodeStorage, Public: unwrittenPublic,
 			Detail: fmt.Sprintf("state can't be written: %v", err)})
 	}
 	if o.Shared {
-		list = append(list, Item{Code: ipc.WarnThrottleShared,
+		add(Item{Code: ipc.WarnThrottleShared,
 			Detail: "the server throttles this device, though tvpassd keeps to 1 call a second: " +
 				"a player calls the server itself, or others share the device's address: " +
 				"have players call through tvpassd's socket"})
 	}
 	if mended := a.cfg.Store.Mended(); mended != "" {
-		list = append(list, Item{Code: ipc.WarnStateMended, Detail: mended,
+		add(Item{Code: ipc.WarnStateMended, Detail: mended,
 			Public: "the state was damaged, and mended as far as it could be: as root, tvpassd status says more"})
 	}
 	if err := a.cfg.Socket(); err != nil {
-		list = append(list, Item{Code: ipc.WarnSocketRemoved, Detail: err.Error()})
+		add(Item{Code: ipc.WarnSocketRemoved, Detail: err.Error()})
 	}
 	for id, v := range a.cfg.Broker.Views() {
 		if at := v.Replaced(); !at.IsZero() && o.Reading.Wall.Sub(at).Abs() < replacedFor {
-			list = append(list, Item{Code: ipc.WarnReplaced, App: id,
+			add(Item{Code: ipc.WarnReplaced, App: id,
 				Detail: fmt.Sprintf("app %s: the server no longer knew this device, "+
 					"so it was registered again: viewers must sign in to their TV provider again; "+
 					"if this happens again, ask who revokes the registrations", id)})
 		}
 	}
 	for _, w := range a.cfg.Hardware.Warnings() {
-		list = append(list, Item{Code: w.Code, Detail: w.Detail})
+		add(Item{Code: w.Code, Detail: w.Detail})
 	}
 	if loss := a.cfg.Volatile(); loss != "" {
 		list = append(list, Item{Code: ipc.WarnStateVolatile, Detail: loss,
@@ -73,7 +74,7 @@ func (a *API) items(o broker.Overview) []Item {
 	set := a.settings.Load().Items
 	refused := slices.ContainsFunc(set, func(it Item) bool { return it.Code == ipc.CodeInvalidConfiguration })
 	if file := a.cfg.Changed(); file != "" && !refused {
-		list = append(list, Item{Code: ipc.WarnReloadNeeded, Admin: true,
+		add(Item{Code: ipc.WarnReloadNeeded, Admin: true,
 			Detail: file + " changed since it was read: try `tvpassd config check`, then `tvpassd reload`"})
 	}
 	return append(list, set...)
