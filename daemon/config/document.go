@@ -200,13 +200,28 @@ func read[T any](t *table, key string, otherwise T, parse func(any) (T, error)) 
 
 // readText is read for a key whose value is a string, such as example.
 func readText[T any](t *table, key string, otherwise T, example string, parse func(string) (T, error)) T {
-	return read(t, key, otherwise, func(given any) (T, error) {
-		s, ok := given.(string)
-		if !ok {
-			return otherwise, fmt.Errorf("must be a string such as %q, not %s", example, kind(given))
-		}
-		return parse(s)
-	})
+	s, ok := t.text(key, example)
+	if !ok {
+		return otherwise
+	}
+	value, err := parse(s)
+	if err != nil {
+		t.wrong(key, err)
+		return otherwise
+	}
+	return value
+}
+
+// text returns the value of a key if it is a string, as it must be.
+func (t *table) text(key, example string) (s string, ok bool) {
+	given := t.value(key)
+	if given == nil {
+		return "", false
+	}
+	if s, ok = given.(string); !ok {
+		t.wrong(key, fmt.Errorf("must be a string such as %q, not %s", example, kind(given)))
+	}
+	return s, ok
 }
 
 // wrong adds a fault of a key's value.
