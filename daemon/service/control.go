@@ -56,14 +56,15 @@ func Control(action string, o Options) error {
 	if err != nil {
 		return err
 	}
-	do := map[string]func() error{
-		"install":   func() error { return install(m, o) },
-		"uninstall": func() error { return uninstall(m, o) },
-		"start":     func() error { return m.control("start") },
-		"stop":      func() error { return m.control("stop") },
-		"restart":   func() error { return m.control("restart") },
-	}[action]
-	if err := do(); err != nil {
+	switch action {
+	case "install":
+		err = install(m, o)
+	case "uninstall":
+		err = uninstall(m, o)
+	default:
+		err = m.control(action)
+	}
+	if err != nil {
 		return fmt.Errorf("%s the service: %w%s", action, err, hint(m, err))
 	}
 	return nil
