@@ -26,8 +26,9 @@ type embeddedRoot struct {
 	distrustAfter time.Time // it vouches for nothing that was issued later; zero if it is trusted without limit
 }
 
-// embeddedRoots returns the embedded roots that are wanted. It parses none.
-func embeddedRoots(wanted func(der []byte) bool) ([]embeddedRoot, error) {
+// embeddedRoots returns the embedded roots, which share their memory. It parses
+// none.
+func embeddedRoots() ([]embeddedRoot, error) {
 	file, err := gzip.NewReader(strings.NewReader(embedded))
 	if err != nil {
 		return nil, err
@@ -46,10 +47,8 @@ func embeddedRoots(wanted func(der []byte) bool) ([]embeddedRoot, error) {
 		if rest, err = asn1.Unmarshal(rest[8:], &der); err != nil {
 			return nil, err
 		}
-		if wanted(der.FullBytes) {
-			root.der = bytes.Clone(der.FullBytes) // and not all that was read
-			roots = append(roots, root)
-		}
+		root.der = der.FullBytes
+		roots = append(roots, root)
 	}
 	return roots, nil
 }
@@ -69,12 +68,19 @@ func (r embeddedRoot) constraint(chain []*x509.Certificate) error {
 // a pool keeps less of that than of parsed certificates: 1 kB of 4.
 func (g *gathering) addEmbedded() error {
 	const begin, end = "-----BEGIN CERTIFICATE-----\n", "\n-----END CERTIFICATE-----\n"
-	roots, err := embeddedRoots(g.first)
+	roots, err := embeddedRoots()
+	var text bytes.Buffer // of one root after the other
+	text.Grow(8 << 10)
 	for _, root := range roots {
 		if root.distrustAfter.IsZero() {
-			g.pool.AppendCertsFromPEM([]byte(begin + base64.StdEncoding.EncodeToString(root.der) + end))
+			text.Reset()
+			text.WriteString(begin)
+			text.Write(base64.StdEncoding.AppendEncode(text.AvailableBuffer(), root.der))
+			text.WriteString(end)
+			g.pool.AppendCertsFromPEM(text.Bytes())
 			continue
 		}
+		root.der = bytes.Clone(root.der) // and not all that was read
 		var cert *x509.Certificate
 		if cert, err = x509.ParseCertificate(root.der); err != nil {
 			break
@@ -83,6 +89,11 @@ func (g *gathering) addEmbedded() error {
 	}
 	if err != nil {
 		return fmt.Errorf("the embedded root certificates: %w", err)
+	}
+	for _, root := range roots {
+		if root.distrustAfter.IsZero() {
+			g.seen[string(keyOf(root.der))] = true
+		}
 	}
 	return nil
 }

@@ -66,48 +66,42 @@ func outlineOf(der []byte) (outline, bool) {
 // is left to the first handshake.
 func (s rootSources) pool() (*x509.CertPool, error) {
 	g := newGathering()
-	g.addSystem()
 	if err := g.addEmbedded(); err != nil {
 		return nil, err
 	}
+	g.addSystem()
 	return g.pool, s.addFile(g.pool)
 }
 
 // gathering is a pool of roots while it is filled. Most roots are in several
-// places: each is parsed only once.
+// places: each is parsed only once. What is kept of them is allocated in a row,
+// because garbage in between would take as much memory again.
 type gathering struct {
 	pool *x509.CertPool
-	seen map[string]bool // by what is signed: the embedded ones lack the signature
+	seen map[string]bool // by keyOf; those that are trusted without limit
 }
 
 func newGathering() *gathering { return &gathering{x509.NewCertPool(), map[string]bool{}} }
 
 // keyOf returns what tells a root from others: what is signed of it.
-func keyOf(der []byte) string {
+func keyOf(der []byte) []byte {
 	root, _ := outlineOf(der) // that of anything else is empty
-	return string(root.TBS.FullBytes)
+	return root.TBS.FullBytes
 }
 
-// first reports whether a root comes for the first time.
-func (g *gathering) first(der []byte) bool {
-	key := keyOf(der)
-	first := !g.seen[key]
-	g.seen[key] = true
-	return first
-}
-
-// addPEM adds the roots in a file of the system's. One that crypto/x509 does not
-// take, such as a TRUSTED CERTIFICATE of OpenSSL's, does not count as seen: the
-// embedded copy may be sound.
-func (g *gathering) addPEM(data []byte) {
+// appendNew appends to text the roots in a file of the system's that come for the
+// first time. What crypto/x509 does not take, such as a TRUSTED CERTIFICATE of
+// OpenSSL's, does not count: another copy may be sound.
+func (g *gathering) appendNew(text, data []byte) []byte {
 	for {
 		block, rest := pem.Decode(data)
 		if block == nil {
-			return
+			return text
 		}
 		key := keyOf(block.Bytes)
-		if !g.seen[key] && g.pool.AppendCertsFromPEM(data[:len(data)-len(rest)]) { // keeps less than AddCert
-			g.seen[key] = true
+		if block.Type == "CERTIFICATE" && len(block.Headers) == 0 && !g.seen[string(key)] {
+			g.seen[string(key)] = true
+			text = append(text, data[:len(data)-len(rest)]...)
 		}
 		data = rest
 	}

@@ -32,9 +32,10 @@ func (g *gathering) addSystem() {
 	if list := os.Getenv("SSL_CERT_DIR"); list != "" {
 		dirs = strings.Split(list, ":")
 	}
+	var text []byte
 	for _, file := range files {
 		if content, err := os.ReadFile(file); err == nil {
-			g.addPEM(content)
+			text = g.appendNew(text, content)
 			break
 		}
 	}
@@ -49,8 +50,9 @@ func (g *gathering) addSystem() {
 				continue // another name of a file beside it
 			}
 			if content, err := os.ReadFile(path); err == nil {
-				g.addPEM(content)
+				text = g.appendNew(text, content)
 			}
 		}
 	}
+	g.pool.AppendCertsFromPEM(text)
 }
