@@ -88,7 +88,7 @@ func (d *door) connOf(fd int) (net.Conn, error) {
 	f := os.NewFile(uintptr(fd), "")
 	c, err := net.FileConn(f)
 	if err != nil {
-		_, _ = syscall.SendmsgN(fd, d.leaving.word(), nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		_, _ = syscall.SendmsgN(fd, d.leaving.answer(), nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		d.closeInside(f.Close)
 		return nil, err
 	}

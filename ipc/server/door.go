@@ -89,21 +89,13 @@ func newDoor(l *Socket, callers *patient, s *Server) *door {
 		socket: l, callers: callers, late: newLate(), identify: s.identify,
 		admin:  func(peer Peer) bool { return s.cfg.Policy().Admin(peer) },
 		limits: limits{s.cfg.PerUID, max(s.cfg.PerUID, adminConns), s.cfg.Total},
-		log:    s.cfg.Log, leaving: leaving{most: leavingFor(files, s.cfg.Total), word: sync.OnceValue(tooMany)},
+		log:    s.cfg.Log, leaving: leaving{most: leavingFor(files, s.cfg.Total)},
 		users: make(map[uint32]*account), told: make(map[notice]time.Time),
 	}
 	d.leaving.close = func(fd int) {
 		d.closeInside(func() error { return unix.Close(fd) })
 	}
 	return d
-}
-
-// tooMany is the answer to one connection too many.
-func tooMany() []byte {
-	p := ipc.NewProblem(ipc.CodeTooManyRequests,
-		"too many connections are open: close some, or keep one alive and use it again")
-	p.RetryAfterMS = 1000
-	return lastWord(p, nil)
 }
 
 // Accept waits for a caller who is known and within the limits. It closes the

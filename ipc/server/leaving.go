@@ -5,6 +5,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tvpassd/tvpassd/ipc"
 )
 
 const (
@@ -24,8 +26,8 @@ func leavingFor(files uint64, total int) int {
 type leaving struct {
 	fds   []int // the oldest first
 	most  int
-	word  func() []byte // the answer
-	close func(fd int)  // does not wait
+	word  []byte       // the answer; nil before the first
+	close func(fd int) // does not wait
 }
 
 // add refuses a connection later, and the oldest one now if there are too many.
@@ -38,10 +40,22 @@ func (l *leaving) add(fd int) {
 // refuse answers and closes the n oldest connections.
 func (l *leaving) refuse(n int) {
 	for n = min(n, len(l.fds)); n > 0; n-- {
-		_, _ = syscall.SendmsgN(l.fds[0], l.word(), nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		_, _ = syscall.SendmsgN(l.fds[0], l.answer(), nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
 		l.close(l.fds[0])
 		l.fds = l.fds[1:]
 	}
+}
+
+// answer returns the answer to one connection too many. A start has no time to
+// make it.
+func (l *leaving) answer() []byte {
+	if l.word == nil {
+		p := ipc.NewProblem(ipc.CodeTooManyRequests,
+			"too many connections are open: close some, or keep one alive and use it again")
+		p.RetryAfterMS = 1000
+		l.word = lastWord(p, nil)
+	}
+	return l.word
 }
 
 // next accepts a connection, and refuses others while no caller waits.

@@ -10,7 +10,7 @@ import (
 // Connections too many are answered in their order, at the latest when there are
 // too many of them.
 func TestLeaving(t *testing.T) {
-	l := leaving{most: 2, word: func() []byte { return []byte("no") }, close: func(fd int) { _ = unix.Close(fd) }}
+	l := leaving{most: 2, word: []byte("no"), close: func(fd int) { _ = unix.Close(fd) }}
 	var callers []int
 	answered := func() (n int) {
 		for _, fd := range callers {
