@@ -108,7 +108,7 @@ func (d *Daemon) settle(ctx context.Context) {
 	if err := d.store.Flush(); err != nil {
 		d.cfg.Log.Error("the state can be read, but not written", "code", ipc.CodeStorage, "err", err)
 	}
-	d.loss() // logs it
+	d.located.Do(d.locate)
 	d.changed()
 	var parts sync.WaitGroup
 	parts.Go(func() { d.writeLater(ctx) })

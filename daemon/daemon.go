@@ -77,8 +77,9 @@ type Daemon struct {
 	cfg      Config
 	first    *config.Config // the configuration at the start
 	store    *storage.Store
-	loss     func() string // why the state does not last, and what to do; "" if it lasts
-	mended   string        // what was logged of its repairs; for New, then for followChanges
+	located  sync.Once
+	loss     string // why the state does not last, and what to do, once located; "" if it lasts
+	mended   string // what was logged of its repairs; for New, then for followChanges
 	hardware *hardware.Hardware
 	broker   *broker.Broker
 	gateway  *gateway.Gateway
@@ -116,7 +117,6 @@ func New(cfg Config) (_ *Daemon, err error) {
 		}
 	}()
 	d.logMended()
-	d.loss = sync.OnceValue(d.locate)
 	d.next("") // the state is open: a later wait has another cause
 	if err := d.resolve(conf, ""); err != nil {
 		return nil, err
@@ -146,20 +146,19 @@ func New(cfg Config) (_ *Daemon, err error) {
 
 // locate finds out whether the state lasts, and logs why it does not. Nobody who
 // wants a token waits for that: it takes a tenth of a start, and may hang.
-func (d *Daemon) locate() string {
+func (d *Daemon) locate() {
 	place, err := storage.Locate(d.first.StateDir)
 	if err != nil {
 		d.cfg.Log.Warn("it is unknown whether the state lasts", "code", ipc.WarnStateVolatile, "err", err)
 	}
 	detail, advice := place.Loss()
 	if detail == "" {
-		return ""
+		return
 	}
-	detail += ": " + advice
+	d.loss = detail + ": " + advice
 	if !d.first.AcceptVolatileState {
-		d.cfg.Log.Warn(detail, "code", ipc.WarnStateVolatile)
+		d.cfg.Log.Warn(d.loss, "code", ipc.WarnStateVolatile)
 	}
-	return detail
 }
 
 // volatile returns what status says of a state that does not last.
@@ -167,7 +166,8 @@ func (d *Daemon) volatile() string {
 	if d.conf.Load().AcceptVolatileState {
 		return ""
 	}
-	return d.loss()
+	d.located.Do(d.locate)
+	return d.loss
 }
 
 // logMended logs what had to be repaired since the last call.
