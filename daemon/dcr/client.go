@@ -57,11 +57,12 @@ type Client struct {
 	sessions   tls.ClientSessionCache
 	dialer     *Dialer
 
-	mu        sync.Mutex // guards what follows
-	calls     int        // under way
-	pool      *x509.CertPool
-	transport *http.Transport // nil until a call needs it
-	made      time.Time       // the transport
+	mu      sync.Mutex // guards what follows
+	calls   int        // under way
+	pool    *x509.CertPool
+	carrier carrier   // nil until a call needs it
+	via     *url.URL  // the proxy that it uses; nil for none
+	made    time.Time // the carrier
 }
 
 // New returns a client, or an error if the endpoint or ca_file is unusable.
@@ -141,15 +142,15 @@ func (c *Client) Drop() {
 }
 
 func (c *Client) drop() {
-	if c.transport != nil {
-		c.transport.CloseIdleConnections() // and those that become idle later
-		c.transport = nil
+	if c.carrier != nil {
+		c.carrier.CloseIdleConnections()
+		c.carrier = nil
 	}
 }
 
-// begin notes a call, and returns the transport. It is made by the first call,
-// since only a call needs the roots.
-func (c *Client) begin() (*http.Transport, error) {
+// begin notes a call, and returns what carries it, by which proxy. That is made
+// by the first call, since only a call needs the roots.
+func (c *Client) begin() (carrier, *url.URL, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.calls++
@@ -157,20 +158,33 @@ func (c *Client) begin() (*http.Transport, error) {
 	if age := now.Sub(c.made); age < 0 || age >= renewAfter {
 		c.drop()
 	}
-	if c.transport != nil {
-		return c.transport, nil
+	if c.carrier != nil {
+		return c.carrier, c.via, nil
+	}
+	var err error
+	if c.via, err = c.proxy(&http.Request{URL: c.endpoint}); err != nil {
+		return nil, nil, err
 	}
 	if c.pool == nil {
-		var err error
 		if c.pool, err = c.roots.pool(); err != nil {
-			return nil, &Error{Kind: Offline, Detail: err.Error(), err: err}
+			return nil, c.via, &Error{Kind: Offline, Detail: err.Error(), err: err}
 		}
 	}
 	config := TLSConfig(c.now)
 	config.RootCAs, config.ClientSessionCache = c.pool, c.sessions
 	c.made = now
-	c.transport = &http.Transport{
-		Proxy:                  c.proxy,
+	if c.via == nil {
+		c.carrier = newDirect(c.endpoint, c.dialer, config)
+	} else {
+		c.carrier = c.proxied(config)
+	}
+	return c.carrier, c.via, nil
+}
+
+// proxied returns a carrier that uses the proxy.
+func (c *Client) proxied(config *tls.Config) *http.Transport {
+	return &http.Transport{
+		Proxy:                  http.ProxyURL(c.via),
 		ProxyConnectHeader:     http.Header{"User-Agent": {c.userAgent}},
 		OnProxyConnectResponse: acceptTunnel,
 		DialContext:            c.dialer.DialContext,
@@ -180,14 +194,13 @@ func (c *Client) begin() (*http.Transport, error) {
 		TLSClientConfig:        config,
 		IdleConnTimeout:        idleTimeout,
 		MaxIdleConnsPerHost:    keptConns,
-		ReadBufferSize:         2 << 10, // most messages are shorter, and so many are in flight
-		WriteBufferSize:        2 << 10,
-		MaxResponseHeaderBytes: 64 << 10,
+		ReadBufferSize:         linkBuffer,
+		WriteBufferSize:        linkBuffer,
+		MaxResponseHeaderBytes: maxHeader,
 		DisableCompression:     true,
 		// The server also offers HTTP/2. For a few calls HTTP/1.1 does the same
 		// in half a megabyte less.
 	}
-	return c.transport, nil
 }
 
 // end notes the end of a call.

@@ -136,7 +136,7 @@ func TestForget(t *testing.T) {
 		c := s.client(t)
 		r := register(t, c)
 		c.Forget()
-		if c.transport != nil {
+		if c.carrier != nil {
 			t.Errorf("%s: the roots are still there", name)
 		}
 		for range 2 {
@@ -181,7 +181,7 @@ func connectionOf(t *testing.T, r seen) string {
 }
 
 // A server that closes a kept connection instead of answering may have acted on
-// the request, so that is not repeated.
+// the request, so that is not repeated, behind a proxy neither.
 func TestNothingIsSentTwice(t *testing.T) {
 	for name, end := range map[string]http.HandlerFunc{
 		"FIN": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
@@ -195,18 +195,27 @@ func TestNothingIsSentTwice(t *testing.T) {
 	} {
 		up := newSim()
 		s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == "/o/client/token" {
+			if r.URL.Path != "/o/client/register" {
 				end(w, r)
 			}
 			up.ServeHTTP(w, r)
 		}))
-		c := s.client(t)
-		_, err := c.Token(t.Context(), register(t, c))
-		if e := failure(t, err); e.Kind != Offline {
-			t.Errorf("%s: %v", name, e)
-		}
-		if asked := s.asked(); len(asked) != 2 || asked[0].remote != asked[1].remote {
-			t.Errorf("%s: got %+v", name, asked)
+		proxy := throughProxy(tunnels(t, s).Listener.Addr().String())
+		trust := func(c *Config) { c.CAFile = s.caFile }
+		for i, c := range []*Client{s.client(t), newClient(t, "https://sp.example", trust, proxy)} {
+			_, err := c.Token(t.Context(), register(t, c))
+			if e := failure(t, err); e.Kind != Offline {
+				t.Errorf("%s: %v", name, e)
+			}
+			register(t, c)
+			_, err = c.Send(t.Context(), &Request{Method: http.MethodGet, Path: "/api/v2/REF30/profiles", Timeout: labTimeout})
+			if e := failure(t, err); e.Kind != ServerError || !e.Sent {
+				t.Errorf("%s: %v", name, e)
+			}
+			asked := s.asked()[4*i:]
+			if len(asked) != 4 || asked[0].remote != asked[1].remote || asked[2].remote != asked[3].remote {
+				t.Errorf("%s: got %+v", name, asked)
+			}
 		}
 	}
 }
@@ -340,7 +349,7 @@ func TestForgetDuringACall(t *testing.T) {
 		t.Errorf("connections %s and %s, %d calls done", asked[0].remote, asked[1].remote, done)
 	}
 	c.Forget()
-	if c.transport != nil {
+	if c.carrier != nil {
 		t.Error("the roots are still there")
 	}
 }

@@ -61,7 +61,8 @@ func (t *trip) roundTrip(ctx context.Context) (*http.Response, error) {
 }
 
 func (t *trip) once(ctx context.Context) (*http.Response, error) {
-	transport, err := t.client.begin()
+	carrier, via, err := t.client.begin()
+	t.via = via
 	var cancel context.CancelCauseFunc
 	t.ctx, cancel = context.WithCancelCause(ctx)
 	t.deadline = newDeadline(t.client.timeout, cancel, t.whole)
@@ -71,14 +72,12 @@ func (t *trip) once(ctx context.Context) (*http.Response, error) {
 		t.client.end()
 	}
 	var resp *http.Response
-	req := t.outgoing()
 	if err == nil {
-		t.via, err = t.client.proxy(req)
-	}
-	if err == nil {
-		resp, err = transport.RoundTrip(req.WithContext(httptrace.WithClientTrace(t.ctx, t.trace(req.Header))))
+		req := t.outgoing()
+		resp, err = carrier.RoundTrip(req.WithContext(httptrace.WithClientTrace(t.ctx, t.trace(req.Header))))
 	}
 	if err != nil {
+		err = t.reason(err)
 		end()
 		return nil, err
 	}
@@ -88,6 +87,15 @@ func (t *trip) once(ctx context.Context) (*http.Response, error) {
 	t.deadline.enter(answered, never)
 	resp.Body = &timedBody{resp.Body, t, end}
 	return resp, nil
+}
+
+// reason returns why the exchange was given up, if it was: that closes the
+// connection, which is what err is about then.
+func (t *trip) reason(err error) error {
+	if cause := context.Cause(t.ctx); cause != nil {
+		return cause
+	}
+	return err
 }
 
 // outgoing returns a request that the transport never repeats once a byte of it
@@ -173,6 +181,9 @@ func (b *timedBody) Read(p []byte) (int, error) {
 	b.trip.deadline.enter(answered, b.trip.request.Timeout)
 	n, err := b.ReadCloser.Read(p)
 	b.trip.deadline.enter(answered, never)
+	if err != nil && err != io.EOF {
+		err = b.trip.reason(err)
+	}
 	return n, err
 }
 
