@@ -101,7 +101,7 @@ func (g *gathering) appendNew(text, data []byte) []byte {
 		key := keyOf(block.Bytes)
 		if block.Type == "CERTIFICATE" && len(block.Headers) == 0 && !g.seen[string(key)] {
 			g.seen[string(key)] = true
-			text = append(text, data[:len(data)-len(rest)]...)
+			text = append(append(text, '\n'), data[:len(data)-len(rest)]...) // a file may end without one
 		}
 		data = rest
 	}

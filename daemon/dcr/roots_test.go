@@ -373,3 +373,27 @@ func TestSystemRootsAreReadAgain(t *testing.T) {
 		t.Error("the new root is not noticed")
 	}
 }
+
+// A file of roots need not end in a newline.
+func TestSystemRootsWithoutANewline(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("SSL_CERT_FILE", "/nonexistent")
+	t.Setenv("SSL_CERT_DIR", dir)
+	want := x509.NewCertPool()
+	n := 0
+	for root := range bundle.Roots() {
+		text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: root.Certificate})
+		want.AppendCertsFromPEM(text)
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprint(n)), bytes.TrimSpace(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if n++; n == 3 {
+			break
+		}
+	}
+	g := newGathering()
+	g.addSystem()
+	if !g.pool.Equal(want) {
+		t.Error("other roots are trusted")
+	}
+}
