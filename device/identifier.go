@@ -44,8 +44,12 @@ func (c Candidate) Identifier() Identifier { return c.hash(c.spelled(strings.ToL
 // an earlier version: that one hashed a serial number as the kernel of its time
 // wrote it, in either case.
 func (c Candidate) Matches(id Identifier) bool {
-	return c.Source == id.Source &&
-		(c.hash(c.Raw) == id || c.hash(c.spelled(strings.ToLower)) == id || c.hash(c.spelled(strings.ToUpper)) == id)
+	for _, raw := range [][]byte{c.Raw, c.spelled(strings.ToLower), c.spelled(strings.ToUpper)} {
+		if c.Source == id.Source && c.hash(raw) == id {
+			return true
+		}
+	}
+	return false
 }
 
 func (c Candidate) hash(raw []byte) Identifier {

@@ -23,6 +23,9 @@ const (
 // IPv6 in IPv6, SIT, GRE, GRE in IPv6.
 var tunnelTypes = []string{typeNone, "768", "769", "776", "778", "823"}
 
+// tunnelKinds are what uevent calls interfaces that carry packets within others.
+var tunnelKinds = []string{"wireguard", "vxlan", "geneve", "gre", "gretap", "l2tpeth", "ppp", "xfrm"}
+
 // The drivers of USB network functions. A modem's is an Ethernet adapter to the
 // kernel; a phone's leads to whatever the phone uses.
 var (
@@ -103,8 +106,7 @@ func (p *probe) commonKind(lower []string, depth int) string {
 func (p *probe) lower(name string) []string {
 	folder := netFolder + name
 	if p.hasEntry(name, "bonding") {
-		active := p.text(folder + "/bonding/active_slave")
-		return strings.Fields(cmp.Or(active, p.text(folder+"/bonding/slaves")))
+		return strings.Fields(cmp.Or(p.about(name, "bonding/active_slave"), p.about(name, "bonding/slaves")))
 	}
 	devType := p.devType(name)
 	if devType == "dsa" { // a switch's port: the link to the switch does not matter
@@ -127,9 +129,9 @@ func (p *probe) lower(name string) []string {
 		return p.ports(name)
 	case devType == "vlan":
 		return p.underVLAN(name)
-	case devType == "macvlan", devType == "macvtap", devType == "ipvlan":
-		return p.byIndex(p.text(folder + "/iflink"))
-	case devType == "ppp", p.text(folder+"/type") == typePPP:
+	case slices.Contains([]string{"macvlan", "macvtap", "ipvlan"}, devType):
+		return p.byIndex(p.about(name, "iflink"))
+	case devType == "ppp", p.about(name, "type") == typePPP:
 		return p.underPPP()
 	}
 	return nil
@@ -145,7 +147,7 @@ func (p *probe) ports(master string) []string {
 // underVLAN returns the interface that a VLAN lies upon on kernels that have no
 // link to it: "eth0.2" says so itself.
 func (p *probe) underVLAN(name string) []string {
-	if below := p.byIndex(p.text(netFolder + name + "/iflink")); below != nil {
+	if below := p.byIndex(p.about(name, "iflink")); below != nil {
 		return below
 	}
 	for _, f := range p.rows("/proc/net/vlan/config") { // "vlan2 | 2 | eth0"
@@ -162,7 +164,7 @@ func (p *probe) underVLAN(name string) []string {
 // byIndex returns the interface with an index.
 func (p *probe) byIndex(index string) []string {
 	for _, name := range p.interfaces() {
-		if index != "" && p.text(netFolder+name+"/ifindex") == index {
+		if index != "" && p.about(name, "ifindex") == index {
 			return []string{name}
 		}
 	}
@@ -180,6 +182,9 @@ func (p *probe) underPPP() []string {
 	}
 	return lower
 }
+
+// about returns what a file of sysfs says about an interface.
+func (p *probe) about(name, file string) string { return p.text(netFolder + name + "/" + file) }
 
 func (p *probe) interfaces() []string { return p.list(strings.TrimSuffix(netFolder, "/")) }
 
@@ -199,7 +204,7 @@ func (p *probe) hasWirelessStatistics(name string) bool {
 }
 
 func (p *probe) isModem(name string) bool {
-	kind := p.text(netFolder + name + "/type")
+	kind := p.about(name, "type")
 	return p.devType(name) == "wwan" || kind == typeRawIP || p.isUSBFunction(name, modemDrivers) ||
 		kind == typeNone && (p.hasDevice(name) || beginsWith(name, modemNames))
 }
@@ -223,19 +228,15 @@ func (p *probe) isUSBFunction(name string, drivers []string) bool {
 // isTunnel reports whether an interface carries its packets within those of
 // another.
 func (p *probe) isTunnel(name string) bool {
-	folder := netFolder + name
-	switch p.devType(name) {
-	case "wireguard", "vxlan", "geneve", "gre", "gretap", "l2tpeth", "ppp", "xfrm":
-		return true
-	}
-	kind := p.text(folder + "/type")
-	return p.hasEntry(name, "tun_flags") || kind == typePPP || slices.Contains(tunnelTypes, kind) && !p.hasDevice(name)
+	kind := p.about(name, "type")
+	return slices.Contains(tunnelKinds, p.devType(name)) || p.hasEntry(name, "tun_flags") || kind == typePPP ||
+		slices.Contains(tunnelTypes, kind) && !p.hasDevice(name)
 }
 
 // isCable reports whether an interface is proven to be a wired Ethernet adapter.
 func (p *probe) isCable(name string) bool {
 	kind := p.devType(name)
-	return (kind == "" || kind == "dsa") && p.text(netFolder+name+"/type") == typeEthernet && p.isHardware(name)
+	return (kind == "" || kind == "dsa") && p.about(name, "type") == typeEthernet && p.isHardware(name)
 }
 
 func (p *probe) hasDevice(name string) bool { return p.hasEntry(name, "device") }
@@ -257,9 +258,9 @@ func (p *probe) isHardware(name string) bool {
 	case p.live || p.linkBase(folder) != "" || p.list(folder) == nil:
 		return false
 	}
-	index, link := p.text(folder+"/ifindex"), p.text(folder+"/iflink")
+	index, link := p.about(name, "ifindex"), p.about(name, "iflink")
 	return (index == "" || link == "" || index == link) && !p.hasEntry(name, "bridge") && !p.hasEntry(name, "bonding") &&
-		(p.isWiFi(name) || beginsWith(name, wiredNames) && !strings.HasPrefix(p.text(folder+"/address"), dockersMAC))
+		(p.isWiFi(name) || beginsWith(name, wiredNames) && !strings.HasPrefix(p.about(name, "address"), dockersMAC))
 }
 
 func beginsWith(name string, prefixes []string) bool {
@@ -268,15 +269,13 @@ func beginsWith(name string, prefixes []string) bool {
 
 // isDown reports whether an interface is known to have no connection.
 func (p *probe) isDown(name string) bool {
-	folder := netFolder + name
-	state := p.text(folder + "/operstate")
-	return p.text(folder+"/carrier") == "0" || state == "down" || state == "lowerlayerdown" || state == "notpresent"
+	return p.about(name, "carrier") == "0" ||
+		slices.Contains([]string{"down", "lowerlayerdown", "notpresent"}, p.about(name, "operstate"))
 }
 
 // isUp reports whether an interface is known to have a connection.
 func (p *probe) isUp(name string) bool {
-	folder := netFolder + name
-	return !p.isDown(name) && (p.text(folder+"/carrier") == "1" || p.text(folder+"/operstate") == "up")
+	return !p.isDown(name) && (p.about(name, "carrier") == "1" || p.about(name, "operstate") == "up")
 }
 
 func (p *probe) devType(name string) string {
