@@ -55,7 +55,7 @@ var (
 func (d dialect) parse(data []byte) map[string]string {
 	values := map[string]string{}
 	text := strings.TrimPrefix(string(wholeLines(data)), "\uFEFF")
-	for line := range strings.Lines(text) {
+	for _, line := range strings.Split(text, "\n") {
 		line = strings.TrimSpace(line)
 		at := strings.IndexAny(line, d.separators)
 		if at < 1 || line[0] == '#' {

@@ -120,12 +120,15 @@ func (t *tree) parsed(name string, parse func([]byte) map[string]string) map[str
 	return values
 }
 
-// rows returns the fields of each line of a table; none if it can't be read.
+// rows returns the fields of each line of a table that has any; none if it can't
+// be read.
 func (t *tree) rows(name string) [][]string {
 	data, _ := t.read(name)
 	var rows [][]string
-	for line := range strings.Lines(string(wholeLines(data))) {
-		rows = append(rows, strings.Fields(line))
+	for _, line := range strings.Split(string(wholeLines(data)), "\n") {
+		if fields := strings.Fields(line); len(fields) > 0 {
+			rows = append(rows, fields)
+		}
 	}
 	return rows
 }
