@@ -106,8 +106,8 @@ func mountOf(path string) (mount, error) {
 // findMount finds the mount with an id. If the id is "" it finds that of a
 // path: the last one with the longest mount point.
 func findMount(table, path, id string) (m mount, ok bool) {
-	for line := range strings.Lines(table) {
-		switch next, valid := parseMount(strings.TrimSuffix(line, "\n")); {
+	for _, line := range strings.Split(table, "\n") {
+		switch next, valid := parseMount(line); {
 		case !valid:
 		case next.id == id:
 			return next, true
