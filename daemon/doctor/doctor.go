@@ -190,7 +190,7 @@ func (f *facts) blame(total bool, ids string) string {
 
 // firstFailed returns the first of some earlier checks that failed; "" if none did.
 func (f *facts) firstFailed(ids string) string {
-	for id := range strings.FieldsSeq(ids) {
+	for _, id := range strings.Fields(ids) {
 		if f.failed(id) {
 			return id
 		}

@@ -132,7 +132,7 @@ func Listens(path string) bool {
 	if err != nil {
 		return false
 	}
-	for line := range strings.Lines(string(table)) {
+	for _, line := range strings.Split(string(table), "\n") {
 		columns := strings.SplitN(strings.TrimSpace(line), " ", 8)
 		if len(columns) == 8 && columns[3] == listening && columns[7] == path {
 			return true

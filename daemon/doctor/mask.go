@@ -99,7 +99,7 @@ func (m *Masker) maskValue(found string) string {
 // maskRun hides a long word if a part of it between dots is too mixed for a word.
 func maskRun(word string) string {
 	const upper, lower, digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz", "0123456789"
-	for part := range strings.SplitSeq(word, ".") {
+	for _, part := range strings.Split(word, ".") {
 		mixed := strings.ContainsAny(part, upper) && strings.ContainsAny(part, lower) && strings.ContainsAny(part, digits)
 		if len(part) >= 24 && mixed {
 			return masked
