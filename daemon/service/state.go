@@ -62,7 +62,7 @@ func parseShow(text string) State {
 
 func properties(text string) map[string]string {
 	of := map[string]string{}
-	for line := range strings.Lines(text) {
+	for _, line := range strings.Split(text, "\n") {
 		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		of[key] = value
 	}
