@@ -177,7 +177,7 @@ func (b *bundle) disk(dir string) string {
 	if !strings.HasSuffix(text, os.ErrDeadlineExceeded.Error()+"\n\n") { // df would hang, too
 		text += b.tool("df", "-k", dir) + "\n" + b.tool("df", "-i", dir) + "\n"
 	}
-	for line := range strings.Lines(content("/proc/self/mounts", hostfile.Rule{})) {
+	for _, line := range strings.SplitAfter(content("/proc/self/mounts", hostfile.Rule{}), "\n") {
 		if f := strings.Fields(line); len(f) > 1 && strings.HasPrefix(dir+"/", strings.TrimSuffix(f[1], "/")+"/") {
 			text += line
 		}

@@ -78,7 +78,7 @@ func (e *env) adoptProxy() bool {
 	for _, name := range names {
 		os.Unsetenv(name)
 	}
-	for v := range strings.SplitSeq(string(environ), "\x00") {
+	for _, v := range strings.Split(string(environ), "\x00") {
 		if name, value, _ := strings.Cut(v, "="); slices.Contains(names, name) {
 			os.Setenv(name, value)
 		}

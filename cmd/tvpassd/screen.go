@@ -169,7 +169,7 @@ func cut(text string) string {
 func lines(text, indent string) []string {
 	var all []string
 	line := ""
-	for word := range strings.FieldsSeq(text) {
+	for _, word := range strings.Fields(text) {
 		switch {
 		case line == "":
 			line = indent + word
