@@ -84,9 +84,10 @@ func tryLockDir(dir string, how int) (*dirLock, error) {
 // flock. A FIFO in it is full while somebody holds the lock: it belongs to the
 // directory and so excludes every process of this kernel, whatever its
 // namespaces. A file system without FIFOs, such as vfat, leaves a Unix socket
-// that is named by the directory's device and inode; its names are those of the
-// network namespace, so that a daemon in another one is not excluded. The error
-// is EWOULDBLOCK or nil: without any of these the directory is used unlocked.
+// that is named by the directory's device and inode. Its names are those of the
+// network namespace: a daemon in another one is not excluded, and any user in
+// the same one can take the name before the daemon does. The error is
+// EWOULDBLOCK or nil: without any of these the directory is used unlocked.
 func lockWithoutFlock(dir *os.File, create bool) (*os.File, error) {
 	file, err := fillFIFO(filepath.Join(dir.Name(), lockName), create)
 	if err == nil || errors.Is(err, unix.EWOULDBLOCK) {
