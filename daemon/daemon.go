@@ -108,7 +108,7 @@ func New(cfg Config) (_ *Daemon, err error) {
 	cfg.Level.Set(conf.LogLevel)
 	d.janitor = newJanitor(func() { d.upstream.Load().Forget() })
 	defer d.next("")
-	if d.store, err = storage.Open(storage.Config{Dir: conf.StateDir, Now: d.wall, Opening: d.next}); err != nil {
+	if d.store, err = storage.Open(storage.Config{Dir: conf.StateDir, Now: d.wall, Boot: d.boot, Opening: d.next}); err != nil {
 		return nil, fmt.Errorf("open the state: %w", err)
 	}
 	defer func() {
@@ -182,11 +182,10 @@ func (d *Daemon) logMended() {
 
 // join puts the gateway and the local API in front of the broker.
 func (d *Daemon) join(gate *throttle.Gate) {
-	boot := func() time.Duration { return d.cfg.Clock.Now().Boot }
-	line := throttle.NewLine(gate, boot, func(d time.Duration, f func()) throttle.Timer { return time.AfterFunc(d, f) })
+	line := throttle.NewLine(gate, d.boot, func(d time.Duration, f func()) throttle.Timer { return time.AfterFunc(d, f) })
 	d.janitor.waits = func() bool { return line.Total() != (throttle.Load{}) }
 	d.gateway = gateway.New(gateway.Config{
-		Tokens: &localapi.GatewayTokens{Broker: d.broker}, Line: line, Version: d.cfg.Version, Now: boot,
+		Tokens: &localapi.GatewayTokens{Broker: d.broker}, Line: line, Version: d.cfg.Version, Now: d.boot,
 		Identifier: func() string { return d.hardware.Identifier().Header() },
 		Awake:      d.janitor.call,
 		Ended:      func(o *gateway.Outcome) { d.api.Ended(o) },
@@ -194,7 +193,7 @@ func (d *Daemon) join(gate *throttle.Gate) {
 	d.api = localapi.New(localapi.Config{
 		Broker: d.broker, Hardware: d.hardware, Store: d.store, Line: line, Log: d.cfg.Log,
 		Version: d.cfg.Version, Undated: d.cfg.Undated,
-		Started: boot(), Reload: d.Reload, Socket: d.socket.Gone,
+		Started: d.boot(), Reload: d.Reload, Socket: d.socket.Gone,
 		Volatile: d.volatile,
 		Changed:  func() string { return d.disk.Changed(d.conf.Load()) },
 	})
@@ -212,10 +211,9 @@ func (d *Daemon) brokerConfig(gate *throttle.Gate) broker.Config {
 // be dead by then.
 func (d *Daemon) alarm() broker.Alarm {
 	started := time.Now() // Go's monotonic clock stands still in a suspend
-	boot := func() time.Duration { return d.cfg.Clock.Now().Boot }
 	return &wakeful{
-		Alarm: d.cfg.Alarm, boot: boot, awake: func() time.Duration { return time.Since(started) },
-		slept: boot(), resumed: func() { d.upstream.Load().Drop() },
+		Alarm: d.cfg.Alarm, boot: d.boot, awake: func() time.Duration { return time.Since(started) },
+		slept: d.boot(), resumed: func() { d.upstream.Load().Drop() },
 	}
 }
 
@@ -300,3 +298,5 @@ func (d *Daemon) Run(ctx context.Context) error {
 }
 
 func (d *Daemon) wall() time.Time { return d.cfg.Clock.Now().Wall }
+
+func (d *Daemon) boot() time.Duration { return d.cfg.Clock.Now().Boot }

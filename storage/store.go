@@ -32,6 +32,9 @@ var (
 type Config struct {
 	Dir string           // made with mode 0700 if it is missing
 	Now func() time.Time // dates what is set aside
+	// Boot is the clock by which a write takes too long, which nothing steps. If it is
+	// nil none does.
+	Boot func() time.Duration
 	// Opening, unless it is nil, is called with each file or directory before Open
 	// uses it: its file system may hang.
 	Opening func(path string)
@@ -46,6 +49,7 @@ type Config struct {
 type Store struct {
 	dir string
 	now func() time.Time
+	age func() time.Duration // since the boot
 
 	mu        sync.Mutex // guards the following, and orders writes
 	lock      *dirLock   // nil: the directory could not be made yet
@@ -66,7 +70,8 @@ type Store struct {
 
 	showing sync.Mutex // guards shown; whoever asks for that does not wait for a slow disk
 	shown   health     // after the last change
-	began   time.Time  // when the present change began; zero if there is none
+	busy    bool       // a change is under way
+	began   time.Duration
 }
 
 // health is what a store says of itself.
@@ -80,14 +85,14 @@ type health struct {
 func (s *Store) begin() {
 	s.mu.Lock()
 	s.showing.Lock()
-	s.began = s.now()
+	s.busy, s.began = true, s.age()
 	s.showing.Unlock()
 }
 
 // end ends a change, and shows what came of it.
 func (s *Store) end() {
 	s.showing.Lock()
-	s.shown, s.began = health{strings.Join(s.mended, "; "), s.unwritten, s.written}, time.Time{}
+	s.shown, s.busy = health{strings.Join(s.mended, "; "), s.unwritten, s.written}, false
 	s.showing.Unlock()
 	s.mu.Unlock()
 }
@@ -96,7 +101,7 @@ func (s *Store) end() {
 func (s *Store) Busy() bool {
 	s.showing.Lock()
 	defer s.showing.Unlock()
-	return !s.began.IsZero()
+	return s.busy
 }
 
 // health returns what came of the last change. One that takes longer than
@@ -105,7 +110,7 @@ func (s *Store) health() health {
 	s.showing.Lock()
 	defer s.showing.Unlock()
 	h := s.shown
-	if !s.began.IsZero() && s.now().Sub(s.began) > slowAfter {
+	if s.busy && s.age()-s.began > slowAfter {
 		h.unwritten = errors.New("the disk has not taken it for more than 20 s: see dmesg")
 	}
 	return h
@@ -133,7 +138,10 @@ func (w *Written) add(bytes int) {
 // ErrInUse, a database or a directory that may not be read, and a directory
 // that holds no state and may not be written.
 func Open(cfg Config) (*Store, error) {
-	s := &Store{dir: cfg.Dir, now: cfg.Now}
+	s := &Store{dir: cfg.Dir, now: cfg.Now, age: cfg.Boot}
+	if s.age == nil {
+		s.age = func() time.Duration { return 0 }
+	}
 	opening := cfg.Opening
 	if opening == nil {
 		opening = func(string) {}
