@@ -1,14 +1,20 @@
 package main
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
+
+	"github.com/tvpassd/tvpassd/ipc/client"
 )
 
 // exec runs a command outside of any lab.
@@ -84,6 +90,31 @@ func TestNotRunning(t *testing.T) {
 	}
 	defer d.Close()
 	exec1(t, "status", "--socket", deaf).expect(t, 3, "not running\n", "no answer on ", "`tvpassd doctor` finds the")
+}
+
+// A daemon that answers others needs no restart: that would wait for the disk, too.
+func TestARequestThatTakesTooLong(t *testing.T) {
+	sock := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", sock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	busy := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/status" {
+			<-r.Context().Done()
+		}
+		fmt.Fprint(w, "{}")
+	})}
+	go busy.Serve(l)
+	defer busy.Close()
+	e := &env{ctx: t.Context(), socket: sock}
+	const want = "not done within 1ms, though tvpassd runs: it may wait for a slow disk, see `tvpassd status`"
+	for deadline := time.Now().Add(patience); err == nil || err.Error() != want; { // this machine may be slow, too
+		if time.Now().After(deadline) {
+			t.Fatalf("got %v", err)
+		}
+		err = e.ask(time.Millisecond, func(ctx context.Context, c *client.Client) error { return c.Reload(ctx) })
+	}
 }
 
 func TestStatus(t *testing.T) {

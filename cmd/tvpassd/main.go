@@ -241,7 +241,18 @@ func (e *env) ask(within time.Duration, f func(context.Context, *client.Client) 
 			"`systemctl restart tvpassd.socket tvpassd`", errSocketGone, path)
 	}
 	if err != nil && ctx.Err() != nil && e.ctx.Err() == nil {
-		err = fmt.Errorf("no answer on %s within %v: try `tvpassd restart`; `tvpassd doctor` finds the cause", path, within)
+		err = e.late(c, path, within)
 	}
 	return err
+}
+
+// late returns the error of a request that took too long. A daemon that answers
+// others waits for something itself, such as a slow disk.
+func (e *env) late(c *client.Client, path string, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(e.ctx, 2*time.Second)
+	defer cancel()
+	if _, err := c.Status(ctx); err == nil {
+		return fmt.Errorf("not done within %v, though tvpassd runs: it may wait for a slow disk, see `tvpassd status`", within)
+	}
+	return fmt.Errorf("no answer on %s within %v: try `tvpassd restart`; `tvpassd doctor` finds the cause", path, within)
 }
