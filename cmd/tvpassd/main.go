@@ -252,7 +252,8 @@ func (e *env) late(c *client.Client, path string, within time.Duration) error {
 	ctx, cancel := context.WithTimeout(e.ctx, 2*time.Second)
 	defer cancel()
 	if _, err := c.Status(ctx); err == nil {
-		return fmt.Errorf("not done within %v, though tvpassd runs: it may wait for a slow disk, see `tvpassd status`", within)
+		return fmt.Errorf("not done within %v, though tvpassd runs: it may wait for a slow disk, see `tvpassd status`",
+			within)
 	}
 	return fmt.Errorf("no answer on %s within %v: try `tvpassd restart`; `tvpassd doctor` finds the cause", path, within)
 }
