@@ -108,7 +108,8 @@ func New(cfg Config) (_ *Daemon, err error) {
 	cfg.Level.Set(conf.LogLevel)
 	d.janitor = newJanitor(func() { d.upstream.Load().Forget() })
 	defer d.next("")
-	if d.store, err = storage.Open(storage.Config{Dir: conf.StateDir, Now: d.wall, Boot: d.boot, Opening: d.next}); err != nil {
+	state := storage.Config{Dir: conf.StateDir, Now: d.wall, Boot: d.boot, Opening: d.next}
+	if d.store, err = storage.Open(state); err != nil {
 		return nil, fmt.Errorf("open the state: %w", err)
 	}
 	defer func() {
