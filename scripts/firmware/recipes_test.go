@@ -119,7 +119,7 @@ func TestRecipesHaveTheFlags(t *testing.T) {
 		eval "go build $(scripts/buildflags) -o $program ./cmd/tvpassd"`)
 	for _, flag := range []string{
 		"-X main.version=9.9.9 -X main.commit=0123456789ab -X main.buildDate=1800000000", "-R 16384",
-		must(t, nil, "scripts/buildflags", "tags"), "-gcflags=fmt=-l\n",
+		must(t, nil, "scripts/buildflags", "tags"), "-gcflags=fmt=-l -d=variablemakethreshold=0\n",
 		"GOEXPERIMENT=nogreenteagc\n"} {
 		if !strings.Contains(want, flag) {
 			t.Errorf("scripts/buildflags does not say %s:\n%s", flag, want)
