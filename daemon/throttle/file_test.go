@@ -36,7 +36,9 @@ func TestFileKeepsAState(t *testing.T) {
 	if err := os.WriteFile(f.Path+".new", []byte("left by a kill"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []State{someState, {BootID: "6e3749af-f3c8", Last: -time.Second}, {BootID: "b"}} {
+	for _, want := range []State{
+		someState, {BootID: "6e3749af-f3c8", Last: -time.Second}, {BootID: "b"}, {BootID: `"\u00e9","last":7`},
+	} {
 		if err := f.Save(want); err != nil {
 			t.Fatal(err)
 		}
