@@ -20,6 +20,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -263,10 +264,11 @@ func (d *Daemon) Run(ctx context.Context) error {
 			}
 		})
 	}
-	start(func(ctx context.Context) error { return api.Run(ctx, d.socket) }) // first: a token may be at hand
 	start(d.broker.Run)
 	start(d.followHangups)
 	parts.Go(func() { d.cfg.Notifier.Watchdog(ctx, d.alive) })
+	start(func(ctx context.Context) error { return api.Run(ctx, d.socket) }) // last: Go runs it next
+	runtime.Gosched()                                                        // a token may be at hand
 
 	conf := d.conf.Load()
 	d.cfg.Log.Info("tvpassd is running", "version", d.cfg.Version, "socket", d.socket.Addr().String(),
