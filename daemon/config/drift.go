@@ -37,11 +37,14 @@ func (s *seen) file(name string, limit int, by reader, file *hostfile.File, err 
 	switch {
 	case errors.Is(err, os.ErrDeadlineExceeded):
 	case err != nil:
-		*s = append(*s, trace{name, limit, by, sha256.Sum256([]byte(err.Error()))})
+		s.add(name, limit, by, []byte(err.Error()))
 	default:
-		sum := sha256.Sum256(fmt.Appendf(nil, "%d %o %s", file.Owner, file.Mode, file.Data))
-		*s = append(*s, trace{name, limit, by, sum})
+		s.add(name, limit, by, fmt.Appendf(nil, "%d %o %s", file.Owner, file.Mode, file.Data))
 	}
+}
+
+func (s *seen) add(name string, limit int, by reader, outcome []byte) {
+	*s = append(*s, trace{name, limit, by, sha256.Sum256(outcome)})
 }
 
 // folder notes the names of the files in apps.d.
@@ -59,7 +62,7 @@ func (s *seen) folder(dir string, folder *hostfile.Folder, err error) {
 			}
 		}
 	}
-	*s = append(*s, trace{dir, 0, reader{}, sha256.Sum256(names)})
+	s.add(dir, 0, reader{}, names)
 }
 
 // changed returns the first file that is no longer what Load read, or "". It

@@ -40,24 +40,29 @@ func inlineStatement(claims []claim) string {
 	return ""
 }
 
+// misses notes that a folder could not be read, or not all of it.
+func (c *Config) misses(dir string, err error, detail string) {
+	c.unread = append(c.unread, &Error{File: dir, Detail: detail, Err: err})
+}
+
 // readApps reads the files in the directory apps.d beside config.toml.
 func (c *Config) readApps(dir string, top *document) {
 	folder, err := top.files.list(dir)
 	top.files.seen.folder(dir, folder, err)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) {
-			c.unread = append(c.unread, &Error{File: dir, Detail: reason(err), Err: err})
+			c.misses(dir, err, reason(err))
 		}
 		return
 	}
 	top.files.judge(dir, folder.Mode, folder.Group, "")
 	for _, uid := range folder.Crowd {
-		c.unread = append(c.unread, &Error{File: dir, Detail: fmt.Sprintf("has too many entries, and some of user %d "+
-			"were not read: delete what is not needed", uid)})
+		c.misses(dir, nil, fmt.Sprintf("has too many entries, and some of user %d were not read: delete what is not needed",
+			uid))
 	}
 	if folder.Cut {
-		c.unread = append(c.unread, &Error{File: dir, Err: os.ErrDeadlineExceeded, Detail: "has so many entries that " +
-			"there was no time to read all: delete what is not needed"})
+		c.misses(dir, os.ErrDeadlineExceeded,
+			"has so many entries that there was no time to read all: delete what is not needed")
 	}
 	found := make([]*source, len(folder.Entries))
 	for _, roots := range []bool{true, false} { // files that take long must not use up the time of root's
