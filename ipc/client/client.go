@@ -144,7 +144,7 @@ func encode(q *ipc.Query) string {
 	if q == nil {
 		return ""
 	}
-	return "?" + url.Values{"wait": {q.Wait.String()}, "min_ttl": {q.MinTTL.String()}}.Encode()
+	return "?min_ttl=" + url.QueryEscape(q.MinTTL.String()) + "&wait=" + url.QueryEscape(q.Wait.String())
 }
 
 // call makes one request and decodes its answer into v, if that is not nil.
