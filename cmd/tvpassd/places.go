@@ -36,13 +36,14 @@ func placesOf(report *device.Report) *devicePlaces {
 	all := &devicePlaces{}
 	for _, key := range device.Keys() {
 		k := keyPlaces{Key: key}
+		add := func(p place) { k.Places = append(k.Places, p) }
 		if value, ok := report.Info.Get(key); ok {
 			source := report.Sources[key]
-			k.Places = append(k.Places, place{Place: source, Value: fmt.Sprint(value), Used: source != device.NotFound})
+			add(place{Place: source, Value: fmt.Sprint(value), Used: source != device.NotFound})
 		}
 		for _, p := range report.Passed {
 			if p.Key == key {
-				k.Places = append(k.Places, place{Place: p.Source, Value: p.Value, Why: p.Why})
+				add(place{Place: p.Source, Value: p.Value, Why: p.Why})
 			}
 		}
 		if len(k.Places) > 0 {
