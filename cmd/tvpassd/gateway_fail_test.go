@@ -160,15 +160,9 @@ func TestGatewayUnreachable(t *testing.T) {
 				c.Close()
 			}
 		}, "connection_timeout"},
-		"closed": {func(l net.Listener) {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				c.Close()
-			}
-		}, "connection_terminated"},
+		"closed": {greets(""), "connection_terminated"},
+		"no TLS": {greets("HTTP/1.1 400 Bad Request\r\n\r\n"), "tls_protocol_error"},
+		"alert":  {greets("\x15\x03\x01\x00\x02\x02\x28"), "tls_alert_received"},
 		"other certificate": {func(l net.Listener) {
 			_, cert, err := dcrtest.NewCA(time.Now())
 			if err != nil {
@@ -191,6 +185,21 @@ func TestGatewayUnreachable(t *testing.T) {
 				t.Errorf("%v calls were counted as offline", n)
 			}
 		})
+	}
+}
+
+// greets returns a server that closes each connection after a few bytes.
+func greets(bytes string) func(net.Listener) {
+	return func(l net.Listener) {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = c.Read(make([]byte, 16<<10)) // unread bytes would reset the connection
+			_, _ = io.WriteString(c, bytes)
+			c.Close()
+		}
 	}
 }
 

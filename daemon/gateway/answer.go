@@ -129,6 +129,8 @@ func proxyError(e *dcr.Error) string {
 	_, lookup := errors.AsType[*dcr.LookupError](e)
 	_, blocked := errors.AsType[*dcr.BlockedError](e)
 	_, certificate := errors.AsType[*tls.CertificateVerificationError](e)
+	_, plain := errors.AsType[tls.RecordHeaderError](e)
+	op, isOp := errors.AsType[*net.OpError](e)
 	late, isLate := errors.AsType[net.Error](e)
 	cut := errors.Is(e, io.EOF) || errors.Is(e, io.ErrUnexpectedEOF) || errors.Is(e, syscall.ECONNRESET) ||
 		errors.Is(e, syscall.EPIPE)
@@ -143,6 +145,10 @@ func proxyError(e *dcr.Error) string {
 		return "dns_error"
 	case certificate:
 		return "tls_certificate_error"
+	case isOp && op.Op == "remote error": // as crypto/tls names an alert
+		return "tls_alert_received"
+	case plain:
+		return "tls_protocol_error"
 	case isLate && late.Timeout():
 		return "connection_timeout"
 	case errors.Is(e, syscall.ECONNREFUSED):
