@@ -164,13 +164,8 @@ func (c *call) leave() (*http.Response, error) {
 		c.token = token
 	}
 	s := c.settings.Load()
-	switch {
-	case s == nil || s.Endpoint != c.endpoint:
-		return nil, paused()
-	case !s.Enabled:
-		return nil, ipc.NewProblem(ipc.CodeNotFound, "the gateway has been switched off")
-	}
-	if err := c.admit(); err != nil {
+	if err := c.mayLeave(s); err != nil {
+		c.turn.Unused()
 		return nil, err
 	}
 	c.request.Timeout, c.request.ApplicationID = s.Timeout, s.Apps[c.app]
@@ -181,6 +176,17 @@ func (c *call) leave() (*http.Response, error) {
 	failure, ok := errors.AsType[*dcr.Error](err)
 	c.sent = !ok || failure.Sent
 	return resp, err
+}
+
+// mayLeave returns why a call may no longer leave, if a reload came meanwhile.
+func (c *call) mayLeave(s *Settings) error {
+	switch {
+	case s == nil || s.Endpoint != c.endpoint:
+		return paused()
+	case !s.Enabled:
+		return ipc.NewProblem(ipc.CodeNotFound, "the gateway has been switched off")
+	}
+	return c.admit()
 }
 
 // again shuts the gate after a 429, and sends the request once more when its turn

@@ -175,6 +175,23 @@ func TestReloadsDuringAWait(t *testing.T) {
 	}
 }
 
+// Calls that a reload turns away take no token of the throttle from others.
+func TestReloadsCostNoTurn(t *testing.T) {
+	r := newRig(t)
+	r.get(t)
+	r.mu.Lock()
+	r.still = true
+	r.mu.Unlock()
+	r.tokens.asked = r.gateway.Pause
+	for i := range 30 {
+		r.gateway.Adopt(r.settings())
+		answer := r.send(t, []byte("GET /v1/api/v2/x HTTP/1.1\r\nHost: x\r\nPrefer: wait=0\r\nConnection: close\r\n\r\n"))
+		if !strings.Contains(answer, ipc.CodeNotReady) {
+			t.Fatalf("call %d: %s", i, answer)
+		}
+	}
+}
+
 // A player reads each part of an answer when it has come.
 func TestAnswersAreStreamed(t *testing.T) {
 	for name, header := range map[string]string{

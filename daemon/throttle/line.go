@@ -91,6 +91,12 @@ func (t *Turn) Done() {
 	t.line.advance(now)
 }
 
+// Unused is Done for a call that did not leave after all. Others may use its token.
+func (t *Turn) Unused() {
+	t.line.queue.gate.giveBack()
+	t.Done()
+}
+
 // await waits for a ticket. It is called with the lock held, and releases it.
 func (l *Line) await(ctx context.Context, t *Ticket, now time.Duration) error {
 	t.ready = make(chan error, 1)

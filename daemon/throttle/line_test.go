@@ -102,6 +102,25 @@ func TestAgain(t *testing.T) {
 	})
 }
 
+// A call that does not leave after all gives its token back: the next ones leave at
+// once.
+func TestAnUnusedTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l, _ := newTestLine()
+		began := time.Now()
+		for i := range 3 * capacity {
+			turn, err := l.Enter(t.Context(), "a", time.Minute)
+			if err != nil {
+				t.Fatalf("call %d: %v", i, err)
+			}
+			turn.Unused()
+		}
+		if took := time.Since(began); took != 0 || l.Total() != (Load{}) {
+			t.Errorf("the calls waited for %v; the load is %v", took, l.Total())
+		}
+	})
+}
+
 func TestAWaitOnTheLineEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l, g := newTestLine()

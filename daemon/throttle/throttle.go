@@ -220,6 +220,13 @@ func (g *Gate) leave(now time.Duration) {
 	g.save()
 }
 
+// giveBack returns the token of a player's call that did not leave.
+func (g *Gate) giveBack() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.all -= bucket(time.Second)
+}
+
 // Answered notes that a call of that name has ended in any way.
 func (g *Gate) Answered(name string) {
 	g.mu.Lock()
