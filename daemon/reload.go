@@ -74,6 +74,7 @@ func (d *Daemon) reload(ctx context.Context, accept string) error {
 	if err != nil {
 		return err
 	}
+	up.Inherit(d.upstream.Load())
 	if conf.Endpoint != d.conf.Load().Endpoint {
 		d.gateway.Pause() // until adopt: the tokens of one endpoint must not go to another
 	}

@@ -73,6 +73,20 @@ func (d *Dialer) Confirm(addr netip.Addr) {
 	d.good, d.goodAt = addr.Unmap(), d.Now()
 }
 
+// Inherit takes over the address that was good last, from a client for the same
+// server that this one replaces.
+func (c *Client) Inherit(old *Client) {
+	c.dialer.inherit(old.dialer)
+}
+
+func (d *Dialer) inherit(old *Dialer) {
+	old.mu.Lock()
+	defer old.mu.Unlock()
+	if old.Server == d.Server {
+		d.good, d.goodAt = old.good, old.goodAt // nobody uses d yet
+	}
+}
+
 // lastGood returns the address that was good last, unless that is too long ago.
 func (d *Dialer) lastGood() (netip.Addr, bool) {
 	d.mu.Lock()

@@ -50,6 +50,14 @@ func TestDialer(t *testing.T) {
 	}
 	now = now.Add(time.Second)
 	fails("after more than a day", server)
+	next, elsewhere := &Dialer{Server: server, Timeout: labTimeout, Now: d.Now}, &Dialer{Server: "other.example:443"}
+	next.inherit(d)
+	elsewhere.inherit(d)
+	now = now.Add(-time.Second)
+	d = next
+	if err := dial(server); err != nil || elsewhere.good.IsValid() {
+		t.Errorf("after a reload: %v, and another server has the address %v", err, elsewhere.good)
+	}
 	now = labTime.Add(-time.Second)
 	fails("before it was good", server)
 }
