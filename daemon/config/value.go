@@ -106,7 +106,10 @@ func parseEndpoint(s string) (string, error) {
 	case u.Scheme == "http" && !Loopback(u.Hostname()):
 		return "", fmt.Errorf("is http:// to %s, which is not a loopback address: write https://", quote(u.Host))
 	}
-	usual := map[string]string{"https": ":443", "http": ":80"}[u.Scheme]
+	usual := ":443"
+	if u.Scheme == "http" {
+		usual = ":80"
+	}
 	u.Host = strings.TrimSuffix(strings.TrimSuffix(strings.ToLower(u.Host), ":"), usual)
 	return strings.TrimRight(u.String(), "/"), nil
 }
