@@ -186,7 +186,7 @@ func (c *Client) proxied(config *tls.Config) *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyURL(c.via),
 		ProxyConnectHeader:     http.Header{"User-Agent": {c.userAgent}},
-		OnProxyConnectResponse: acceptTunnel,
+		OnProxyConnectResponse: AcceptTunnel,
 		DialContext:            c.dialer.DialContext,
 		// A call ends in its time; this ends a handshake that the transport
 		// goes on with.

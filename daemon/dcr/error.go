@@ -123,13 +123,13 @@ func (c *Client) pathTrouble(host string, err error, p *progress) string {
 		return fmt.Sprintf("the name %s%s can't be resolved: %s: check the network and its DNS server",
 			lookup.Host, of, lookup.Reason)
 	}
-	if refusal, ok := errors.AsType[*proxyRefusal](err); ok {
+	if refusal, ok := errors.AsType[*ProxyRefusal](err); ok {
 		check := ""
-		if refusal.status == http.StatusProxyAuthRequired {
+		if refusal.Status == http.StatusProxyAuthRequired {
 			check = "the user and password in "
 		}
 		return fmt.Sprintf("the proxy refuses to connect to %s (HTTP %d): check %s[http] proxy, or HTTPS_PROXY",
-			c.endpoint.Host, refusal.status, check)
+			c.endpoint.Host, refusal.Status, check)
 	}
 	_, plain := errors.AsType[tls.RecordHeaderError](err)
 	switch {

@@ -7,15 +7,16 @@ import (
 	"net/url"
 )
 
-// proxyRefusal is the answer of a proxy that does not connect.
-type proxyRefusal struct{ status int }
+// ProxyRefusal is the answer of a proxy that does not connect.
+type ProxyRefusal struct{ Status int }
 
-func (r *proxyRefusal) Error() string { return fmt.Sprintf("the proxy answers HTTP %d", r.status) }
+func (r *ProxyRefusal) Error() string { return fmt.Sprintf("the proxy answers HTTP %d", r.Status) }
 
-// acceptTunnel judges a proxy's answer to CONNECT.
-func acceptTunnel(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+// AcceptTunnel judges a proxy's answer to CONNECT, for
+// [http.Transport.OnProxyConnectResponse]. Its error is a *ProxyRefusal.
+func AcceptTunnel(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
 	if resp.StatusCode != http.StatusOK {
-		return &proxyRefusal{resp.StatusCode}
+		return &ProxyRefusal{resp.StatusCode}
 	}
 	return nil
 }

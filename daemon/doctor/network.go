@@ -137,7 +137,7 @@ func judgeDNS(f *facts) *Check {
 	switch {
 	case f.unsent > 0:
 		return behind("throttle") // no request was sent
-	case r.peer == "" && r.refused == 0 && (failed || r.dialErr != nil) && f.blame(true, "proxy") != "":
+	case r.peer == "" && r.refused() == 0 && (failed || r.dialErr != nil) && f.blame(true, "proxy") != "":
 		return behind("proxy") // calls leave directly because of it
 	case blocked != nil:
 		return fail(blocked.Advice(), "%v", blocked)
@@ -184,9 +184,9 @@ func judgeTCP(f *facts) *Check {
 		who = "the proxy " + who
 	}
 	switch {
-	case r.refused != 0:
+	case r.refused() != 0:
 		return fail("have the proxy let "+r.host+" through, or correct user and password in [http] proxy or HTTPS_PROXY",
-			"%s does not connect (HTTP %d)", who, r.refused)
+			"%s does not connect (HTTP %d)", who, r.refused())
 	case r.peer == "":
 		return fail(checkNetwork, "%s can't be reached: %s", who, reason(r.dialErr, r.err))
 	case !r.tunneled() && r.tls != nil && r.root == nil: // an https proxy, and nothing was sent to it

@@ -6,7 +6,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
@@ -36,7 +35,6 @@ type reach struct {
 	nameFaults []string // what name servers did wrong
 	peer       string   // that took the connection
 	dialErr    error
-	refused    int // status of a proxy that does not connect
 	shakes     int // TLS handshakes that have begun
 
 	tls    *tls.ConnectionState // as far as it came
@@ -90,7 +88,7 @@ func (r *reach) ask(ctx context.Context, conf *config.Config, proxy func(*http.R
 	tlsConfig.InsecureSkipVerify, tlsConfig.VerifyConnection = true, r.verifier(places, now)
 	transport := &http.Transport{
 		Proxy:                  http.ProxyURL(r.proxy),
-		OnProxyConnectResponse: r.tunnel,
+		OnProxyConnectResponse: dcr.AcceptTunnel,
 		DialContext:            r.dialer.DialContext,
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
@@ -153,15 +151,13 @@ func (r *reach) trace() *httptrace.ClientTrace {
 	}
 }
 
-// tunnel notes a proxy's refusal to connect.
-func (r *reach) tunnel(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
-	if resp.StatusCode == http.StatusOK {
-		return nil
+// refused returns the HTTP status of a proxy that does not connect; 0 if there is
+// none.
+func (r *reach) refused() int {
+	if refusal, ok := errors.AsType[*dcr.ProxyRefusal](r.err); ok {
+		return refusal.Status
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.refused = resp.StatusCode
-	return fmt.Errorf("the proxy answers HTTP %d", resp.StatusCode)
+	return 0
 }
 
 // tunneled reports whether the proxy, if there is one, has connected to the
