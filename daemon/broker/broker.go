@@ -102,6 +102,7 @@ type Broker struct {
 	stopped  chan struct{}
 
 	published atomic.Pointer[publication]
+	reported  map[string]*AppView // the views that were looked at for the log; owned by Run's goroutine
 	logged    map[string][]string // by app, the troubles since its last token; owned by Run's goroutine
 	brief     map[string]bool     // the apps whose tokens are known to come and go; likewise
 }
@@ -141,7 +142,7 @@ func New(cfg Config, setup Setup) (*Broker, error) {
 func (b *Broker) configure(setup Setup, now clock.Reading) error {
 	b.upstream = setup.Upstream
 	err := b.engine.configure(setup, now)
-	b.publish(now)
+	b.show(now) // Run logs it: at the start players come first
 	return err
 }
 
@@ -222,6 +223,19 @@ func (b *Broker) do(ctx context.Context, f func(now clock.Reading)) error {
 
 // publish shows readers the present state, and logs transitions.
 func (b *Broker) publish(now clock.Reading) {
+	b.show(now)
+	apps := b.published.Load().apps
+	for _, m := range b.engine.active {
+		id := m.app.ID
+		if was, v := b.reported[id], apps[id]; was != v {
+			b.logTransition(was, v, now)
+		}
+	}
+	b.reported = apps
+}
+
+// show shows readers the present state.
+func (b *Broker) show(now clock.Reading) {
 	old := b.published.Load()
 	next := &publication{
 		apps: b.views(old.apps, now), time: b.engine.time,
@@ -250,7 +264,6 @@ func (b *Broker) views(before map[string]*AppView, now clock.Reading) map[string
 		if v := b.engine.view(m, now); was == nil || !v.sameAs(was) {
 			v.changed = make(chan struct{})
 			views[id] = new(v)
-			b.logTransition(was, views[id], now)
 		} else {
 			views[id] = was
 		}
