@@ -28,11 +28,13 @@ type State struct {
 func Look(ctx context.Context) (State, error) {
 	// A unit that systemctl does not know has LoadState=not-found. systemctl fails
 	// only if systemd does not run.
-	out, err := exec.CommandContext(ctx, "systemctl", "show",
+	var out strings.Builder
+	show := exec.CommandContext(ctx, "systemctl", "show",
 		"--property=LoadState,UnitFileState,ActiveState,Result,ExecMainStatus,NRestarts,User",
-		name+".service", name+".socket").Output()
-	if err == nil {
-		return parseShow(string(out)), nil
+		name+".service", name+".socket")
+	show.Stdout = &out
+	if show.Run() == nil {
+		return parseShow(out.String()), nil
 	}
 	if ctx.Err() != nil {
 		return State{}, ctx.Err()
