@@ -127,6 +127,24 @@ func TestEndlessHeaders(t *testing.T) {
 	}
 }
 
+// An answer that is cut is not taken for a malformed one, wherever that happens.
+func TestCutHeaders(t *testing.T) {
+	const answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+	config, caFile := labTLS(t)
+	var sent atomic.Int32
+	address := raw(t, config, func(c net.Conn) {
+		_, _ = c.Read(make([]byte, 4096))
+		_, _ = io.WriteString(c, answer[:sent.Add(1)])
+	})
+	c := newClient(t, "https://"+address, func(c *Config) { c.CAFile = caFile })
+	for n := 1; n < len(answer); n++ {
+		_, err := c.Send(t.Context(), &Request{Method: http.MethodGet, Path: "/", Timeout: labTimeout})
+		if e := failure(t, err); e.Kind != ServerError || !errors.Is(e, io.ErrUnexpectedEOF) {
+			t.Errorf("after %q: %v", answer[:n], e.err)
+		}
+	}
+}
+
 // Announcements come before the answer, and are not passed on.
 func TestAnnouncements(t *testing.T) {
 	config, caFile := labTLS(t)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptrace"
+	"strings"
 	"syscall"
 )
 
@@ -93,17 +94,29 @@ func (l *link) exchange(req *http.Request, trace *httptrace.ClientTrace) (*http.
 			return nil, err
 		}
 	}
+	return l.answer(req, trace)
+}
+
+// answer returns the answer to a request up to its body.
+func (l *link) answer(req *http.Request, trace *httptrace.ClientTrace) (*http.Response, error) {
 	l.left = maxHeader
 	if _, err := l.r.Peek(1); err != nil {
 		return nil, err
 	}
 	trace.GotFirstResponseByte()
+	const version = "HTTP/1."
+	first, _ := l.r.Peek(min(l.r.Buffered(), len(version)))
+	isHTTP := strings.HasPrefix(version, string(first)) // as far as it has come
 	for {
 		resp, err := http.ReadResponse(l.r, req)
 		if err != nil {
+			l.peeks = true // the connection is not used again
+			if _, end := l.r.Peek(1); end == io.EOF && isHTTP {
+				err = io.ErrUnexpectedEOF // net/http calls a status line that is cut malformed
+			}
 			return nil, err
 		}
-		if resp.StatusCode >= http.StatusOK || resp.StatusCode == http.StatusSwitchingProtocols {
+		if resp.StatusCode/100 != 1 || resp.StatusCode == http.StatusSwitchingProtocols {
 			l.left = math.MaxInt
 			resp.TLS = l.state
 			return resp, nil
