@@ -62,9 +62,31 @@ func newJanitor(forget func()) *janitor {
 	return j
 }
 
+// The runtime sets free pages aside for its processor, and gives those back to
+// the device only once they have been used: up to so many, of that size.
+const (
+	setAside = 64
+	pageSize = 8 << 10
+)
+
+// collect gives memory back. It uses the pages that are set aside up once all
+// other free pages are given back: those that are set aside next are of these.
+// net/http's pools of buffers are emptied by the second collection.
 func collect() {
-	runtime.GC() // net/http's pools of buffers are only emptied by the second collection
 	debug.FreeOSMemory()
+	use(setAside, pageSize)
+	debug.FreeOSMemory()
+}
+
+// use allocates pieces of memory and drops them.
+//
+//go:noinline
+func use(pieces, size int) {
+	kept := make([][]byte, pieces)
+	for i := range kept {
+		kept[i] = make([]byte, size)
+	}
+	runtime.KeepAlive(kept)
 }
 
 // busy puts the clean-up off. It is called for each request, and setting the
