@@ -59,11 +59,11 @@ func growStack() byte {
 // collects garbage more often rather than take more.
 const memoryLimit = 32 << 20
 
-// garbagePercent has the Go runtime collect garbage when the heap reaches two
-// thirds of the usual 4 MB. The daemon keeps a tenth of that alive, and of what a
+// garbagePercent has the Go runtime collect garbage when the heap reaches three
+// fifths of the usual 4 MB. The daemon keeps a tenth of that alive, and of what a
 // rush spreads over more memory a part stays in use. Each collection adds to
 // the cost of a token: half would make it 3 % dearer.
-const garbagePercent = 66
+const garbagePercent = 60
 
 // frugal limits the Go runtime's share of a small device, beyond what package
 // oneproc does. The environment variables of the runtime win.
