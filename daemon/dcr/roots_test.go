@@ -397,3 +397,35 @@ func TestSystemRootsWithoutANewline(t *testing.T) {
 		t.Error("other roots are trusted")
 	}
 }
+
+// A root that is not taken from one file of the system's is taken from another.
+func TestASoundCopyOfASpoiledRoot(t *testing.T) {
+	_, caFile := labTLS(t)
+	sound, err := os.ReadFile(caFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(sound)
+	dir := t.TempDir()
+	file := filepath.Join(dir, "1-spoiled.pem")
+	t.Setenv("SSL_CERT_FILE", file)
+	t.Setenv("SSL_CERT_DIR", dir)
+	want := x509.NewCertPool()
+	want.AppendCertsFromPEM(sound)
+	if err := os.WriteFile(filepath.Join(dir, "2-sound.pem"), sound, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, spoiled := range []pem.Block{
+		{Type: "TRUSTED CERTIFICATE", Bytes: block.Bytes},
+		{Type: "CERTIFICATE", Headers: map[string]string{"Name": "x"}, Bytes: block.Bytes},
+	} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(&spoiled), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		g := newGathering()
+		g.addSystem()
+		if !g.pool.Equal(want) {
+			t.Errorf("%s %v: the sound copy is not trusted", spoiled.Type, spoiled.Headers)
+		}
+	}
+}
