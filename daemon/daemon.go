@@ -277,6 +277,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		d.cfg.Log.Warn(localapi.UndatedDetail, "code", ipc.WarnBuildDateMissing)
 	}
 	d.cfg.Notifier.Ready("serving")
+	start(d.followNetwork) // soon: a link that comes up before is not noticed
 
 	parts.Add(1)
 	context.AfterFunc(ctx, func() {
@@ -286,7 +287,6 @@ func (d *Daemon) Run(ctx context.Context) error {
 	select {
 	case <-time.After(settleAfter):
 		start(func(ctx context.Context) error { return d.socket.Keep(ctx, d.cfg.Log, d.changed) })
-		start(d.followNetwork)
 		d.settle(ctx) // here, because this goroutine's stack is large already
 	case <-ctx.Done():
 	}
