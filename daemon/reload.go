@@ -140,6 +140,7 @@ func (d *Daemon) adopt(conf *config.Config, up *dcr.Client) {
 	d.cfg.Level.Set(conf.LogLevel)
 	d.adoptGateway(conf, up)
 	if old := d.upstream.Swap(up); old != nil {
+		old.Drop() // also, at their end, what calls under way use
 		old.Forget()
 	}
 	if old := d.conf.Swap(conf); old != nil {
