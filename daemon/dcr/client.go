@@ -11,11 +11,12 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 )
 
 const (
-	// idleTimeout ends a connection that [Client.Forget] did not end. It is longer
-	// than any pause after which Forget is called.
+	// idleTimeout ends a connection through a proxy that [Client.Forget] did not
+	// end. It is longer than any pause after which Forget is called.
 	idleTimeout = 90 * time.Second
 	// keptConns is how many connections are kept between calls. A sign-in polls
 	// every few seconds.
@@ -173,16 +174,18 @@ func (c *Client) begin() (carrier, *url.URL, error) {
 	config := TLSConfig(c.now)
 	config.RootCAs, config.ClientSessionCache = c.pool, c.sessions
 	c.made = now
-	if c.via == nil {
+	foreign := strings.ContainsFunc(c.endpoint.Host, func(r rune) bool { return r >= utf8.RuneSelf })
+	if c.via == nil && !foreign {
 		c.carrier = newDirect(c.endpoint, c.dialer, config)
 	} else {
-		c.carrier = c.proxied(config)
+		c.carrier = c.newTransport(config)
 	}
 	return c.carrier, c.via, nil
 }
 
-// proxied returns a carrier that uses the proxy.
-func (c *Client) proxied(config *tls.Config) *http.Transport {
+// newTransport returns a carrier that uses the proxy, if there is one, and knows
+// what DNS and certificates make of a name in another script.
+func (c *Client) newTransport(config *tls.Config) *http.Transport {
 	return &http.Transport{
 		Proxy:                  http.ProxyURL(c.via),
 		ProxyConnectHeader:     http.Header{"User-Agent": {c.userAgent}},

@@ -16,7 +16,7 @@ type carrier interface {
 	CloseIdleConnections() // and those that become idle later
 }
 
-// direct is the carrier where no proxy stands between; behind one it is an
+// direct is the carrier where no proxy stands between; otherwise it is an
 // [http.Transport]. That gives each connection two goroutines of its own, which
 // make a call a tenth slower, and it repeats a request when a kept connection
 // dies. Here the goroutine of the call uses the connection itself, and repeats
@@ -116,8 +116,9 @@ func (d *direct) take() *link {
 
 // end ends a request. Its connection is kept for others if it is sound.
 func (d *direct) end(l *link, keep bool) {
-	written := l.written()
-	keep = l.spare() && written && keep
+	written, spare := l.written(), l.spare
+	l.spare = nil // it holds the request
+	keep = spare() && written && keep
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if keep && !d.closed && len(d.idle) < keptConns {

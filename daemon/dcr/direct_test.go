@@ -9,9 +9,11 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // What a server does behind an answer ends the connection: the next request gets
@@ -227,5 +229,45 @@ func TestKeptConnections(t *testing.T) {
 	}
 	if want := 2*calls - keptConns; len(from) != want {
 		t.Errorf("%d connections, want %d", len(from), want)
+	}
+}
+
+// A kept connection keeps nothing of a request that is over: its body may be
+// long, and its header holds a token.
+func TestKeptConnectionsHoldNoRequest(t *testing.T) {
+	s := serve(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") }))
+	c := s.client(t)
+	gone := make(chan bool)
+	func() {
+		body := make([]byte, 256<<10)
+		runtime.AddCleanup(&body[0], func(struct{}) { close(gone) }, struct{}{})
+		resp, err := c.Send(t.Context(), &Request{Method: http.MethodPost, Path: "/", Body: body, Timeout: labTimeout})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAll(resp.Body); err != nil {
+			t.Error(err)
+		}
+		resp.Body.Close()
+	}()
+	for range 100 {
+		runtime.GC()
+		select {
+		case <-gone:
+			return
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	t.Error("the body is still there")
+}
+
+// An endpoint may have a name in another script: DNS, TLS and HTTP use its other
+// form.
+func TestInternationalNames(t *testing.T) {
+	s := serve(t, newSim())
+	c := newClient(t, "https://b\u00fccher.example", func(c *Config) { c.CAFile = s.caFile })
+	_, err := c.Token(t.Context(), labTokenRequest)
+	if e := failure(t, err); !strings.Contains(e.Detail, "xn--bcher-kva.example") {
+		t.Error(e)
 	}
 }
