@@ -68,7 +68,7 @@ func (a *API) items(o broker.Overview) []Item {
 		add(Item{Code: w.Code, Detail: w.Detail})
 	}
 	if loss := a.cfg.Volatile(); loss != "" {
-		list = append(list, Item{Code: ipc.WarnStateVolatile, Detail: loss,
+		add(Item{Code: ipc.WarnStateVolatile, Detail: loss,
 			Public: "the state of this device does not last: as root, tvpassd status says why"})
 	}
 	set := a.settings.Load().Items
