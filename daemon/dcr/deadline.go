@@ -21,7 +21,7 @@ const (
 // never is the time of a phase without a limit.
 const never time.Duration = math.MaxInt64
 
-// deadline ends an exchange that takes too long. The transport's goroutines
+// deadline ends an exchange that takes too long. Goroutines of the carrier
 // move it, and not always in order: it never goes back to an earlier phase.
 type deadline struct {
 	whole bool // only connecting has a time of its own

@@ -23,7 +23,7 @@ type Request struct {
 // and returns the answer, whatever it is. It repeats nothing of which a byte may
 // have left. The caller closes the body. An error is an *Error.
 func (c *Client) Send(ctx context.Context, r *Request) (*http.Response, error) {
-	own := *r // the transport may look at it for a moment after the answer
+	own := *r // a transport may look at it for a moment after the answer
 	t := &trip{client: c, request: &own}
 	resp, err := t.roundTrip(ctx)
 	if err == nil {

@@ -25,7 +25,7 @@ type trip struct {
 	deadline *deadline
 }
 
-// progress is how far a trip has come. The transport's goroutines note it, also
+// progress is how far a trip has come. Goroutines of the carrier note it, also
 // after a call was given up.
 type progress struct {
 	via      *url.URL     // the proxy; nil for none
@@ -48,9 +48,9 @@ func (p *progress) tunneled() bool {
 }
 
 // roundTrip sends the request and returns the answer, whose body ends the call
-// when it is closed. It uses the transport itself, which follows no redirect:
-// that would carry secrets elsewhere. A kept connection may turn out to be dead
-// before the first byte leaves: only then is the request sent again.
+// when it is closed. It uses the carrier itself, and so follows no redirect: that
+// would carry secrets elsewhere. A kept connection of a transport may turn out to
+// be dead before the first byte leaves: only then is the request sent again.
 func (t *trip) roundTrip(ctx context.Context) (*http.Response, error) {
 	for tries := 0; ; tries++ {
 		resp, err := t.once(ctx)
@@ -98,11 +98,11 @@ func (t *trip) reason(err error) error {
 	return err
 }
 
-// outgoing returns a request that the transport never repeats once a byte of it
-// may have left. The transport repeats a GET without a body when a kept
-// connection dies, although the server may have acted on it. So such a request
-// gets a body, which is empty; its Transfer-Encoding is never sent, and keeps
-// the transport from looking for a length. The body is a reader that net/http
+// outgoing returns a request that no carrier repeats once a byte of it may have
+// left. A transport repeats a GET without a body when a kept connection dies,
+// although the server may have acted on it. So such a request gets a body, which
+// is empty; its Transfer-Encoding is never sent, and keeps the transport from
+// looking for a length. The body is a reader that net/http
 // knows: for another one it would make a buffer of 32 KiB. The header is new: an
 // earlier try may still read its own.
 func (t *trip) outgoing() *http.Request {
